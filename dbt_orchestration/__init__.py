@@ -1,0 +1,1 @@
+"""A Dagster code location for dbt: see README.md."""

@@ -1,0 +1,149 @@
+"""The dbt project of an environment as one multi-asset: one run is one step and one dbt command."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DbtProject
+from dagster_dbt.asset_utils import (
+    DAGSTER_DBT_SELECT_METADATA_KEY,
+    DAGSTER_DBT_UNIQUE_ID_METADATA_KEY,
+    get_upstream_unique_ids,
+)
+
+from dbt_orchestration.assets.build import Build, BuildConfig
+from dbt_orchestration.assets.translator import (
+    EnvironmentTranslator,
+    ProjectError,
+    partitions_check_spec,
+    test_spec,
+    unit_test_specs,
+)
+from dbt_orchestration.revisions.working_tree import Revision
+from dbt_orchestration.settings import Settings
+from dbt_orchestration.upstream import MixedPartitionsAssets
+
+_ASSET_TYPES = ("model", "seed", "snapshot")
+
+
+@dataclass(frozen=True)
+class DbtAssets:
+    """An environment's dbt assets, and what else wants to know about them."""
+
+    definition: dg.AssetsDefinition
+    keys: Mapping[str, dg.AssetKey]
+    """Asset key by dbt unique id, sources included."""
+    translator: EnvironmentTranslator
+
+
+def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: str) -> DbtAssets:
+    """The multi-asset of every model, seed and snapshot, with every test as a check.
+
+    Raises:
+        ProjectError, PartitionError: a node cannot become an asset; says which file and why.
+    """
+    manifest = revision.manifest
+    translator = EnvironmentTranslator(
+        environment, settings.environment(environment).full_build.timezone
+    )
+    project = DbtProject(
+        settings.project_dir,
+        target_path=revision.directory,
+        profiles_dir=settings.profiles_dir,
+        profile=settings.profile,
+        target=settings.environment(environment).target,
+    )
+    specs = _specs(manifest, translator, project)
+    keys = {unique_id: spec.key for unique_id, spec in specs.items()}
+    _refuse_two_nodes_of_one_key(manifest, keys)
+    assets = [specs[unique_id] for unique_id in specs if not unique_id.startswith("source.")]
+    checks = _check_specs(manifest, translator, project, specs, keys)
+    unique_ids = {
+        **{spec.key: unique_id for unique_id, spec in specs.items()},
+        **{c.key: c.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY] for c in checks if c.metadata},
+    }
+
+    @dg.multi_asset(
+        name=f"dbt_{environment}",
+        specs=assets,
+        check_specs=checks,
+        can_subset=True,
+        pool=pool,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        op_tags={DAGSTER_DBT_SELECT_METADATA_KEY: "fqn:*"},
+        allow_arbitrary_check_specs=True,
+    )
+    def build(context: dg.AssetExecutionContext, config: BuildConfig) -> Iterator[Any]:
+        yield from Build(settings, environment, revision, translator, unique_ids).run(
+            context, config
+        )
+
+    return DbtAssets(MixedPartitionsAssets.of(build), keys, translator)
+
+
+def _specs(
+    manifest: Mapping[str, Any], translator: EnvironmentTranslator, project: DbtProject
+) -> dict[str, dg.AssetSpec]:
+    nodes = {
+        unique_id: node
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] in _ASSET_TYPES and node["config"]["materialized"] != "ephemeral"
+    }
+    sources = {
+        parent
+        for node in nodes.values()
+        for parent in get_upstream_unique_ids(manifest, node)
+        if parent.startswith("source.")
+    }
+    wanted = [*nodes, *sorted(sources)]
+    return {uid: translator.get_asset_spec(manifest, uid, project) for uid in wanted}
+
+
+def _check_specs(
+    manifest: Mapping[str, Any],
+    translator: EnvironmentTranslator,
+    project: DbtProject,
+    specs: Mapping[str, dg.AssetSpec],
+    keys: Mapping[str, dg.AssetKey],
+) -> Sequence[dg.AssetCheckSpec]:
+    checks = []
+    for unique_id, node in sorted(manifest["nodes"].items()):
+        if node["resource_type"] != "test":
+            continue
+        named = [
+            translator.get_asset_check_spec(specs[parent], manifest, unique_id, project)
+            for parent in node["depends_on"]["nodes"]
+            if parent in specs
+        ]
+        parents = get_upstream_unique_ids(manifest, node) & specs.keys()
+        if any(named):
+            checks += [next(check for check in named if check)]
+        elif parents:
+            last = max(parents, key=lambda parent: (_depth(manifest, parent), parent))
+            checks.append(test_spec(node, keys[last]))
+    checks += unit_test_specs(manifest, keys)
+    checks += [partitions_check_spec(spec.key) for spec in specs.values() if spec.partitions_def]
+    return checks
+
+
+def _depth(manifest: Mapping[str, Any], unique_id: str) -> int:
+    node = manifest["nodes"].get(unique_id)
+    parents = get_upstream_unique_ids(manifest, node) if node else ()
+    return 1 + max((_depth(manifest, parent) for parent in parents), default=0)
+
+
+def _refuse_two_nodes_of_one_key(
+    manifest: Mapping[str, Any], keys: Mapping[str, dg.AssetKey]
+) -> None:
+    files: dict[dg.AssetKey, str] = {}
+    for unique_id, key in keys.items():
+        node = manifest["nodes"].get(unique_id)
+        if node is None:
+            continue
+        if key in files:
+            raise ProjectError(
+                f"{files[key]} and {node['original_file_path']} have the same asset key"
+                f" {key.to_user_string()}: give one of them meta.dagster.asset_key"
+            )
+        files[key] = node["original_file_path"]

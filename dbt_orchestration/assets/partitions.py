@@ -1,0 +1,202 @@
+"""Partitions of incremental models, read from dbt's own words. Pure functions, no I/O.
+
+A ``microbatch`` model is partitioned by its ``batch_size`` from its ``begin``. Any other
+incremental model can opt in with ``meta.dagster.partitions`` and read its window from two vars::
+
+    meta:
+      dagster:
+        partitions:
+          batch_size: day              # hour, day, month or year
+          begin: "2013-01-01"          # first partition
+          end: "2014-01-01"            # optional, exclusive: no partition starts then or later
+          lookback: 1                  # partitions before the newest that a build repeats
+          start_var: partition_start   # ISO 8601, UTC, inclusive
+          end_var: partition_end       # ISO 8601, UTC, exclusive
+
+On a microbatch model only ``end`` is read from there; the rest is dbt's config. Everything is in
+UTC, as dbt's microbatch is: https://docs.getdbt.com/docs/build/incremental-microbatch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from typing import Any, Literal
+
+import dagster as dg
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+BatchSize = Literal["hour", "day", "month", "year"]
+
+# Keys are Dagster's defaults for each size, so that its UI groups and sorts them as people expect.
+_KEY_FORMAT: Mapping[BatchSize, str] = {
+    "hour": "%Y-%m-%d-%H:%M",
+    "day": "%Y-%m-%d",
+    "month": "%Y-%m-%d",
+    "year": "%Y",
+}
+_CRON: Mapping[BatchSize, str] = {
+    "hour": "0 * * * *",
+    "day": "0 0 * * *",
+    "month": "0 0 1 * *",
+    "year": "0 0 1 1 *",
+}
+
+
+class PartitionError(ValueError):
+    """Partitions that cannot be: a wrong config, or a request out of range."""
+
+
+class PartitionConfig(BaseModel):
+    """How one incremental model is partitioned. Times are UTC; ``end`` is exclusive."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    batch_size: BatchSize
+    begin: datetime
+    end: datetime | None = None
+    lookback: int = 1
+    start_var: str | None = None
+    end_var: str | None = None
+    partial_full_refresh: bool = False
+
+    @field_validator("begin", "end", mode="before")
+    @classmethod
+    def _midnight(cls, value: Any) -> Any:
+        return datetime(value.year, value.month, value.day) if type(value) is date else value
+
+    @field_validator("begin", "end")
+    @classmethod
+    def _utc(cls, value: datetime | None) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+    @property
+    def is_microbatch(self) -> bool:
+        """Whether dbt itself cuts the window into batches."""
+        return self.start_var is None
+
+    @cached_property
+    def definition(self) -> dg.TimeWindowPartitionsDefinition:
+        """Dagster's definition. The running partition exists, as dbt builds the running batch."""
+        return dg.TimeWindowPartitionsDefinition(
+            start=_truncate(self.begin, self.batch_size),
+            end=self.end and _ceil(self.end, self.batch_size),
+            cron_schedule=_CRON[self.batch_size],
+            fmt=_KEY_FORMAT[self.batch_size],
+            timezone="UTC",
+            end_offset=1,
+        )
+
+
+def _truncate(moment: datetime, size: BatchSize) -> datetime:
+    """The start of the batch that ``moment`` lies in, as dbt truncates ``begin``."""
+    fields = ("month", "day", "hour", "minute", "second", "microsecond")
+    first = {"year": 0, "month": 1, "day": 2, "hour": 3}[size]
+    return moment.replace(**{name: 1 if name in ("month", "day") else 0 for name in fields[first:]})
+
+
+def _ceil(moment: datetime, size: BatchSize) -> datetime:
+    start = _truncate(moment, size)
+    if start == moment:
+        return moment
+    longest = {"hour": timedelta(hours=1), "day": timedelta(days=1)}.get(size, timedelta(days=31))
+    return _truncate(start + (timedelta(days=366) if size == "year" else longest), size)
+
+
+def partition_config(node: Mapping[str, Any]) -> PartitionConfig | None:
+    """How the dbt node of a manifest is partitioned; None if it is not.
+
+    Raises:
+        PartitionError: the config contradicts itself; the message names the model and the key.
+    """
+    config = node.get("config") or {}
+    if node.get("resource_type") != "model" or config.get("materialized") != "incremental":
+        return None
+    declared = dict(_dagster_meta(config).get("partitions") or {})
+    if config.get("incremental_strategy") == "microbatch":
+        declared |= {key: config.get(key) for key in ("batch_size", "begin")}
+        declared["lookback"] = 1 if config.get("lookback") is None else config["lookback"]
+    elif "batch_size" not in declared:
+        return None
+    else:
+        declared.setdefault("start_var", "partition_start")
+        declared.setdefault("end_var", "partition_end")
+    try:
+        return PartitionConfig.model_validate(declared)
+    except ValidationError as error:
+        problems = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
+        raise PartitionError(
+            f"{node.get('original_file_path', node.get('unique_id'))}: partitions of"
+            f" {node.get('name')}: {problems} (see meta.dagster.partitions)"
+        ) from None
+
+
+def _dagster_meta(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (config.get("meta") or {}).get("dagster") or {}
+
+
+def partition_keys(config: PartitionConfig, now: datetime) -> Sequence[str]:
+    """Every partition up to ``now`` (aware), oldest first, the running one included."""
+    return config.definition.get_partition_keys(current_time=now)
+
+
+def window(config: PartitionConfig, key: str) -> tuple[datetime, datetime]:
+    """Start (inclusive) and end (exclusive) of a partition, in UTC."""
+    time_window = config.definition.time_window_for_partition_key(key)
+    return time_window.start.astimezone(UTC), time_window.end.astimezone(UTC)
+
+
+def keys_in_range(config: PartitionConfig, first: str, last: str, now: datetime) -> Sequence[str]:
+    """The partitions from ``first`` to ``last``, both included, oldest first.
+
+    Raises:
+        PartitionError: either is not a partition, or the range is empty.
+    """
+    keys = partition_keys(config, now)
+    for key in (first, last):
+        if key not in keys:
+            raise PartitionError(f"there is no partition {key}: {_span(keys)}")
+    chosen = keys[keys.index(first) : keys.index(last) + 1]
+    if not chosen:
+        raise PartitionError(f"the range {first} to {last} is empty: its end is before its start")
+    return chosen
+
+
+def keys_in_window(
+    config: PartitionConfig, start: datetime, end: datetime, now: datetime
+) -> Sequence[str]:
+    """The partitions that overlap ``[start, end)``, oldest first."""
+    return [
+        key
+        for key in partition_keys(config, now)
+        if window(config, key)[0] < end and window(config, key)[1] > start
+    ]
+
+
+def newest(
+    config: PartitionConfig, built: AbstractSet[str], now: datetime, lookback: int | None = None
+) -> Sequence[str]:
+    """What a build without chosen partitions does, oldest first.
+
+    Never built: every partition, as dbt does on a first run. Else the newest one, ``lookback`` more
+    before it, and whatever came after the newest built one, so that a pause leaves no gap.
+
+    Args:
+        built: partitions that were built before; keys that no longer exist are ignored.
+        now: aware.
+        lookback: overrides the model's own.
+    """
+    keys = partition_keys(config, now)
+    known = [index for index, key in enumerate(keys) if key in built]
+    if not known:
+        return keys
+    back = config.lookback if lookback is None else lookback
+    return keys[min(max(len(keys) - 1 - back, 0), known[-1] + 1) :]
+
+
+def _span(keys: Sequence[str]) -> str:
+    return f"they go from {keys[0]} to {keys[-1]}" if keys else "there are none yet"

@@ -1,0 +1,253 @@
+"""How a dbt node looks as a Dagster asset."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
+from dagster_dbt.asset_utils import (
+    DAGSTER_DBT_UNIQUE_ID_METADATA_KEY,
+    default_group_from_dbt_resource_props,
+    default_owners_from_dbt_resource_props,
+)
+
+from dbt_orchestration.assets.partitions import PartitionConfig, partition_config
+
+PARTITIONS_CHECK = "all_partitions_built"
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
+_NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+class ProjectError(ValueError):
+    """Something in the dbt project cannot become an asset. The message names file and key."""
+
+
+class EnvironmentTranslator(DagsterDbtTranslator):
+    """Nodes of one environment. Keys begin with its name, so that many live in one instance.
+
+    Assets carry little metadata on purpose: the raw SQL and the manifest's every column would
+    triple the snapshot that the webserver and the daemon load. The SQL is one click away through
+    the code reference.
+    """
+
+    def __init__(self, environment: str, timezone: str) -> None:
+        super().__init__(
+            DagsterDbtTranslatorSettings(
+                enable_code_references=True,
+                enable_source_tests_as_checks=True,
+                enable_source_metadata=False,
+                enable_duplicate_source_asset_keys=True,
+            )
+        )
+        self.environment = environment
+        self.timezone = timezone
+        self._partitions: dict[str, PartitionConfig | None] = {}
+
+    def partition_config(self, node: Mapping[str, Any]) -> PartitionConfig | None:
+        unique_id = node["unique_id"]
+        if unique_id not in self._partitions:
+            self._partitions[unique_id] = partition_config(node)
+        return self._partitions[unique_id]
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        policy = freshness_policy(self.get_resource_props(manifest, unique_id), self.timezone)
+        return spec.replace_attributes(freshness_policy=policy) if policy else spec
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        return super().get_asset_key(dbt_resource_props).with_prefix(self.environment)
+
+    def get_asset_check_spec(
+        self,
+        asset_spec: dg.AssetSpec,
+        manifest: Mapping[str, Any],
+        unique_id: str,
+        project: DbtProject | None,
+    ) -> dg.AssetCheckSpec | None:
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        return spec and _described(spec, manifest["nodes"][unique_id])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        group = default_group_from_dbt_resource_props(dbt_resource_props)
+        fqn = dbt_resource_props.get("fqn") or []
+        if group is None and len(fqn) > 2:
+            group = fqn[1]
+        if group is None:
+            group = f"{dbt_resource_props['resource_type']}s"
+        return _NOT_IN_NAMES.sub("_", group)
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str] | None:
+        owners = list(default_owners_from_dbt_resource_props(dbt_resource_props) or ())
+        group = dbt_resource_props.get("group")
+        if not owners and isinstance(group, Mapping):
+            owners = [group.get("owner", {}).get("name") or group["name"]]
+        return [as_owner(owner) for owner in owners] or None
+
+    def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        kind = dbt_resource_props["resource_type"]
+        return dbt_resource_props.get("description") or f"dbt {kind} {dbt_resource_props['name']}"
+
+    def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
+        tags = [_NOT_IN_TAGS.sub("_", tag) for tag in dbt_resource_props.get("tags") or ()]
+        return {tag[:63]: "" for tag in tags}
+
+    def get_metadata(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, Any]:
+        config = dbt_resource_props.get("config") or {}
+        name = str(dbt_resource_props.get("relation_name") or "").replace('"', "")
+        return {
+            "dagster/table_name": name or dbt_resource_props["name"],
+            **({"materialized": config["materialized"]} if config.get("materialized") else {}),
+        }
+
+    def get_partitions_def(
+        self, dbt_resource_props: Mapping[str, Any]
+    ) -> dg.PartitionsDefinition | None:
+        config = self.partition_config(dbt_resource_props)
+        return config and config.definition
+
+    def get_partition_mapping(
+        self,
+        dbt_resource_props: Mapping[str, Any],
+        dbt_parent_resource_props: Mapping[str, Any],
+    ) -> dg.PartitionMapping | None:
+        config = self.partition_config(dbt_resource_props)
+        parent = self.partition_config(dbt_parent_resource_props)
+        if config is None or parent is None or config.definition == parent.definition:
+            return None
+        # A parent that begins later simply has no rows for the days before.
+        return dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+
+
+def as_owner(owner: str) -> str:
+    """dbt's owner as Dagster takes it: an e-mail address, or ``team:name``."""
+    return owner if _EMAIL.fullmatch(owner) else f"team:{_NOT_IN_NAMES.sub('_', owner)}"
+
+
+def freshness_policy(node: Mapping[str, Any], timezone: str) -> dg.FreshnessPolicy | None:
+    """Dagster's freshness policy of a node that states one.
+
+    A source states dbt's own ``freshness`` (``warn_after``, ``error_after``); any other node
+    ``meta.dagster.freshness``: ``deadline_cron`` with ``lower_bound_delta_hours`` (in
+    ``timezone`` unless it names one), or ``fail_after_hours`` with optional ``warn_after_hours``.
+
+    Raises:
+        ProjectError: the config is neither.
+    """
+    if node["resource_type"] == "source":
+        stated = node.get("freshness") or {}
+        fail, warn = (_period(stated.get(name)) for name in ("error_after", "warn_after"))
+        if fail is None:
+            return None
+        return dg.FreshnessPolicy.time_window(fail, warn if warn and warn < fail else None)
+    meta = (node.get("config") or {}).get("meta") or {}
+    stated = (meta.get("dagster") or {}).get("freshness")
+    if not stated:
+        return None
+    try:
+        if "deadline_cron" in stated:
+            return dg.FreshnessPolicy.cron(
+                deadline_cron=stated["deadline_cron"],
+                lower_bound_delta=timedelta(hours=stated["lower_bound_delta_hours"]),
+                timezone=stated.get("timezone", timezone),
+            )
+        warn_after = stated.get("warn_after_hours")
+        return dg.FreshnessPolicy.time_window(
+            timedelta(hours=stated["fail_after_hours"]),
+            timedelta(hours=warn_after) if warn_after else None,
+        )
+    except (KeyError, TypeError, ValueError, dg.DagsterError) as error:
+        missing = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        raise ProjectError(
+            f"{node['original_file_path']}: meta.dagster.freshness of {node['name']}: {missing}"
+        ) from error
+
+
+def _period(stated: Mapping[str, Any] | None) -> timedelta | None:
+    if not stated or not stated.get("count"):
+        return None
+    return timedelta(**{f"{stated['period']}s": stated["count"]})
+
+
+def _described(spec: dg.AssetCheckSpec, node: Mapping[str, Any]) -> dg.AssetCheckSpec:
+    kind = "unit test" if node["resource_type"] == "unit_test" else "test"
+    return spec._replace(
+        description=node.get("description") or f"dbt {kind}, {node['original_file_path']}"
+    )
+
+
+def test_spec(test: Mapping[str, Any], key: dg.AssetKey) -> dg.AssetCheckSpec:
+    """The check of a test that names no single node: dagster-dbt leaves such tests out.
+
+    A unit test always blocks: dbt does not build a model whose unit test fails.
+    """
+    severity = (test.get("config") or {}).get("severity") or "error"
+    return _described(
+        dg.AssetCheckSpec(
+            name=_NOT_IN_NAMES.sub("_", test["name"]),
+            asset=key,
+            blocking=severity.lower() == "error",
+            metadata={DAGSTER_DBT_UNIQUE_ID_METADATA_KEY: test["unique_id"]},
+        ),
+        test,
+    )
+
+
+def unit_test_specs(
+    manifest: Mapping[str, Any], keys: Mapping[str, dg.AssetKey]
+) -> Sequence[dg.AssetCheckSpec]:
+    """A check for every unit test of a model that is an asset."""
+    return [
+        test_spec(test, keys[model])
+        for _, test in sorted((manifest.get("unit_tests") or {}).items())
+        for model in test["depends_on"]["nodes"][:1]
+        if model in keys
+    ]
+
+
+def partitions_check_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
+    """A blocking check that fails when batches failed while others landed.
+
+    Dagster counts an asset as built once any of its partitions was materialized in a run. A failed
+    blocking check is what makes "from failure" take it again.
+    """
+    return dg.AssetCheckSpec(
+        name=PARTITIONS_CHECK,
+        asset=key,
+        blocking=True,
+        description="Every partition that the run was to build was built.",
+    )
+
+
+def exposure_specs(
+    manifest: Mapping[str, Any], translator: EnvironmentTranslator, keys: Mapping[str, dg.AssetKey]
+) -> Sequence[dg.AssetSpec]:
+    """Dashboards and other exposures as external assets, so that lineage ends where people look."""
+    specs = []
+    for exposure in (manifest.get("exposures") or {}).values():
+        owner = exposure.get("owner") or {}
+        owners = owner.get("email") or owner.get("name") or []
+        parents = [keys[node] for node in exposure["depends_on"]["nodes"] if node in keys]
+        specs.append(
+            dg.AssetSpec(
+                key=dg.AssetKey([translator.environment, "exposure", exposure["name"]]),
+                deps=parents,
+                description=exposure.get("description") or exposure.get("label"),
+                group_name="exposures",
+                owners=[as_owner(o) for o in ([owners] if isinstance(owners, str) else owners)],
+                tags=translator.get_tags(exposure),
+                kinds={exposure["type"].lower()},
+                metadata={
+                    **({"url": dg.MetadataValue.url(exposure["url"])} if exposure["url"] else {}),
+                    **({"maturity": exposure["maturity"]} if exposure.get("maturity") else {}),
+                    "dbt/unique_id": exposure["unique_id"],
+                },
+            )
+        )
+    return specs

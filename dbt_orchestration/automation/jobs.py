@@ -1,0 +1,91 @@
+"""The full build, and jobs by dbt selection, with their schedules."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+from dagster_dbt import build_dbt_asset_selection
+
+from dbt_orchestration.assets.definition import DbtAssets
+from dbt_orchestration.settings import Environment, Job, Schedule, SettingsError
+from dbt_orchestration.upstream import MixedPartitionsJob
+
+# One retry of what failed or was never reached; the UI offers the same by hand.
+RETRY_TAGS = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"}
+
+
+def jobs_and_schedules(
+    environment: Environment, name: str, dbt: DbtAssets
+) -> tuple[Sequence[MixedPartitionsJob], Sequence[dg.ScheduleDefinition]]:
+    """The jobs of an environment and the schedules of those that have one.
+
+    Raises:
+        SettingsError: a job's selection is wrong or matches nothing.
+    """
+    everything = dg.AssetSelection.assets(dbt.definition)
+    sources = [key for uid, key in dbt.keys.items() if uid.startswith("source.")]
+    full = _job(
+        "full_build",
+        everything | dg.AssetSelection.checks(*_checks_on(dbt, sources)),
+        "Every model, seed and snapshot; incremental models for their newest partitions.",
+    )
+    jobs, schedules = [full], [_schedule(full, environment.full_build, dbt)]
+    for job_name, job in environment.jobs.items():
+        part = _job(job_name, _selection(name, job_name, job, dbt), job.description or job.select)
+        jobs.append(part)
+        if job.schedule:
+            schedules.append(_schedule(part, job.schedule, dbt))
+    return jobs, schedules
+
+
+def _job(name: str, selection: dg.AssetSelection, description: str) -> MixedPartitionsJob:
+    return MixedPartitionsJob.of(
+        dg.define_asset_job(name, selection, description=description, run_tags=RETRY_TAGS)
+    )
+
+
+def _checks_on(dbt: DbtAssets, keys: Sequence[dg.AssetKey]) -> Sequence[dg.AssetCheckKey]:
+    return [spec.key for spec in dbt.definition.check_specs if spec.asset_key in set(keys)]
+
+
+def _selection(environment: str, name: str, job: Job, dbt: DbtAssets) -> dg.AssetSelection:
+    where = f"environments.{environment}.jobs.{name}"
+    selection = build_dbt_asset_selection(
+        [dbt.definition], dbt_select=job.select, dbt_exclude=job.exclude or None
+    )
+    try:
+        keys = selection.resolve([dbt.definition])
+    except Exception as error:
+        raise SettingsError(f"{where}: dbt does not understand {job.select!r}: {error}") from None
+    if not keys:
+        raise SettingsError(f"{where}.select: {job.select!r} matches no model, seed or snapshot")
+    return dg.AssetSelection.assets(*sorted(keys))
+
+
+def _schedule(job: MixedPartitionsJob, schedule: Schedule, dbt: DbtAssets) -> dg.ScheduleDefinition:
+    seeds = {dbt.keys[uid] for uid in dbt.keys if uid.startswith("seed.")}
+    versions = {spec.key: spec.code_version for spec in dbt.definition.specs}
+
+    @dg.schedule(
+        name=f"{job.name}_schedule",
+        job=job,
+        cron_schedule=schedule.cron,
+        execution_timezone=schedule.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING
+        if schedule.enabled
+        else dg.DefaultScheduleStatus.STOPPED,
+    )
+    def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        """Everything but the seeds whose content is what was loaded last."""
+        keys = job.selection.resolve([dbt.definition])
+        built = context.instance.get_latest_materialization_code_versions(keys & seeds)
+        unchanged = {key for key in keys & seeds if built.get(key) == versions[key]}
+        wanted = sorted(keys - unchanged)
+        if not wanted:
+            return dg.SkipReason("Only seeds are selected, and none has changed.")
+        return dg.RunRequest(
+            run_key=context.scheduled_execution_time.isoformat(),
+            asset_selection=wanted,
+            asset_check_keys=None,
+        )
+
+    return request

@@ -1,0 +1,56 @@
+"""The code locations: what an environment consists of.
+
+``workspace.yaml`` names one attribute of this module per environment; each is built when asked for,
+so that loading ``prod`` costs nothing of ``dev``.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from dbt_orchestration import upstream
+from dbt_orchestration.assets.definition import dbt_assets
+from dbt_orchestration.assets.raw import raw_assets
+from dbt_orchestration.assets.translator import exposure_specs
+from dbt_orchestration.automation.jobs import jobs_and_schedules
+from dbt_orchestration.revisions.working_tree import open_revision, prepare
+from dbt_orchestration.settings import Settings, load_settings
+
+LOAD_RAW = "load_raw"
+_REVISION = "revision"
+
+
+def build_definitions(settings: Settings, name: str) -> dg.Definitions:
+    """Everything of the environment ``name``, from its dbt project as it is now.
+
+    In a run, from the revision that the code server had loaded when the run was launched.
+    """
+    environment = settings.environment(name)
+    digest = upstream.pinned(_REVISION)
+    revision = open_revision(settings, name, digest) if digest else prepare(settings, name)
+    pool = warehouse_pool(settings)
+    dbt = dbt_assets(settings, name, revision, pool)
+    sources = {uid: key for uid, key in dbt.keys.items() if uid.startswith("source.")}
+    raw = settings.load_raw and raw_assets(settings, name, sources, revision.manifest, pool)
+    jobs, schedules = jobs_and_schedules(environment, name, dbt)
+    return dg.Definitions(
+        assets=[
+            dbt.definition,
+            *([raw] if raw else []),
+            *exposure_specs(revision.manifest, dbt.translator, dbt.keys),
+        ],
+        jobs=[*jobs, *([dg.define_asset_job(LOAD_RAW, [raw])] if raw else [])],
+        schedules=schedules,
+        executor=dg.in_process_executor,
+    ).with_reconstruction_metadata({_REVISION: revision.digest})
+
+
+def warehouse_pool(settings: Settings) -> str:
+    """The concurrency pool of the warehouse that the settings point to."""
+    return f"warehouse_{settings.profile}"
+
+
+def __getattr__(name: str) -> dg.Definitions:
+    if name.startswith("_"):
+        raise AttributeError(name)
+    return build_definitions(load_settings(), name)

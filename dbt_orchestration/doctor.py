@@ -1,0 +1,117 @@
+"""What stands between this machine and a build: each problem in one line, with what to do."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import yaml
+
+from dbt_orchestration.invocation import DbtError, DbtInvocation
+from dbt_orchestration.settings import Settings
+
+_ENV_VAR = re.compile(r"""env_var\(\s*['"]([^'"]+)['"]\s*(,)?""")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, whether it is well, and what was seen or what to do."""
+
+    what: str
+    ok: bool
+    message: str
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything, one finding after the other. Never prints a credential's value."""
+    yield _python()
+    yield Finding("dbt", True, f"dbt-core {version('dbt-core')}, Dagster {version('dagster')}")
+    yield _git()
+    yield _profile(settings)
+    for name in settings.environments:
+        missing = missing_credentials(settings, name)
+        yield Finding(
+            f"{name}: credentials",
+            not missing,
+            f"set {', '.join(missing)}" if missing else "all that profiles.yml names are set",
+        )
+        if not missing:
+            yield _guarded(f"{name}: project", lambda name=name: _parses(settings, name))  # type: ignore[misc]
+            yield _guarded(f"{name}: warehouse", lambda name=name: _connects(settings, name))  # type: ignore[misc]
+
+
+def missing_credentials(settings: Settings, environment: str) -> list[str]:
+    """Environment variables without a default that the target of ``environment`` reads, unset here."""
+    targets = _targets(settings)
+    target = targets.get(settings.environment(environment).target) if targets else None
+    names = _ENV_VAR.findall(yaml.safe_dump(target, width=10_000)) if target else []
+    known = os.environ | settings.dbt_environment
+    return sorted({name for name, default in names if not default and not known.get(name)})
+
+
+def _targets(settings: Settings) -> dict[str, object] | None:
+    profiles = yaml.safe_load((settings.profiles_dir / "profiles.yml").read_text()) or {}
+    outputs: dict[str, object] | None = (profiles.get(settings.profile) or {}).get("outputs")
+    return outputs
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    ok = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    return Finding("Python", ok, found if ok else f"{found}: install Python 3.11, 3.12 or 3.13")
+
+
+def _git() -> Finding:
+    path = shutil.which("git")
+    return Finding("git", bool(path), path or "not found: install git and put it on PATH")
+
+
+def _profile(settings: Settings) -> Finding:
+    file = settings.profiles_dir / "profiles.yml"
+    targets = _targets(settings)
+    if not targets:
+        return Finding(
+            "profile",
+            False,
+            f"{file} has no profile {settings.profile!r}: set DBT_ORCHESTRATION_PROFILE",
+        )
+    absent = [
+        f"{name} wants target {environment.target!r}"
+        for name, environment in settings.environments.items()
+        if environment.target not in targets
+    ]
+    if absent:
+        have = ", ".join(targets)
+        return Finding("profile", False, f"{'; '.join(absent)}; {file} has: {have}")
+    return Finding("profile", True, f"{settings.profile} in {file}")
+
+
+def _guarded(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, check())
+    except (DbtError, RuntimeError, ValueError) as error:
+        return Finding(what, False, str(error))
+
+
+def _parses(settings: Settings, environment: str) -> str:
+    from dbt_orchestration.revisions.working_tree import prepare
+
+    nodes = prepare(settings, environment).manifest["nodes"].values()
+    return f"{sum(node['resource_type'] == 'model' for node in nodes)} models parse"
+
+
+def _connects(settings: Settings, environment: str) -> str:
+    invocation = DbtInvocation(settings, environment, ["debug", "--connection", "--quiet"])
+    for _ in invocation.events():
+        pass
+    invocation.raise_on_failure()
+    if invocation.result is not None and invocation.result.result is False:
+        raise DbtError(
+            "dbt cannot connect: see the lines above, or run `dbt debug` with the same profile"
+        )
+    return "connected"

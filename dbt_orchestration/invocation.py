@@ -1,0 +1,130 @@
+"""One dbt command in this process, and its events as they happen.
+
+dbt runs in a thread of the run's own process, through its documented ``dbtRunner``: no second
+interpreter, no ``dbt --version``, no second parse. Cancelling interrupts dbt as Ctrl-C does, cancels
+its queries in the warehouse, and waits; the thread is a daemon, so that even a query which ignores
+all that ends with the run's process.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import shlex
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from google.protobuf.json_format import MessageToDict
+
+from dbt_orchestration import upstream
+from dbt_orchestration.settings import Settings
+
+# Results of nodes, and of single batches of microbatch models.
+RESULT_EVENTS = frozenset(
+    {"LogModelResult", "LogSeedResult", "LogSnapshotResult", "LogTestResult", "LogBatchResult"}
+)
+CANCEL_SECONDS = 30.0
+_QUIET = (
+    "--no-send-anonymous-usage-stats",
+    "--no-version-check",
+    "--no-use-colors",
+    "--log-level-file=none",
+)
+
+# dbt keeps its flags, adapters and loggers in module globals.
+_one_at_a_time = threading.Lock()
+
+
+class DbtError(RuntimeError):
+    """dbt could not run, or nodes failed. The message is dbt's own, and short."""
+
+
+class DbtInvocation:
+    """``dbt <command>`` on an environment's target, with a parsed manifest or None to let dbt parse."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environment: str,
+        command: Sequence[str],
+        manifest: Any | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self.command = list(command)
+        self._target = ["--profile", settings.profile]
+        self._target += ["--target", settings.environment(environment).target]
+        self._folders = ["--project-dir", str(settings.project_dir)]
+        self._folders += ["--profiles-dir", str(settings.profiles_dir)]
+        self._variables = {**settings.dbt_environment, **(variables or {})}
+        self._manifest = manifest
+        self._items: queue.SimpleQueue[dict[str, Any] | dbtRunnerResult] = queue.SimpleQueue()
+        self._batch_errors: dict[str, list[str]] = {}
+        self._thread = threading.Thread(target=self._run, name="dbt", daemon=True)
+        self.result: dbtRunnerResult | None = None
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Run, yielding each result event as dbt's structured log has it.
+
+        Whatever interrupts the caller (a cancelled run raises here) stops dbt first.
+        https://docs.getdbt.com/reference/events-logging
+        """
+        with _one_at_a_time:
+            self._thread.start()
+            try:
+                while not isinstance(item := self._items.get(), dbtRunnerResult):
+                    yield item
+            except BaseException:
+                self._cancel()
+                raise
+            self._thread.join()
+            self.result = item
+
+    def __str__(self) -> str:
+        """The same command for a terminal."""
+        return shlex.join(["dbt", *self.command, *self._target])
+
+    def raise_on_failure(self) -> None:
+        """Raises:
+        DbtError: dbt failed; says which nodes and why, or what stopped dbt from starting.
+        """
+        if self.result is None or self.result.success:
+            return
+        if self.result.exception is not None:
+            raise DbtError(str(self.result.exception).strip())
+        raise DbtError(self._explain(getattr(self.result.result, "results", [])))
+
+    def _explain(self, results: Sequence[Any]) -> str:
+        bad = [r for r in results if r.status in ("error", "fail", "partial success")]
+        skipped = sum(1 for r in results if r.status == "skipped")
+        lines = [f"{len(bad)} of {len(results)} dbt nodes failed, {skipped} were skipped."]
+        for result in bad:
+            node = result.node
+            reasons = self._batch_errors.get(node.unique_id) or [result.message or result.status]
+            lines.append(f"{node.resource_type} {node.name} ({node.original_file_path}):")
+            lines += [f"  {line}" for line in dict.fromkeys("\n".join(reasons).splitlines())]
+        return "\n".join(lines)
+
+    def _run(self) -> None:
+        os.environ.update(self._variables)
+        runner = dbtRunner(manifest=self._manifest, callbacks=[self._on_event])
+        self._items.put(runner.invoke([*self.command, *self._folders, *self._target, *_QUIET]))
+
+    def _on_event(self, event: Any) -> None:
+        if event.info.name in RESULT_EVENTS:
+            self._items.put(MessageToDict(event, preserving_proto_field_name=True))
+        elif event.info.name == "GenericExceptionOnRun":
+            # What a batch failed of stands only here: its model's own result says "1 of 3 failed".
+            errors = self._batch_errors.setdefault(event.data.unique_id, [])
+            errors.append(event.data.exc.removeprefix("Exception on worker thread. "))
+
+    def _cancel(self) -> None:
+        # A thread that waits for a query sees the interrupt only when the query returns, hence
+        # both; and again, because a node may just have been about to send its next statement.
+        upstream.interrupt(self._thread)
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            upstream.cancel_queries()
+            self._thread.join(0.2)

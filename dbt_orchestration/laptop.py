@@ -1,0 +1,315 @@
+"""``make up`` and ``make demo``: everything on one machine, from nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import dagster as dg
+import requests
+from dagster_graphql import DagsterGraphQLClient
+from rich.console import Console
+from rich.table import Table
+
+from dbt_orchestration import upstream
+from dbt_orchestration.definitions import LOAD_RAW, build_definitions, warehouse_pool
+from dbt_orchestration.doctor import missing_credentials
+from dbt_orchestration.revisions.working_tree import PrepareError, prepare
+from dbt_orchestration.settings import REPOSITORY, Settings
+
+_HOST = "127.0.0.1"
+_START_SECONDS = 180
+_STOP_SECONDS = 60
+_LOCATIONS = """query { workspaceOrError { ... on Workspace { locationEntries {
+    name loadStatus locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
+
+
+class LaptopError(RuntimeError):
+    """``up`` or ``demo`` cannot go on. One message that says why and what to do."""
+
+
+def up(settings: Settings, port: int, console: Console) -> None:
+    """Prepare, serve, build what was never built, and stay until Ctrl-C.
+
+    Raises:
+        LaptopError: the port is taken, the project does not parse, Dagster does not start.
+    """
+    _refuse_taken(port)
+    for name in settings.environments:
+        missing = missing_credentials(settings, name)
+        if missing:
+            raise LaptopError(f"{name}: set {', '.join(missing)} (see docs/settings.md)")
+        with console.status(f"Preparing the dbt project for {name} …"), _dbt_errors():
+            started = time.monotonic()
+            prepare(settings, name)
+        console.print(f"Prepared the dbt project for {name} in {_seconds(started)}.")
+    home = _dagster_home(settings)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        upstream.set_pool_limit(instance, warehouse_pool(settings), settings.pool_limit)
+        with _interruptible(), _dagster(settings, home, port, instance, console) as process:
+            with contextlib.suppress(KeyboardInterrupt):
+                _first_build(settings, instance, port, console)
+                console.print(_WELCOME.format(port=port))
+                process.wait()
+                raise LaptopError(f"Dagster stopped by itself: see {home / 'dagster.log'}")
+
+
+_WELCOME = """
+[bold green]Dagster is up: http://localhost:{port}[/]
+
+Try first:
+  · Assets, View lineage: every model, from raw tables to dashboards
+  · choose a model and press Materialize; a partitioned one asks which days
+  · Automation: the full build at 08:00 (full_build_schedule)
+
+Ctrl-C stops everything. Started again, it goes on where it was.
+"""
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            raise LaptopError(
+                f"port {port} is in use: stop what uses it, or choose another: make up PORT=3001"
+            ) from None
+
+
+@contextlib.contextmanager
+def _dbt_errors() -> Iterator[None]:
+    try:
+        yield
+    except (PrepareError, ValueError) as error:
+        raise LaptopError(str(error)) from None
+
+
+def _dagster_home(settings: Settings) -> Path:
+    home = settings.state_dir / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(REPOSITORY / "dagster.yaml", home / "dagster.yaml")
+    return home
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Make SIGTERM end as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextlib.contextmanager
+def _dagster(
+    settings: Settings, home: Path, port: int, instance: dg.DagsterInstance, console: Console
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Webserver, daemon and code locations, in a session of their own, stopped at the end."""
+    command = [sys.executable, "-m", "dagster", "dev", "--host", _HOST, "--port", str(port)]
+    command += ["--workspace", str(REPOSITORY / "workspace.yaml")]
+    variables = {"DAGSTER_HOME": str(home), **settings.dbt_environment}
+    with (home / "dagster.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env=os.environ | variables,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        with console.status("Starting Dagster …"):
+            _wait_until_loaded(process, port, home / "dagster.log")
+        yield process
+    except KeyboardInterrupt:
+        pass
+    finally:
+        with console.status("Stopping …"):
+            _stop(process, instance, port)
+        console.print("Stopped.")
+
+
+def _wait_until_loaded(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise LaptopError(f"Dagster did not start: see {log}")
+        entries = _location_entries(port)
+        broken = [
+            f"{entry['name']}: {entry['locationOrLoadError']['message']}"
+            for entry in entries
+            if (entry["locationOrLoadError"] or {}).get("__typename") == "PythonError"
+        ]
+        if broken:
+            raise LaptopError("\n".join(broken))
+        if entries and all(entry["loadStatus"] == "LOADED" for entry in entries):
+            return
+        time.sleep(0.3)
+    raise LaptopError(f"Dagster did not start within {_START_SECONDS} s: see {log}")
+
+
+def _location_entries(port: int) -> list[dict[str, Any]]:
+    try:
+        answer = requests.post(
+            f"http://{_HOST}:{port}/graphql", json={"query": _LOCATIONS}, timeout=10
+        ).json()
+        entries: list[dict[str, Any]] = answer["data"]["workspaceOrError"]["locationEntries"]
+    except (requests.RequestException, ValueError, KeyError, TypeError):
+        return []
+    return entries
+
+
+def _stop(process: subprocess.Popen[bytes], instance: dg.DagsterInstance, port: int) -> None:
+    unfinished = dg.RunsFilter(
+        statuses=[
+            dg.DagsterRunStatus.STARTING,
+            dg.DagsterRunStatus.STARTED,
+            dg.DagsterRunStatus.CANCELING,
+        ]
+    )
+    deadline = time.monotonic() + _STOP_SECONDS
+    runs = [run.run_id for run in instance.get_runs(unfinished)]
+    if runs and process.poll() is None:
+        with contextlib.suppress(Exception):  # a run that just ended is no reason not to stop
+            DagsterGraphQLClient(_HOST, port_number=port).terminate_runs(runs)
+        while instance.get_runs(unfinished) and time.monotonic() < deadline:
+            time.sleep(0.2)
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_STOP_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _first_build(
+    settings: Settings, instance: dg.DagsterInstance, port: int, console: Console
+) -> None:
+    """Build the first environment if no full build of it ever succeeded, or its file is gone."""
+    name = next(iter(settings.environments))
+    built = instance.get_runs(
+        dg.RunsFilter(
+            job_name="full_build",
+            statuses=[dg.DagsterRunStatus.SUCCESS],
+            tags={"dagster/code_location": name},
+        ),
+        limit=1,
+    )
+    file_is_gone = settings.profile == "duckdb" and not settings.duckdb_path.exists()
+    if built and not file_is_gone:
+        return
+    client = DagsterGraphQLClient(_HOST, port_number=port)
+    # Partitions that Dagster remembers are not in a file that is gone: then build them all again.
+    config = {"ops": {f"dbt_{name}": {"config": {"full_refresh": bool(built)}}}}
+    steps: list[tuple[str, str, Mapping[str, Any]]] = [("full_build", "First full build", config)]
+    if settings.load_raw:
+        steps.insert(0, (LOAD_RAW, "Loading the raw data", {}))
+    for job, label, run_config in steps:
+        started = time.monotonic()
+        run_id = client.submit_job_execution(
+            job, repository_location_name=name, run_config=dict(run_config)
+        )
+        status = _follow(instance, run_id, f"{label} of {name}", console)
+        if status is not dg.DagsterRunStatus.SUCCESS:
+            console.print(
+                f"[red]{label} of {name}: {status.value.lower()}.[/]"
+                f" See http://localhost:{port}/runs/{run_id}"
+            )
+            return
+        console.print(f"{label} of {name}: done in {_seconds(started)}.")
+
+
+def _follow(
+    instance: dg.DagsterInstance, run_id: str, label: str, console: Console
+) -> dg.DagsterRunStatus:
+    cursor: str | None = None
+    assets: set[dg.AssetKey] = set()
+    recorded = 0
+    with console.status(f"{label} …") as line:
+        while True:
+            run = instance.get_run_by_id(run_id)
+            page = instance.get_records_for_run(
+                run_id, cursor=cursor, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+            )
+            cursor = page.cursor
+            recorded += len(page.records)
+            assets |= {record.asset_key for record in page.records if record.asset_key}
+            line.update(f"{label} … {len(assets)} assets, {recorded:,} materializations")
+            if run is None or run.is_finished:
+                return run.status if run else dg.DagsterRunStatus.FAILURE
+            time.sleep(0.5)
+
+
+def demo(settings: Settings, console: Console) -> None:
+    """Load and build everything in a folder of its own, and show what was built and how long.
+
+    Raises:
+        LaptopError: the project does not parse, or the build failed.
+    """
+    state = settings.state_dir / "demo"
+    shutil.rmtree(state, ignore_errors=True)
+    update = {"state_dir": state, "duckdb_path": state / "warehouse.duckdb"}
+    settings = settings.model_copy(update=update)
+    name = next(iter(settings.environments))
+    state.mkdir(parents=True)
+    with (
+        (state / "dbt.log").open("w") as log,
+        contextlib.redirect_stdout(log),
+        dg.DagsterInstance.ephemeral() as instance,
+    ):
+        with console.status("Preparing the dbt project …"), _dbt_errors():
+            definitions = build_definitions(settings, name)
+        for job, label in ((LOAD_RAW, "Loading the raw data"), ("full_build", "Full build")):
+            with console.status(f"{label} …"):
+                started = time.monotonic()
+                result = definitions.resolve_job_def(job).execute_in_process(
+                    instance=instance,
+                    raise_on_error=False,
+                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                )
+            if not result.success:
+                raise LaptopError(f"{label} failed: see {state / 'dbt.log'}")
+            console.print(f"{label}: {_seconds(started)}")
+    console.print(_built(result))
+
+
+def _built(result: dg.ExecuteInProcessResult) -> Table:
+    seconds: dict[str, float] = {}
+    partitions: dict[str, int] = {}
+    for event in result.get_asset_materialization_events():
+        materialization = event.materialization
+        asset = materialization.asset_key.to_user_string()
+        duration = materialization.metadata["Execution Duration"].value
+        seconds[asset] = seconds.get(asset, 0.0) + float(str(duration))
+        partitions[asset] = partitions.get(asset, 0) + bool(materialization.partition)
+    table = Table("asset", "partitions", "seconds", title="Built")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for asset in seconds:
+        table.add_row(asset, str(partitions[asset] or ""), f"{seconds[asset]:.2f}")
+    table.add_section()
+    table.add_row(
+        f"{len(seconds)} assets", str(sum(partitions.values())), f"{sum(seconds.values()):.2f}"
+    )
+    return table
+
+
+def _seconds(started: float) -> str:
+    return f"{time.monotonic() - started:.1f} s"

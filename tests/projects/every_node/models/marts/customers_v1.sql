@@ -1,0 +1,1 @@
+select customer_id, sum(amount) as amount from {{ ref("int_ephemeral") }} group by 1
