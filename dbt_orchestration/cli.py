@@ -1,4 +1,4 @@
-"""The command line: for the platform engineer, the Makefile and CI. Nobody needs it to run models."""
+"""The command line, for the platform engineer, the Makefile and CI. Running models needs none."""
 
 from __future__ import annotations
 

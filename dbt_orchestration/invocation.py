@@ -1,9 +1,9 @@
 """One dbt command in this process, and its events as they happen.
 
 dbt runs in a thread of the run's own process, through its documented ``dbtRunner``: no second
-interpreter, no ``dbt --version``, no second parse. Cancelling interrupts dbt as Ctrl-C does, cancels
-its queries in the warehouse, and waits; the thread is a daemon, so that even a query which ignores
-all that ends with the run's process.
+interpreter, no ``dbt --version``, no second parse. Cancelling interrupts dbt as Ctrl-C does,
+cancels its queries in the warehouse, and waits; the thread is a daemon, so that even a query which
+ignores all that ends with the run's process.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class DbtError(RuntimeError):
 
 
 class DbtInvocation:
-    """``dbt <command>`` on an environment's target, with a parsed manifest or None to let dbt parse."""
+    """``dbt <command>`` on an environment's target; without a manifest dbt parses first."""
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class DbtInvocation:
         self._target += ["--target", settings.environment(environment).target]
         self._folders = ["--project-dir", str(settings.project_dir)]
         self._folders += ["--profiles-dir", str(settings.profiles_dir)]
+        self._folders += ["--log-path", str(settings.state_dir / "logs")]
         self._variables = {**settings.dbt_environment, **(variables or {})}
         self._manifest = manifest
         self._items: queue.SimpleQueue[dict[str, Any] | dbtRunnerResult] = queue.SimpleQueue()

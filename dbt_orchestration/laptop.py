@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import dagster as dg
@@ -57,11 +56,10 @@ def up(settings: Settings, port: int, console: Console) -> None:
     with dg.DagsterInstance.from_config(str(home)) as instance:
         upstream.set_pool_limit(instance, warehouse_pool(settings), settings.pool_limit)
         with _interruptible(), _dagster(settings, home, port, instance, console) as process:
-            with contextlib.suppress(KeyboardInterrupt):
-                _first_build(settings, instance, port, console)
-                console.print(_WELCOME.format(port=port))
-                process.wait()
-                raise LaptopError(f"Dagster stopped by itself: see {home / 'dagster.log'}")
+            _first_build(settings, instance, port, console)
+            console.print(_WELCOME.format(port=port))
+            process.wait()
+            raise LaptopError(f"Dagster stopped by itself: see {home / 'dagster.log'}")
 
 
 _WELCOME = """
@@ -106,7 +104,7 @@ def _dagster_home(settings: Settings) -> Path:
 def _interruptible() -> Iterator[None]:
     """Make SIGTERM end as Ctrl-C does."""
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     previous = signal.signal(signal.SIGTERM, interrupt)
@@ -296,14 +294,14 @@ def _built(result: dg.ExecuteInProcessResult) -> Table:
     for event in result.get_asset_materialization_events():
         materialization = event.materialization
         asset = materialization.asset_key.to_user_string()
-        duration = materialization.metadata["Execution Duration"].value
-        seconds[asset] = seconds.get(asset, 0.0) + float(str(duration))
+        took = materialization.metadata["Execution Duration"].value
+        seconds[asset] = seconds.get(asset, 0.0) + float(str(took))
         partitions[asset] = partitions.get(asset, 0) + bool(materialization.partition)
     table = Table("asset", "partitions", "seconds", title="Built")
     for column in table.columns[1:]:
         column.justify = "right"
-    for asset in seconds:
-        table.add_row(asset, str(partitions[asset] or ""), f"{seconds[asset]:.2f}")
+    for asset, duration in seconds.items():
+        table.add_row(asset, str(partitions[asset] or ""), f"{duration:.2f}")
     table.add_section()
     table.add_row(
         f"{len(seconds)} assets", str(sum(partitions.values())), f"{sum(seconds.values()):.2f}"

@@ -1,7 +1,7 @@
-"""Every setting of the project, typed, with its default. The only reader of ``DBT_ORCHESTRATION_*``.
+"""Every setting, typed, with its default. The only reader of ``DBT_ORCHESTRATION_*``.
 
 Settings come, strongest first, from environment variables (``DBT_ORCHESTRATION_`` and the path of
-the field joined by ``__``, for example ``DBT_ORCHESTRATION_ENVIRONMENTS__PROD__FULL_BUILD__CRON``),
+the field joined by ``__``: ``DBT_ORCHESTRATION_ENVIRONMENTS__PROD__FULL_BUILD__CRON``),
 from ``environments.yaml``, and from the defaults below. Credentials are not settings: dbt reads
 them from the environment, where ``profiles.yml`` names them.
 """
@@ -152,8 +152,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, config_file())
 
@@ -194,17 +194,17 @@ def load_settings() -> Settings:
     """Read and check the settings.
 
     Raises:
-        SettingsError: one line for each wrong setting: its name, what is wrong, and where it stands.
+        SettingsError: names each wrong setting, what is wrong, and where it stands.
     """
     file = config_file()
     if CONFIG_VARIABLE in os.environ and not file.is_file():
         raise SettingsError(f"{CONFIG_VARIABLE}: there is no file {file}")
     for variable in os.environ:
         field = variable.removeprefix(PREFIX).split("__")[0].lower()
-        if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE:
-            if field not in Settings.model_fields:
-                known = ", ".join(PREFIX + name.upper() for name in Settings.model_fields)
-                raise SettingsError(f"{variable}: there is no such setting; there are: {known}")
+        known = {*Settings.model_fields, "config"}
+        if variable.startswith(PREFIX) and field not in known:
+            names = ", ".join(sorted(PREFIX + name.upper() for name in known))
+            raise SettingsError(f"{variable}: there is no such setting; there are: {names}")
     try:
         return Settings()
     except ValidationError as error:

@@ -23,6 +23,7 @@ from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadType,
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster_shared.record import as_dict
 
 
 class MixedPartitionsAssets(dg.AssetsDefinition):
@@ -36,14 +37,17 @@ class MixedPartitionsAssets(dg.AssetsDefinition):
     """
 
     @property
-    def partitions_def(self) -> dg.PartitionsDefinition | None:  # type: ignore[override]
+    def partitions_def(self) -> dg.PartitionsDefinition | None:
         return None
 
-    def get_partition_mapping_for_dep(self, dep_key: dg.AssetKey) -> dg.PartitionMapping | None:
+    def get_partition_mapping_for_dep(
+        self,
+        dep_key: dg.AssetKey,  # noqa: ARG002
+    ) -> dg.PartitionMapping | None:
         return None
 
     @staticmethod
-    def dagster_internal_init(**attributes: Any) -> MixedPartitionsAssets:  # type: ignore[override]
+    def dagster_internal_init(**attributes: Any) -> MixedPartitionsAssets:
         return MixedPartitionsAssets(**attributes)
 
     @classmethod
@@ -54,12 +58,13 @@ class MixedPartitionsAssets(dg.AssetsDefinition):
 class MixedPartitionsJob(UnresolvedAssetJobDefinition):
     """An asset job whose assets may have different partitions definitions.
 
-    ``define_asset_job`` refuses that, although the job behind the UI's Materialize button allows it.
+    ``define_asset_job`` refuses that, although the job behind the UI's Materialize button allows
+    it.
     """
 
     @classmethod
     def of(cls, job: UnresolvedAssetJobDefinition) -> MixedPartitionsJob:
-        return cls(**{field: getattr(job, field) for field in job._fields})
+        return cls(**as_dict(job))
 
     def resolve(
         self,

@@ -139,8 +139,11 @@ class Build:
     ) -> dict[str, Sequence[str]]:
         """Leave out what already landed in the runs that this run is a retry of."""
         landed: dict[dg.AssetKey, set[str]] = {}
-        run = context.run
-        while run.parent_run_id and (run := context.instance.get_run_by_id(run.parent_run_id)):  # type: ignore[assignment]
+        run: dg.DagsterRun | None = context.run
+        while run and run.parent_run_id:
+            run = context.instance.get_run_by_id(run.parent_run_id)
+            if run is None:
+                break
             for record in context.instance.get_records_for_run(
                 run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
             ).records:

@@ -59,10 +59,10 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
     _refuse_two_nodes_of_one_key(manifest, keys)
     assets = [specs[unique_id] for unique_id in specs if not unique_id.startswith("source.")]
     checks = _check_specs(manifest, translator, project, specs, keys)
-    unique_ids = {
-        **{spec.key: unique_id for unique_id, spec in specs.items()},
-        **{c.key: c.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY] for c in checks if c.metadata},
-    }
+    unique_ids: dict[dg.AssetKey | dg.AssetCheckKey, str] = {k: uid for uid, k in keys.items()}
+    for check in checks:
+        if check.metadata:
+            unique_ids[check.key] = check.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]
 
     @dg.multi_asset(
         name=f"dbt_{environment}",

@@ -94,9 +94,9 @@ class PartitionConfig(BaseModel):
 
 def _truncate(moment: datetime, size: BatchSize) -> datetime:
     """The start of the batch that ``moment`` lies in, as dbt truncates ``begin``."""
-    fields = ("month", "day", "hour", "minute", "second", "microsecond")
-    first = {"year": 0, "month": 1, "day": 2, "hour": 3}[size]
-    return moment.replace(**{name: 1 if name in ("month", "day") else 0 for name in fields[first:]})
+    kept = {"year": 1, "month": 2, "day": 3, "hour": 4}[size]
+    year, month, day, hour = (*moment.timetuple()[:kept], *(1, 1, 0)[kept - 1 :])
+    return datetime(year, month, day, hour, tzinfo=UTC)
 
 
 def _ceil(moment: datetime, size: BatchSize) -> datetime:

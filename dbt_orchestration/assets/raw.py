@@ -167,6 +167,7 @@ def _into_duckdb(table: str, relation: str, credentials: Any) -> int:
         packaged_file(table), dtype=str, na_values=["NA"], keep_default_na=False
     )
     with duckdb.connect(credentials.path) as connection:
+        connection.register("frame", frame)
         connection.execute(f"create schema if not exists {schema}")
         connection.execute(
             f"create or replace table {relation} as"

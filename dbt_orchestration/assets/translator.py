@@ -77,7 +77,7 @@ class EnvironmentTranslator(DagsterDbtTranslator):
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         group = default_group_from_dbt_resource_props(dbt_resource_props)
         fqn = dbt_resource_props.get("fqn") or []
-        if group is None and len(fqn) > 2:
+        if group is None and fqn[2:]:
             group = fqn[1]
         if group is None:
             group = f"{dbt_resource_props['resource_type']}s"
@@ -110,7 +110,7 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         self, dbt_resource_props: Mapping[str, Any]
     ) -> dg.PartitionsDefinition | None:
         config = self.partition_config(dbt_resource_props)
-        return config and config.definition
+        return config.definition if config else None
 
     def get_partition_mapping(
         self,
