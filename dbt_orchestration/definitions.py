@@ -6,15 +6,21 @@ so that loading ``prod`` costs nothing of ``dev``.
 
 from __future__ import annotations
 
+import warnings
+
 import dagster as dg
 
-from dbt_orchestration import upstream
-from dbt_orchestration.assets.definition import dbt_assets
-from dbt_orchestration.assets.raw import raw_assets
-from dbt_orchestration.assets.translator import exposure_specs
-from dbt_orchestration.automation.jobs import jobs_and_schedules
-from dbt_orchestration.revisions.working_tree import open_revision, prepare
-from dbt_orchestration.settings import Settings, load_settings
+# Versions are pinned and contract-tested; a page of warnings at each load would hide real ones.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+
+from dbt_orchestration import upstream  # noqa: E402
+from dbt_orchestration.assets.definition import dbt_assets  # noqa: E402
+from dbt_orchestration.assets.raw import raw_assets  # noqa: E402
+from dbt_orchestration.assets.translator import exposure_specs  # noqa: E402
+from dbt_orchestration.automation.jobs import jobs_and_schedules  # noqa: E402
+from dbt_orchestration.revisions.working_tree import open_revision, prepare  # noqa: E402
+from dbt_orchestration.settings import Settings, load_settings  # noqa: E402
 
 LOAD_RAW = "load_raw"
 _REVISION = "revision"

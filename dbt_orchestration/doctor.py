@@ -46,7 +46,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def missing_credentials(settings: Settings, environment: str) -> list[str]:
-    """Environment variables that the target of ``environment`` reads, unset and without a default."""
+    """Variables that the target of ``environment`` reads, without a default and not set."""
     targets = _targets(settings)
     target = targets.get(settings.environment(environment).target) if targets else None
     names = _ENV_VAR.findall(yaml.safe_dump(target, width=10_000)) if target else []

@@ -222,7 +222,10 @@ def _first_build(
     for job, label, run_config in steps:
         started = time.monotonic()
         run_id = client.submit_job_execution(
-            job, repository_location_name=name, run_config=dict(run_config)
+            job,
+            repository_location_name=name,
+            repository_name="__repository__",
+            run_config=dict(run_config),
         )
         status = _follow(instance, run_id, f"{label} of {name}", console)
         if status is not dg.DagsterRunStatus.SUCCESS:

@@ -82,7 +82,7 @@ class Build:
             if model is not None and model.is_microbatch:
                 upstream.set_batches(manifest, unique_id, [window(model, key) for key in keys])
         invocation = DbtInvocation(
-            self._settings, self._environment, command, manifest, {"DAGSTER_RUN_ID": context.run_id}
+            self._settings, self._environment, command, manifest, {"DAGSTER_RUN_ID": context.run.run_id}
         )
         context.log.info(f"Equivalent command: {invocation}")
         for event in invocation.events():
@@ -91,7 +91,7 @@ class Build:
             invocation.raise_on_failure()
         except DbtError as error:
             raise dg.Failure(str(error)) from None
-        shutil.rmtree(self._scratch(context.run_id), ignore_errors=True)
+        shutil.rmtree(self._scratch(context.run.run_id), ignore_errors=True)
 
     def _selected_nodes(self, context: dg.AssetExecutionContext) -> dict[str, Mapping[str, Any]]:
         unique_ids = sorted(self._unique_ids[key] for key in context.selected_asset_keys)
@@ -180,7 +180,7 @@ class Build:
         partitions: Mapping[str, Sequence[str]],
     ) -> list[str]:
         command = ["build", "--indirect-selection", "empty", "--cache-selected-only"]
-        command += ["--no-write-json", "--target-path", self._scratch(context.run_id)]
+        command += ["--no-write-json", "--target-path", self._scratch(context.run.run_id)]
         if config.full_refresh:
             command.append("--full-refresh")
         command += _vars({**config.vars, **self._window_vars(nodes, partitions)})
@@ -245,7 +245,7 @@ class Build:
         keys: Sequence[str],
         data: Mapping[str, Any],
     ) -> None:
-        """Record partitions one by one: an Output would record the run's whole range, or nothing."""
+        """Record partitions one by one: an Output would record the whole range, or nothing."""
         node = self._revision.manifest["nodes"][unique_id]
         tags = {_DATA_VERSION_TAG: str(uuid.uuid4())}
         code_version = self._translator.get_code_version(node)

@@ -92,13 +92,16 @@ def _home(settings: Settings, environment: str) -> Path:
 
 def _revision(settings: Settings, environment: str) -> Revision:
     digest = hashlib.sha256()
-    target = settings.profile, settings.environment(environment).target
+    # The name of the DuckDB file is the name of its database; the folder is in no relation's name.
+    target = settings.profile, settings.environment(environment).target, settings.duckdb_path.name
     read_by_dbt = sorted(
         (name, value)
-        for name, value in (os.environ | settings.dbt_environment).items()
+        for name, value in os.environ.items()
         if name.startswith("DBT_") and not name.startswith((PREFIX, "DBT_ENV_SECRET_"))
+        if name not in settings.dbt_environment
     )
-    digest.update(repr((target, version("dbt-core"), read_by_dbt)).encode())
+    identity = settings.project_dir, target, version("dbt-core"), read_by_dbt
+    digest.update(repr(identity).encode())
     for path in _source_files(settings.project_dir):
         digest.update(f"\0{path.relative_to(settings.project_dir)}\0".encode())
         digest.update(path.read_bytes())

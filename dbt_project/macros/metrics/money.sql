@@ -1,0 +1,3 @@
+{% macro usd(amount) -%}
+    cast(round({{ amount }}, 2) as decimal(18, 2))
+{%- endmacro %}

@@ -1,0 +1,31 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='microbatch',
+        event_time='scheduled_departure_at',
+        batch_size='day',
+        begin='2013-01-01',
+        lookback=1,
+        tags=['daily'],
+    )
+}}
+
+select
+    flight_key,
+    flight_date,
+    scheduled_departure_at,
+    carrier_code,
+    flight_number,
+    tail_number,
+    origin_code,
+    destination_code,
+    flight_status,
+    distance_miles,
+    air_minutes,
+    departure_delay_minutes,
+    arrival_delay_minutes,
+    recovered_minutes,
+    is_on_time,
+    is_long_delay,
+    loaded_at
+from {{ ref('int_flights__outcomes') }}

@@ -1,0 +1,255 @@
+"""Materializing for real, on DuckDB: what lands in the tables is what Dagster records."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dbt_orchestration.settings import Environment, Settings
+from tests.conftest import Warehouse, checks, failure, make_settings, materialized
+from tests.assets.test_translator import BUILT
+
+DAYS = {"2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04"}
+
+
+def broken(day: str) -> dict[str, object]:
+    return {"vars": {"broken_day": day}}
+
+
+def test_a_full_build_is_one_step_and_builds_everything(warehouse: Warehouse) -> None:
+    result = warehouse.build()
+    assert result.success
+    assert set(materialized(result)) == BUILT
+    assert [event.step_key for event in result.all_events if event.is_step_success] == ["dbt_prod"]
+    assert warehouse.execute("select sum(amount) from main.report") == [(150,)]
+    assert warehouse.execute("select sum(amount) from main.orders_monthly") == [(150,)]
+
+
+def test_the_first_build_takes_every_partition_and_the_next_one_the_newest(
+    warehouse: Warehouse,
+) -> None:
+    warehouse.build()
+    assert warehouse.partitions("orders_daily") == DAYS
+    assert len(warehouse.partitions("orders_hourly")) == 48
+    assert warehouse.partitions("orders_monthly") == {"2024-01-01", "2024-02-01"}
+    again = warehouse.build()
+    rebuilt = {
+        (event.materialization.asset_key.path[-1], event.materialization.partition)
+        for event in again.get_asset_materialization_events()
+        if event.materialization.partition
+    }
+    # lookback is dbt's: 1 unless the model says otherwise, and orders_daily says 0
+    assert rebuilt == {
+        ("orders_daily", "2024-01-04"),
+        ("orders_hourly", "2024-01-02-22:00"),
+        ("orders_hourly", "2024-01-02-23:00"),
+        ("orders_monthly", "2024-01-01"),
+        ("orders_monthly", "2024-02-01"),
+        ("orders_window", "2024-01-03"),
+        ("orders_window", "2024-01-04"),
+    }
+
+
+def test_the_environment_can_set_the_lookback(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    environments = {"prod": Environment(branch="main", target="prod", lookback=2)}
+    warehouse = Warehouse(
+        settings.model_copy(update={"environments": environments}), "prod", instance
+    )
+    warehouse.build("orders", "stg_orders", "orders_daily", partitions=("2024-01-01", "2024-01-04"))
+    result = warehouse.build("orders_daily")
+    assert [e.materialization.partition for e in result.get_asset_materialization_events()] == [
+        "2024-01-02",
+        "2024-01-03",
+        "2024-01-04",
+    ]
+
+
+def test_a_range_of_partitions_and_unpartitioned_models_go_in_one_run(
+    warehouse: Warehouse,
+) -> None:
+    result = warehouse.build(
+        "orders", "stg_orders", "orders_daily", "report", partitions=("2024-01-02", "2024-01-03")
+    )
+    assert result.success
+    assert warehouse.partitions("orders_daily") == {"2024-01-02", "2024-01-03"}
+    assert warehouse.execute("select count(*), sum(amount) from main.orders_daily") == [(2, 120)]
+    assert warehouse.execute("select amount from main.report") == [(120,)]
+
+
+def test_a_run_for_days_takes_the_months_they_lie_in(warehouse: Warehouse) -> None:
+    names = ("orders", "stg_orders", "orders_daily", "orders_monthly")
+    assert warehouse.build(*names, partitions=("2024-01-02", "2024-01-03")).success
+    assert warehouse.partitions("orders_monthly") == {"2024-01-01"}
+
+
+def test_every_batch_that_landed_is_recorded_also_when_others_failed(warehouse: Warehouse) -> None:
+    warehouse.build("orders", "stg_orders")
+    result = warehouse.build("orders_daily", "report", config=broken("2024-01-02"))
+    assert not result.success
+    assert warehouse.partitions("orders_daily") == DAYS - {"2024-01-02"}
+    assert warehouse.execute("select count(*) from main.orders_daily") == [(2,)]
+    # what depends on it was not built, and both say so
+    assert materialized(result) == ["orders_daily"]
+    assert not checks(result)["all_partitions_built"].passed
+    assert "model orders_daily (models/marts/orders_daily.sql)" in failure(result)
+    assert "this day is broken" in failure(result)
+    assert "skipped" in failure(result)
+
+
+def test_a_retry_takes_only_the_batches_that_failed(warehouse: Warehouse) -> None:
+    warehouse.build("orders", "stg_orders")
+    failed = warehouse.build("orders_daily", "report", config=broken("2024-01-02"))
+    retry = warehouse.build(
+        "orders_daily",
+        "report",
+        tags={"dagster/parent_run_id": failed.run_id, "dagster/root_run_id": failed.run_id},
+    )
+    assert retry.success
+    assert [e.materialization.partition for e in retry.get_asset_materialization_events()] == [
+        "2024-01-02",
+        None,
+    ]
+    assert warehouse.execute("select amount from main.report") == [(150 - 60,)]
+
+
+def test_each_partition_carries_the_code_version(warehouse: Warehouse) -> None:
+    warehouse.build()
+    [spec] = [
+        s
+        for s in warehouse.definitions.resolve_all_asset_specs()
+        if s.key == warehouse.key("orders_daily")
+    ]
+    event = warehouse.instance.get_latest_materialization_event(warehouse.key("orders_daily"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.tags is not None
+    assert event.asset_materialization.tags["dagster/code_version"] == spec.code_version
+
+
+def test_a_warning_goes_on_and_an_error_stops_what_depends_on_it(warehouse: Warehouse) -> None:
+    result = warehouse.build()
+    warned = checks(result)["accepted_values_stg_orders_amount__False__10__20__30__40__50"]
+    assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert result.success
+
+    warehouse.execute("update main.orders set order_id = null where order_id = 1")
+    stopped = warehouse.build("stg_orders", "merged", "rated")
+    assert not stopped.success
+    assert checks(stopped)["not_null_stg_orders_order_id"].severity is dg.AssetCheckSeverity.ERROR
+    assert materialized(stopped) == ["stg_orders"]
+    assert "not_null_stg_orders_order_id" in failure(stopped)
+
+
+def test_a_failing_source_test_stops_its_readers(warehouse: Warehouse) -> None:
+    warehouse.build()
+    warehouse.execute("update raw.rates set rate = null")
+    result = warehouse.build()
+    assert not checks(result)["source_not_null_outside_rates_rate"].passed
+    assert "rated" not in materialized(result)
+
+
+def test_tests_can_be_left_out(warehouse: Warehouse) -> None:
+    result = warehouse.build("orders", "stg_orders", config={"exclude_tests": True})
+    assert result.success
+    assert checks(result) == {}
+
+
+def test_one_check_can_run_alone(warehouse: Warehouse) -> None:
+    warehouse.build()
+    check = dg.AssetCheckKey(warehouse.key("orders"), "unique_orders_order_id")
+    job = warehouse.definitions.resolve_implicit_global_asset_job_def()
+    result = job.get_subset(asset_check_selection={check}).execute_in_process(
+        instance=warehouse.instance
+    )
+    assert set(checks(result)) == {"unique_orders_order_id"}
+    assert materialized(result) == []
+
+
+def test_vars_reach_dbt(warehouse: Warehouse) -> None:
+    warehouse.build("orders", "stg_orders")
+    day = ("2024-01-03", "2024-01-03")
+    assert warehouse.build("orders_daily", partitions=day, config=broken("1999-01-01")).success
+    assert not warehouse.build("orders_daily", partitions=day, config=broken(day[0])).success
+
+
+def test_an_opted_in_model_reads_its_window_from_vars(warehouse: Warehouse) -> None:
+    warehouse.build("orders", "stg_orders")
+    result = warehouse.build("orders_window", partitions=("2024-01-02", "2024-01-02"))
+    assert result.success
+    assert warehouse.partitions("orders_window") == {"2024-01-02"}
+    assert warehouse.execute("select day_at::date::varchar, orders from main.orders_window") == [
+        ("2024-01-02", 2)
+    ]
+
+
+def test_full_refresh_of_some_partitions_is_refused_and_loses_nothing(
+    warehouse: Warehouse,
+) -> None:
+    warehouse.build()
+    before = warehouse.execute("select * from main.orders_daily order by all")
+    result = warehouse.build(
+        "orders_daily", partitions=("2024-01-02", "2024-01-03"), config={"full_refresh": True}
+    )
+    assert not result.success
+    assert "would drop all 4 partitions of orders_daily, and 2 of them" in failure(result)
+    assert "Select all partitions" in failure(result)
+    assert warehouse.execute("select * from main.orders_daily order by all") == before
+
+
+def test_full_refresh_of_all_partitions_rebuilds_the_table(warehouse: Warehouse) -> None:
+    warehouse.build()
+    warehouse.execute("insert into main.orders_daily values ('2030-01-01', 1)")
+    assert warehouse.build(config={"full_refresh": True}).success
+    assert warehouse.execute(
+        "select count(*) from main.orders_daily where day_at > '2029-01-01'"
+    ) == [(0,)]
+
+
+def test_a_partition_that_does_not_exist_is_named(warehouse: Warehouse) -> None:
+    result = warehouse.build("orders_window", partitions=("2024-01-02", "2024-02-02"))
+    assert not result.success
+    assert "no partition 2024-02-02: they go from 2024-01-01 to 2024-01-04" in failure(result)
+
+
+def test_two_environments_live_in_one_file(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    prod, dev = (Warehouse(settings, name, instance) for name in ("prod", "dev"))
+    assert prod.build("orders", "stg_orders").success
+    assert dev.build("orders", "stg_orders").success
+    assert dev.execute("select count(*) from dev.stg_orders") == [(6,)]
+    assert prod.execute("select count(*) from main.stg_orders") == [(6,)]
+
+
+def test_cancelling_stops_dbt_and_its_query(settings: Settings, tmp_path: Path) -> None:
+    """A query that would take minutes; its run is interrupted as the UI's Terminate does."""
+    project = tmp_path / "slow"
+    shutil.copytree(settings.project_dir, project)
+    slow = "select sum(a.range * b.range) as n from range(1000000) as a, range(1000000) as b"
+    (project / "models" / "marts" / "time_spine.sql").write_text(
+        "{{ config(materialized='table') }} select cast('2024-01-01' as date) as date_day, n from"
+        f" ({slow})"
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        warehouse = Warehouse(make_settings(tmp_path / "state2", project), "prod", instance)
+        started = time.monotonic()
+        threading.Timer(6, _interrupt_main).start()
+        with pytest.raises((dg.DagsterExecutionInterruptedError, KeyboardInterrupt)):
+            warehouse.build("time_spine")
+        assert time.monotonic() - started < 40
+        assert "dbt" not in {thread.name for thread in threading.enumerate()}
+        # the file is free again, and the next run works
+        assert warehouse.execute("select 1") == [(1,)]
+
+
+def _interrupt_main() -> None:
+    os.kill(os.getpid(), signal.SIGINT)

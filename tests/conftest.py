@@ -1,0 +1,136 @@
+"""A small dbt project with every kind of node, on a DuckDB file of its own for each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from dbt_orchestration.definitions import build_definitions
+from dbt_orchestration.revisions.working_tree import prepare
+from dbt_orchestration.settings import PREFIX, Environment, Schedule, Settings
+
+PROJECTS = Path(__file__).parent / "projects"
+EVERY_NODE = PROJECTS / "every_node"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith((PREFIX, "DBT_", "SNOWFLAKE_", "DAGSTER_HOME")):
+            monkeypatch.delenv(name)
+
+
+def make_settings(state: Path, project: Path = EVERY_NODE, **changes: Any) -> Settings:
+    environments = {
+        "prod": Environment(branch="main", target="prod"),
+        "dev": Environment(branch="dev", target="dev", full_build=Schedule(enabled=False)),
+    }
+    values = {"project_dir": project, "state_dir": state, "environments": environments, **changes}
+    return Settings(**values)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder in which the project is parsed, so that no test parses it again."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith((PREFIX, "DBT_")):
+                patch.delenv(name)
+        state = tmp_path_factory.mktemp("prepared")
+        for name in ("prod", "dev"):
+            prepare(make_settings(state), name)
+    return state
+
+
+@pytest.fixture
+def settings(tmp_path: Path, prepared: Path) -> Settings:
+    shutil.copytree(prepared, tmp_path / "state")
+    return make_settings(tmp_path / "state")
+
+
+@dataclass
+class Warehouse:
+    """An environment's code location, an instance of Dagster, and the DuckDB file behind them."""
+
+    settings: Settings
+    name: str
+    instance: dg.DagsterInstance
+    definitions: dg.Definitions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.definitions = build_definitions(self.settings, self.name)
+        self.execute("create schema if not exists raw")
+        self.execute("create or replace table raw.rates as select 2 as rate, now() as loaded_at")
+
+    def key(self, name: str) -> dg.AssetKey:
+        return dg.AssetKey([self.name, *name.split("/")])
+
+    def build(
+        self,
+        *names: str,
+        partitions: tuple[str, str] | None = None,
+        config: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        """Materialize these assets (all of dbt's, if none) and the checks on them."""
+        tags = dict(tags or {})
+        if partitions:
+            start, end = partitions
+            tags["dagster/asset_partition_range_start"] = start
+            tags["dagster/asset_partition_range_end"] = end
+        if names:
+            job = self.definitions.resolve_implicit_global_asset_job_def()
+            job = job.get_subset(asset_selection={self.key(name) for name in names})
+        else:
+            job = self.definitions.resolve_job_def("full_build")
+        ops = {f"dbt_{self.name}": {"config": dict(config)}} if config else {}
+        return job.execute_in_process(
+            instance=self.instance, run_config={"ops": ops}, tags=tags, raise_on_error=False
+        )
+
+    def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.settings.duckdb_path)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def partitions(self, name: str) -> set[str]:
+        return set(self.instance.get_materialized_partitions(self.key(name)))
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture
+def warehouse(settings: Settings, instance: dg.DagsterInstance) -> Warehouse:
+    return Warehouse(settings, "prod", instance)
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    """What a failed run says to the person who looks at it."""
+    [event] = [e for e in result.all_events if e.is_step_failure]
+    data = event.step_failure_data.user_failure_data
+    assert data is not None, event.step_failure_data.error
+    return data.description or ""
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {e.check_name: e for e in result.get_asset_check_evaluations()}
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> Sequence[str]:
+    return sorted(
+        {
+            "/".join(event.materialization.asset_key.path[1:])
+            for event in result.get_asset_materialization_events()
+        }
+    )
