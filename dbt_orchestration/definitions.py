@@ -32,8 +32,8 @@ def build_definitions(settings: Settings, name: str) -> dg.Definitions:
     In a run, from the revision that the code server had loaded when the run was launched.
     """
     environment = settings.environment(name)
-    digest = upstream.pinned(_REVISION)
-    revision = open_revision(settings, name, digest) if digest else prepare(settings, name)
+    digest = upstream.pin(_REVISION, lambda: prepare(settings, name).digest)
+    revision = open_revision(settings, name, digest)
     pool = warehouse_pool(settings)
     dbt = dbt_assets(settings, name, revision, pool)
     sources = {uid: key for uid, key in dbt.keys.items() if uid.startswith("source.")}
@@ -48,7 +48,7 @@ def build_definitions(settings: Settings, name: str) -> dg.Definitions:
         jobs=[*jobs, *([dg.define_asset_job(LOAD_RAW, [raw])] if raw else [])],
         schedules=schedules,
         executor=dg.in_process_executor,
-    ).with_reconstruction_metadata({_REVISION: revision.digest})
+    )
 
 
 def warehouse_pool(settings: Settings) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -88,15 +88,20 @@ class MixedPartitionsJob(UnresolvedAssetJobDefinition):
         )
 
 
-def pinned(key: str) -> str | None:
-    """What the code server stored under ``key`` when it loaded the definitions of this run.
+def pin(key: str, load: Callable[[], str]) -> str:
+    """The value of ``key`` that this code location was loaded with.
 
-    None outside a run: then the definitions are being loaded for the first time.
+    The code server, loading definitions for the first time, asks ``load`` and stores the answer with
+    the definitions; each run gets that answer back, however the world has changed since.
     """
     context = DefinitionsLoadContext.get()
-    if context.load_type is DefinitionsLoadType.INITIALIZATION:
-        return None
-    return context.reconstruction_metadata.get(key)
+    if context.load_type is DefinitionsLoadType.RECONSTRUCTION:
+        stored: str | None = context.reconstruction_metadata.get(key)
+        if stored is not None:
+            return stored
+    value = load()
+    context.add_to_pending_reconstruction_metadata(key, value)
+    return value
 
 
 def set_pool_limit(instance: dg.DagsterInstance, pool: str, limit: int) -> None:

@@ -27,6 +27,7 @@ from dbt_orchestration.settings import Settings
 
 _PARTITION_TAG = "dagster/partition"
 _RANGE_TAGS = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+_PARENT_TAG = "dagster/parent_run_id"
 _CODE_VERSION_TAG, _DATA_VERSION_TAG = "dagster/code_version", "dagster/data_version"
 _LANDED = frozenset({"success", "no-op", "reused", "warn"})
 
@@ -82,7 +83,11 @@ class Build:
             if model is not None and model.is_microbatch:
                 upstream.set_batches(manifest, unique_id, [window(model, key) for key in keys])
         invocation = DbtInvocation(
-            self._settings, self._environment, command, manifest, {"DAGSTER_RUN_ID": context.run.run_id}
+            self._settings,
+            self._environment,
+            command,
+            manifest,
+            {"DAGSTER_RUN_ID": context.run.run_id},
         )
         context.log.info(f"Equivalent command: {invocation}")
         for event in invocation.events():
@@ -119,39 +124,23 @@ class Build:
         now = datetime.now(UTC)
         chosen = _chosen_range(context.run.tags)
         lookback = self._settings.environment(self._environment).lookback
+        landed = _landed_before(context)
         keys: dict[str, Sequence[str]] = {}
         for unique_id, model in models.items():
+            asset = self._keys[unique_id]
+            done = landed.get(asset, set())
             if chosen:
-                keys[unique_id] = _requested(model, list(models.values()), chosen, now)
+                requested = _requested(model, list(models.values()), chosen, now)
             elif config.full_refresh:
-                keys[unique_id] = partition_keys(model, now)
+                requested = partition_keys(model, now)
             else:
-                built = context.instance.get_materialized_partitions(self._keys[unique_id])
-                keys[unique_id] = newest(model, built, now, lookback)
-            if not keys[unique_id]:
+                # What the first attempt saw: without what it and later ones have landed since.
+                built = set(context.instance.get_materialized_partitions(asset)) - done
+                requested = newest(model, built, now, lookback)
+            if not requested:
                 raise PartitionError(f"{unique_id} has no partition to build: {chosen or 'yet'}")
             if config.full_refresh:
-                _refuse_partial_full_refresh(nodes[unique_id], model, keys[unique_id], now)
-        return self._without_landed(context, keys)
-
-    def _without_landed(
-        self, context: dg.AssetExecutionContext, keys: dict[str, Sequence[str]]
-    ) -> dict[str, Sequence[str]]:
-        """Leave out what already landed in the runs that this run is a retry of."""
-        landed: dict[dg.AssetKey, set[str]] = {}
-        run: dg.DagsterRun | None = context.run
-        while run and run.parent_run_id:
-            run = context.instance.get_run_by_id(run.parent_run_id)
-            if run is None:
-                break
-            for record in context.instance.get_records_for_run(
-                run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
-            ).records:
-                event = record.event_log_entry.dagster_event
-                if event and event.asset_key and event.partition:
-                    landed.setdefault(event.asset_key, set()).add(event.partition)
-        for unique_id, requested in keys.items():
-            done = landed.get(self._keys[unique_id], set())
+                _refuse_partial_full_refresh(nodes[unique_id], model, requested, now)
             # All landed and yet here again: then a test failed, and the whole is built anew.
             keys[unique_id] = [key for key in requested if key not in done] or requested
         return keys
@@ -260,6 +249,22 @@ class Build:
                     tags=tags,
                 )
             )
+
+
+def _landed_before(context: dg.AssetExecutionContext) -> Mapping[dg.AssetKey, set[str]]:
+    """Partitions that landed in the runs which this run is a retry of."""
+    landed: dict[dg.AssetKey, set[str]] = {}
+    parent = context.run.tags.get(_PARENT_TAG)
+    while parent:
+        for record in context.instance.get_records_for_run(
+            parent, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+        ).records:
+            event = record.event_log_entry.dagster_event
+            if event and event.asset_key and event.partition:
+                landed.setdefault(event.asset_key, set()).add(event.partition)
+        run = context.instance.get_run_by_id(parent)
+        parent = run.tags.get(_PARENT_TAG) if run else None
+    return landed
 
 
 def _chosen_range(tags: Mapping[str, str]) -> tuple[str, str] | None:

@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 
 import dagster as dg
-import pytest
-
 from dbt_orchestration.settings import Environment, Settings
 from tests.conftest import Warehouse, checks, failure, make_settings, materialized
 from tests.assets.test_translator import BUILT
@@ -118,7 +116,7 @@ def test_a_retry_takes_only_the_batches_that_failed(warehouse: Warehouse) -> Non
         "2024-01-02",
         None,
     ]
-    assert warehouse.execute("select amount from main.report") == [(150 - 60,)]
+    assert warehouse.execute("select amount from main.report") == [(150,)]
 
 
 def test_each_partition_carries_the_code_version(warehouse: Warehouse) -> None:
@@ -243,8 +241,10 @@ def test_cancelling_stops_dbt_and_its_query(settings: Settings, tmp_path: Path) 
         warehouse = Warehouse(make_settings(tmp_path / "state2", project), "prod", instance)
         started = time.monotonic()
         threading.Timer(6, _interrupt_main).start()
-        with pytest.raises((dg.DagsterExecutionInterruptedError, KeyboardInterrupt)):
-            warehouse.build("time_spine")
+        result = warehouse.build("time_spine")
+        [event] = [event for event in result.all_events if event.is_step_failure]
+        assert event.step_failure_data.error is not None
+        assert event.step_failure_data.error.cls_name == "DagsterExecutionInterruptedError"
         assert time.monotonic() - started < 40
         assert "dbt" not in {thread.name for thread in threading.enumerate()}
         # the file is free again, and the next run works

@@ -1,0 +1,162 @@
+"""Contracts with the private parts of Dagster and dbt that ``upstream`` uses.
+
+Each fails when an upgrade moves its part. Then look at ``dbt_orchestration/upstream.py``, and only
+there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dbt_orchestration import upstream
+from dbt_orchestration.settings import Settings
+
+DAILY = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-05")
+MONTHLY = dg.MonthlyPartitionsDefinition("2024-01-01", end_date="2024-03-01")
+
+
+def mixed_assets() -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name="mixed",
+        can_subset=True,
+        specs=[
+            dg.AssetSpec("day", partitions_def=DAILY, skippable=True),
+            dg.AssetSpec("month", deps=["day"], partitions_def=MONTHLY, skippable=True),
+            dg.AssetSpec("mart", deps=["month"], skippable=True),
+        ],
+    )
+    def mixed(context):  # type: ignore[no-untyped-def]
+        for key in sorted(
+            context.selected_asset_keys, key=lambda k: ["day", "month", "mart"].index(k.path[0])
+        ):
+            if key.path == ["mart"]:
+                yield dg.MaterializeResult(asset_key=key)
+            else:
+                context.log_event(dg.AssetMaterialization(key, partition="2024-01-01"))
+
+    return upstream.MixedPartitionsAssets.of(mixed)
+
+
+def run(definitions: dg.Definitions, *names: str, **tags: str) -> set[str]:
+    job = definitions.resolve_implicit_global_asset_job_def()
+    job = job.get_subset(asset_selection={dg.AssetKey(name) for name in names})
+    result = job.execute_in_process(tags={f"dagster/{tag}": value for tag, value in tags.items()})
+    return {e.asset_key.path[0] for e in result.get_asset_materialization_events() if e.asset_key}
+
+
+@pytest.mark.parametrize(
+    "names", [("day", "month", "mart"), ("month", "mart"), ("month",), ("mart",)]
+)
+def test_assets_with_different_partitions_run_in_one_step(names: tuple[str, ...]) -> None:
+    definitions = dg.Definitions(assets=[mixed_assets()])
+    assert run(definitions, *names) == set(names)
+
+
+def test_a_subset_keeps_each_assets_own_partitions() -> None:
+    subset = mixed_assets().subset_for({dg.AssetKey("month")}, None)
+    assert isinstance(subset, upstream.MixedPartitionsAssets)
+    graph = dg.Definitions(assets=[mixed_assets()]).resolve_asset_graph()
+    assert graph.get(dg.AssetKey("day")).partitions_def == DAILY
+    assert graph.get(dg.AssetKey("month")).partitions_def == MONTHLY
+
+
+def test_a_job_may_hold_assets_with_different_partitions() -> None:
+    assets = mixed_assets()
+    plain = dg.define_asset_job("everything", dg.AssetSelection.assets(assets), run_tags={"a": "b"})
+    with pytest.raises(dg.DagsterInvalidDefinitionError) as refused:
+        dg.Definitions(assets=[assets], jobs=[plain]).resolve_job_def("everything")
+    assert "same partitions definitions" in str(refused.value.__cause__)
+    definitions = dg.Definitions(assets=[assets], jobs=[upstream.MixedPartitionsJob.of(plain)])
+    job = definitions.resolve_job_def("everything")
+    assert job.run_tags == {"a": "b"}
+    assert job.execute_in_process().success
+
+
+def test_a_run_gets_what_the_code_server_pinned(tmp_path: Path) -> None:
+    from dagster._core.code_pointer import CodePointer
+    from dagster._core.definitions.reconstruct import (
+        initialize_repository_def_from_pointer,
+        reconstruct_repository_def_from_pointer,
+    )
+
+    world = tmp_path / "world"
+    (tmp_path / "location.py").write_text(
+        "import dagster as dg\n"
+        "from pathlib import Path\n"
+        "from dbt_orchestration.upstream import pin\n"
+        "def load():\n"
+        f"    name = pin('key', lambda: Path({str(world)!r}).read_text())\n"
+        "    return dg.Definitions(assets=[dg.AssetSpec(name)])\n"
+    )
+    pointer = CodePointer.from_python_file(str(tmp_path / "location.py"), "load", None)
+
+    def assets(repository: dg.RepositoryDefinition) -> set[str]:
+        return {key.path[0] for key in repository.asset_graph.get_all_asset_keys()}
+
+    world.write_text("before")
+    loaded = initialize_repository_def_from_pointer(pointer)
+    world.write_text("after")
+    reconstructed = reconstruct_repository_def_from_pointer(pointer, loaded.repository_load_data)
+    assert assets(loaded) == assets(reconstructed) == {"before"}
+    assert assets(initialize_repository_def_from_pointer(pointer)) == {"after"}
+
+
+def test_the_limit_of_a_pool_can_be_set() -> None:
+    with dg.DagsterInstance.local_temp() as instance:
+        upstream.set_pool_limit(instance, "warehouse", 3)
+        [limit] = [p for p in instance.event_log_storage.get_pool_limits() if p.name == "warehouse"]
+        assert limit.limit == 3
+
+
+def test_a_saved_parse_can_be_loaded_and_given_batches(prepared: Path) -> None:
+    [path] = (prepared / "revisions" / "prod").glob("*/partial_parse.msgpack")
+    manifest = upstream.load_manifest(path)
+    batch = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)
+    upstream.set_batches(manifest, "model.every_node.orders_daily", [batch])
+    node = manifest.nodes["model.every_node.orders_daily"]
+    assert node.previous_batch_results.failed == [batch]
+    assert node.previous_batch_results.successful == []
+
+
+def test_dbt_still_takes_its_batches_from_there() -> None:
+    import inspect
+
+    from dbt.task.run import MicrobatchModelRunner
+
+    assert "model.previous_batch_results.failed" in inspect.getsource(
+        MicrobatchModelRunner.get_batches
+    )
+
+
+def test_a_thread_can_be_interrupted() -> None:
+    interrupted = threading.Event()
+
+    def work() -> None:
+        try:
+            while True:
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            interrupted.set()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    upstream.interrupt(thread)
+    assert interrupted.wait(10)
+
+
+def test_credentials_are_read_as_dbt_reads_them(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings.dbt_environment.items():
+        monkeypatch.setenv(name, value)
+    credentials = upstream.load_credentials(
+        settings.project_dir, settings.profiles_dir, "duckdb", "dev"
+    )
+    assert (credentials.type, credentials.schema) == ("duckdb", "dev")
+    assert credentials.path == str(settings.duckdb_path)
