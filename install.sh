@@ -17,7 +17,7 @@ find_python() {
             return
         fi
     done
-    fail "no Python 3.11, 3.12 or 3.13 found (python3 is $(python3 --version 2>&1 || true)):" \
+    fail "no Python 3.11, 3.12 or 3.13 found (looked for: ${PYTHON:-python3, python3.11 to 3.13}):" \
         "install one, or name it: make PYTHON=/path/to/python3.12 up"
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ import yaml
 from dbt_orchestration.invocation import DbtError, DbtInvocation
 from dbt_orchestration.settings import Settings
 
-_ENV_VAR = re.compile(r"""env_var\(\s*['"]([^'"]+)['"]\s*(,)?""")
+_ENV_VAR = re.compile(r"""env_var\(\s*\\?['"]([^'"\\]+)\\?['"]\s*(,)?""")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _python()
     yield Finding("dbt", True, f"dbt-core {version('dbt-core')}, Dagster {version('dagster')}")
     yield _git()
-    yield _profile(settings)
+    profile = _profile(settings)
+    yield profile
+    if not profile.ok:
+        return
     for name in settings.environments:
         missing = missing_credentials(settings, name)
         yield Finding(
@@ -49,7 +53,7 @@ def missing_credentials(settings: Settings, environment: str) -> list[str]:
     """Variables that the target of ``environment`` reads, without a default and not set."""
     targets = _targets(settings)
     target = targets.get(settings.environment(environment).target) if targets else None
-    names = _ENV_VAR.findall(yaml.safe_dump(target, width=10_000)) if target else []
+    names = _ENV_VAR.findall(json.dumps(target, default=str))
     known = os.environ | settings.dbt_environment
     return sorted({name for name, default in names if not default and not known.get(name)})
 
@@ -110,8 +114,4 @@ def _connects(settings: Settings, environment: str) -> str:
     for _ in invocation.events():
         pass
     invocation.raise_on_failure()
-    if invocation.result is not None and invocation.result.result is False:
-        raise DbtError(
-            "dbt cannot connect: see the lines above, or run `dbt debug` with the same profile"
-        )
     return "connected"

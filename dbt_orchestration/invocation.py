@@ -95,7 +95,10 @@ class DbtInvocation:
             return
         if self.result.exception is not None:
             raise DbtError(str(self.result.exception).strip())
-        raise DbtError(self._explain(getattr(self.result.result, "results", [])))
+        results = getattr(self.result.result, "results", None)
+        if not results:
+            raise DbtError(f"`{self}` failed; its output above says why")
+        raise DbtError(self._explain(results))
 
     def _explain(self, results: Sequence[Any]) -> str:
         bad = [r for r in results if r.status in ("error", "fail", "partial success")]

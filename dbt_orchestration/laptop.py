@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dbt_orchestration import upstream
+from dbt_orchestration.assets.raw import raw_sources
 from dbt_orchestration.definitions import LOAD_RAW, build_definitions, warehouse_pool
 from dbt_orchestration.doctor import missing_credentials
-from dbt_orchestration.revisions.working_tree import PrepareError, prepare
+from dbt_orchestration.revisions.working_tree import PrepareError, Revision, prepare
 from dbt_orchestration.settings import REPOSITORY, Settings
 
 _HOST = "127.0.0.1"
@@ -44,19 +45,20 @@ def up(settings: Settings, port: int, console: Console) -> None:
         LaptopError: the port is taken, the project does not parse, Dagster does not start.
     """
     _refuse_taken(port)
+    revisions: dict[str, Revision] = {}
     for name in settings.environments:
         missing = missing_credentials(settings, name)
         if missing:
             raise LaptopError(f"{name}: set {', '.join(missing)} (see docs/settings.md)")
         with console.status(f"Preparing the dbt project for {name} …"), _dbt_errors():
             started = time.monotonic()
-            prepare(settings, name)
+            revisions[name] = prepare(settings, name)
         console.print(f"Prepared the dbt project for {name} in {_seconds(started)}.")
     home = _dagster_home(settings)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         upstream.set_pool_limit(instance, warehouse_pool(settings), settings.pool_limit)
         with _interruptible(), _dagster(settings, home, port, instance, console) as process:
-            _first_build(settings, instance, port, console)
+            _first_build(settings, revisions, instance, port, console)
             console.print(_WELCOME.format(port=port))
             process.wait()
             raise LaptopError(f"Dagster stopped by itself: see {home / 'dagster.log'}")
@@ -198,7 +200,11 @@ def _stop(process: subprocess.Popen[bytes], instance: dg.DagsterInstance, port: 
 
 
 def _first_build(
-    settings: Settings, instance: dg.DagsterInstance, port: int, console: Console
+    settings: Settings,
+    revisions: Mapping[str, Revision],
+    instance: dg.DagsterInstance,
+    port: int,
+    console: Console,
 ) -> None:
     """Build the first environment if no full build of it ever succeeded, or its file is gone."""
     name = next(iter(settings.environments))
@@ -217,7 +223,7 @@ def _first_build(
     # Partitions that Dagster remembers are not in a file that is gone: then build them all again.
     config = {"ops": {f"dbt_{name}": {"config": {"full_refresh": bool(built)}}}}
     steps: list[tuple[str, str, Mapping[str, Any]]] = [("full_build", "First full build", config)]
-    if settings.load_raw:
+    if settings.load_raw and raw_sources(revisions[name].manifest):
         steps.insert(0, (LOAD_RAW, "Loading the raw data", {}))
     for job, label, run_config in steps:
         started = time.monotonic()

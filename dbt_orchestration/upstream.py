@@ -91,8 +91,8 @@ class MixedPartitionsJob(UnresolvedAssetJobDefinition):
 def pin(key: str, load: Callable[[], str]) -> str:
     """The value of ``key`` that this code location was loaded with.
 
-    The code server, loading definitions for the first time, asks ``load`` and stores the answer with
-    the definitions; each run gets that answer back, however the world has changed since.
+    The code server, loading definitions for the first time, asks ``load`` and stores the answer
+    with the definitions; each run gets that answer back, however the world has changed since.
     """
     context = DefinitionsLoadContext.get()
     if context.load_type is DefinitionsLoadType.RECONSTRUCTION:
@@ -132,6 +132,11 @@ def set_batches(
     from dbt.artifacts.schemas.batch_results import BatchResults
 
     manifest.nodes[unique_id].previous_batch_results = BatchResults(failed=list(batches))
+
+
+def keep_table(manifest: Any, unique_id: str) -> None:
+    """Make dbt add to the model's table even under ``--full-refresh``, as `full_refresh: false`."""
+    manifest.nodes[unique_id].config.full_refresh = False
 
 
 def interrupt(thread: threading.Thread) -> None:

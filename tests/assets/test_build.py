@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 import time
-from pathlib import Path
 
 import dagster as dg
+
 from dbt_orchestration.settings import Environment, Settings
-from tests.conftest import Warehouse, checks, failure, make_settings, materialized
 from tests.assets.test_translator import BUILT
+from tests.conftest import Warehouse, checks, failure, materialized
 
 DAYS = {"2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04"}
 
@@ -117,6 +116,20 @@ def test_a_retry_takes_only_the_batches_that_failed(warehouse: Warehouse) -> Non
         None,
     ]
     assert warehouse.execute("select amount from main.report") == [(150,)]
+
+
+def test_a_retried_full_refresh_keeps_what_landed(warehouse: Warehouse) -> None:
+    warehouse.build("orders", "stg_orders")
+    config = {"full_refresh": True, **broken("2024-01-02")}
+    failed = warehouse.build("orders_daily", config=config)
+    assert warehouse.partitions("orders_daily") == DAYS - {"2024-01-02"}
+    retry = warehouse.build(
+        "orders_daily",
+        config={"full_refresh": True},
+        tags={"dagster/parent_run_id": failed.run_id},
+    )
+    assert retry.success
+    assert warehouse.execute("select count(*), sum(amount) from main.orders_daily") == [(3, 150)]
 
 
 def test_each_partition_carries_the_code_version(warehouse: Warehouse) -> None:
@@ -228,27 +241,20 @@ def test_two_environments_live_in_one_file(
     assert prod.execute("select count(*) from main.stg_orders") == [(6,)]
 
 
-def test_cancelling_stops_dbt_and_its_query(settings: Settings, tmp_path: Path) -> None:
+def test_cancelling_stops_dbt_and_its_query(warehouse: Warehouse) -> None:
     """A query that would take minutes; its run is interrupted as the UI's Terminate does."""
-    project = tmp_path / "slow"
-    shutil.copytree(settings.project_dir, project)
-    slow = "select sum(a.range * b.range) as n from range(1000000) as a, range(1000000) as b"
-    (project / "models" / "marts" / "time_spine.sql").write_text(
-        "{{ config(materialized='table') }} select cast('2024-01-01' as date) as date_day, n from"
-        f" ({slow})"
-    )
-    with dg.DagsterInstance.ephemeral() as instance:
-        warehouse = Warehouse(make_settings(tmp_path / "state2", project), "prod", instance)
-        started = time.monotonic()
-        threading.Timer(6, _interrupt_main).start()
-        result = warehouse.build("time_spine")
-        [event] = [event for event in result.all_events if event.is_step_failure]
-        assert event.step_failure_data.error is not None
-        assert event.step_failure_data.error.cls_name == "DagsterExecutionInterruptedError"
-        assert time.monotonic() - started < 40
-        assert "dbt" not in {thread.name for thread in threading.enumerate()}
-        # the file is free again, and the next run works
-        assert warehouse.execute("select 1") == [(1,)]
+    started = time.monotonic()
+    threading.Timer(10, _interrupt_main).start()
+    result = warehouse.build("slow", config={"vars": {"slow": True}})
+    [event] = [event for event in result.all_events if event.is_step_failure]
+    assert event.step_failure_data.error is not None
+    assert event.step_failure_data.error.cls_name == "DagsterExecutionInterruptedError"
+    assert time.monotonic() - started < 40
+    assert "dbt" not in {thread.name for thread in threading.enumerate()}
+    assert warehouse.execute(
+        "select count(*) from information_schema.tables where table_name = 'slow'"
+    ) == [(0,)]
+    assert warehouse.build("slow").success
 
 
 def _interrupt_main() -> None:

@@ -16,7 +16,7 @@ from tests.conftest import Warehouse
 BUILT = {
     *("orders", "stg_orders", "orders_hourly", "orders_daily", "orders_monthly", "orders_window"),
     *("customers_v1", "customers_v2", "customers_snapshot", "merged", "rated", "report"),
-    "time_spine",
+    *("time_spine", "slow"),
 }
 
 

@@ -117,7 +117,7 @@ def test_a_job_by_selection_takes_its_part(
     warehouse = Warehouse(with_jobs(settings, finance=finance), "prod", instance)
     monday = datetime(2024, 5, 6, 7, tzinfo=ZoneInfo("Asia/Seoul"))
     assert requested(tick(warehouse, monday, "finance")) == BUILT - {
-        *("orders", "report", "time_spine"),
+        *("orders", "report", "time_spine", "slow"),
     }
 
 

@@ -1,0 +1,278 @@
+"""``make up`` as a person has it: the real webserver and daemon, driven through GraphQL."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import pytest
+import requests
+
+from tests.conftest import EVERY_NODE
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+_LAUNCH = """mutation($params: ExecutionParams!) {
+    launchPipelineExecution(executionParams: $params) { __typename
+        ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+_RUN = """query($id: ID!) { runOrError(runId: $id) { ... on Run {
+    status rootRunId parentRunId tags { key value } assetSelection { path }
+    stats { ... on RunStatsSnapshot { startTime endTime } }
+    eventConnection { events { __typename
+        ... on MaterializationEvent { assetKey { path } partition }
+        ... on ExecutionStepFailureEvent { stepKey error { message } } } } } } }"""
+_RUNS = "query { runsOrError { ... on Runs { results { runId status rootRunId } } } }"
+_TERMINATE = """mutation($id: String!) { terminateRun(runId: $id) { __typename } }"""
+_SCHEDULES = """query { repositoryOrError(repositorySelector:
+    {repositoryLocationName: "prod", repositoryName: "__repository__"}) { ... on Repository {
+    schedules { name scheduleState { status } } } } }"""
+T = TypeVar("T")
+_FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def until(what: Callable[[], T | None], seconds: float = 120) -> T:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (found := what()) is not None:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"not within {seconds} s")
+
+
+@dataclass
+class Up:
+    """One ``dbt-orchestration up`` on the small project."""
+
+    state: Path
+    port: int
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def warehouse(self) -> Path:
+        return self.state / "warehouse.duckdb"
+
+    def start(self) -> None:
+        variables = {
+            "DBT_ORCHESTRATION_PROJECT_DIR": str(EVERY_NODE),
+            "DBT_ORCHESTRATION_STATE_DIR": str(self.state),
+            "DBT_ORCHESTRATION_CONFIG": "tests/e2e/environments.yaml",
+        }
+        with (self.state / "up.log").open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dbt_orchestration.cli", "up", "--port", str(self.port)],
+                env=os.environ | variables,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        until(lambda: True if "Dagster is up" in self.output() else self._died(), 300)
+
+    def _died(self) -> None:
+        assert self.process is not None
+        assert self.process.poll() is None, self.output()
+
+    def output(self) -> str:
+        return (self.state / "up.log").read_text()
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=120)
+
+    def query(self, query: str, **variables: Any) -> Any:
+        answer = requests.post(
+            f"http://127.0.0.1:{self.port}/graphql",
+            json={"query": query, "variables": variables},
+            timeout=60,
+        ).json()
+        assert "errors" not in answer, answer
+        [data] = answer["data"].values()
+        return data
+
+    def launch(
+        self,
+        *names: str,
+        job: str = "__ASSET_JOB",
+        config: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """Press Materialize."""
+        selector: dict[str, Any] = {
+            "repositoryLocationName": "prod",
+            "repositoryName": "__repository__",
+            "pipelineName": job,
+        }
+        if names:
+            selector["assetSelection"] = [{"path": ["prod", name]} for name in names]
+        ops = {"ops": {"dbt_prod": {"config": dict(config)}}} if config else {}
+        metadata = [{"key": key, "value": value} for key, value in (tags or {}).items()]
+        params = {
+            "selector": selector,
+            "runConfigData": ops,
+            "executionMetadata": {"tags": metadata},
+        }
+        launched = self.query(_LAUNCH, params=params)
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        run_id: str = launched["run"]["runId"]
+        return run_id
+
+    def run(self, run_id: str) -> Any:
+        return self.query(_RUN, id=run_id)
+
+    def finished(self, run_id: str) -> Any:
+        def look() -> Any:
+            run = self.run(run_id)
+            return run if run["status"] in _FINISHED else None
+
+        return until(look)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.warehouse)) as connection:
+            return connection.execute(sql).fetchall()
+
+
+def materialized(run: Any) -> list[tuple[str, str | None]]:
+    return [
+        (event["assetKey"]["path"][-1], event["partition"])
+        for event in run["eventConnection"]["events"]
+        if event["__typename"] == "MaterializationEvent"
+    ]
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    running = Up(tmp_path_factory.mktemp("up"), free_port())
+    running.rows(
+        "create schema raw; create table raw.rates as select 2 as rate, now() as loaded_at"
+    )
+    running.start()
+    yield running
+    running.stop()
+
+
+def test_the_first_start_builds_the_warehouse(up: Up) -> None:
+    assert "First full build of prod: done" in up.output()
+    assert f"http://localhost:{up.port}" in up.output()
+    assert up.rows("select amount from main.report") == [(150,)]
+
+
+def test_the_schedule_runs_in_prod(up: Up) -> None:
+    schedules = {s["name"]: s["scheduleState"]["status"] for s in up.query(_SCHEDULES)["schedules"]}
+    assert schedules == {"full_build_schedule": "RUNNING"}
+
+
+def test_a_person_materializes_a_model(up: Up) -> None:
+    up.rows("drop table main.merged")
+    run = up.finished(up.launch("merged"))
+    assert run["status"] == "SUCCESS"
+    assert materialized(run) == [("merged", None)]
+    assert up.rows("select count(*) from main.merged") == [(6,)]
+
+
+def test_a_person_materializes_a_partition(up: Up) -> None:
+    run = up.finished(up.launch("orders_daily", tags={"dagster/partition": "2024-01-02"}))
+    assert run["status"] == "SUCCESS"
+    assert materialized(run) == [("orders_daily", "2024-01-02")]
+
+
+def test_two_runs_at_once_wait_for_each_other(up: Up) -> None:
+    runs = [up.finished(run_id) for run_id in (up.launch("merged"), up.launch("rated"))]
+    assert [run["status"] for run in runs] == ["SUCCESS", "SUCCESS"]
+    first, second = sorted(runs, key=lambda run: run["stats"]["startTime"])
+    assert second["stats"]["startTime"] >= first["stats"]["endTime"]
+
+
+def test_a_failed_build_retries_once_and_only_what_failed(up: Up) -> None:
+    root = up.launch(
+        job="full_build", config={"vars": {"broken_day": "2024-01-03"}, "full_refresh": True}
+    )
+    up.finished(root)
+
+    def retry() -> Any:
+        for run in up.query(_RUNS)["results"]:
+            if run["rootRunId"] == root and run["runId"] != root and run["status"] in _FINISHED:
+                return up.run(run["runId"])
+        return None
+
+    retried = until(retry)
+    failed = {path["path"][-1] for path in retried["assetSelection"]}
+    assert failed == {"orders_daily", "orders_monthly", "report"}
+    assert retried["parentRunId"] == root
+    assert materialized(retried) == []
+    # once: the retry failed too, and nothing follows
+    assert [run["status"] for run in up.query(_RUNS)["results"] if run["rootRunId"] == root] == [
+        "FAILURE",
+        "FAILURE",
+    ]
+
+
+def test_terminating_a_run_frees_the_warehouse(up: Up) -> None:
+    run_id = up.launch("slow", config={"vars": {"slow": True}})
+    until(lambda: True if _query_runs(up) else None)
+    up.query(_TERMINATE, id=run_id)
+    assert up.finished(run_id)["status"] == "CANCELED"
+    assert up.rows("select n from main.slow") == [(1,)]
+
+
+def _query_runs(up: Up) -> bool:
+    """The slow model is being built: some process holds the file for longer than a glance."""
+    try:
+        up.rows("select 1")
+    except duckdb.IOException:
+        time.sleep(3)
+        try:
+            up.rows("select 1")
+        except duckdb.IOException:
+            return True
+    return False
+
+
+def test_a_port_in_use_is_one_clear_line(up: Up) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dbt_orchestration.cli", "up", "--port", str(up.port)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        f"error: port {up.port} is in use: stop what uses it, or choose another: make up PORT=3001"
+    )
+
+
+def test_stopped_and_started_again_it_loses_nothing_and_builds_nothing(up: Up) -> None:
+    before = len(up.query(_RUNS)["results"])
+    assert up.process is not None
+    session = up.process.pid
+    assert up.stop() == 0
+    assert _alive_in_sessions_of(session) == []
+    started = time.monotonic()
+    up.start()
+    assert time.monotonic() - started < 60
+    assert len(up.query(_RUNS)["results"]) == before
+    assert "First full build" not in up.output()
+
+
+def _alive_in_sessions_of(pid: int) -> list[str]:
+    listed = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,sid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    alive = [line for line in listed.splitlines() if "<defunct>" not in line]
+    return [line for line in alive if str(pid) in line.split()[:3]]

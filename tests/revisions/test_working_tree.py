@@ -1,0 +1,90 @@
+"""A revision is prepared once for the same files, and whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dbt_orchestration.revisions.working_tree import PrepareError, open_revision, prepare
+from dbt_orchestration.settings import Settings
+from tests.conftest import EVERY_NODE, make_settings
+
+
+@pytest.fixture
+def editable(tmp_path: Path) -> Settings:
+    shutil.copytree(EVERY_NODE, tmp_path / "project")
+    return make_settings(tmp_path / "state", tmp_path / "project")
+
+
+def test_the_same_files_are_parsed_once(settings: Settings) -> None:
+    first = prepare(settings, "prod")
+    before = first.manifest_path.stat().st_mtime_ns
+    assert prepare(settings, "prod") == first
+    assert first.manifest_path.stat().st_mtime_ns == before
+
+
+def test_environments_have_revisions_of_their_own(settings: Settings) -> None:
+    prod, dev = prepare(settings, "prod"), prepare(settings, "dev")
+    assert prod.digest != dev.digest
+    assert dev.manifest["nodes"]["model.every_node.merged"]["schema"] == "dev"
+
+
+def test_an_edit_makes_a_new_revision_and_keeps_the_old_one(editable: Settings) -> None:
+    before = prepare(editable, "prod")
+    model = editable.project_dir / "models" / "marts" / "new_model.sql"
+    model.write_text("select 1 as one")
+    after = prepare(editable, "prod")
+    assert after.digest != before.digest
+    assert "model.every_node.new_model" in after.manifest["nodes"]
+    assert (
+        "model.every_node.new_model"
+        not in open_revision(editable, "prod", before.digest).manifest["nodes"]
+    )
+    model.unlink()
+    assert prepare(editable, "prod") == before
+
+
+def test_a_model_that_does_not_parse_leaves_nothing_behind(editable: Settings) -> None:
+    good = prepare(editable, "prod")
+    broken = editable.project_dir / "models" / "broken.sql"
+    broken.write_text("{{ config(materialized='table' }} select 1")
+    with pytest.raises(PrepareError, match=r"dbt parse.*broken(.|\n)*models/broken\.sql"):
+        prepare(editable, "prod")
+    home = good.directory.parent
+    assert [path for path in home.iterdir() if path.is_dir()] == [good.directory]
+    broken.unlink()
+    assert prepare(editable, "prod") == good
+
+
+def test_local_packages_are_installed(editable: Settings) -> None:
+    package = editable.project_dir / "local" / "extra"
+    (package / "models").mkdir(parents=True)
+    (package / "dbt_project.yml").write_text("name: extra\nversion: '1.0.0'\nconfig-version: 2\n")
+    (package / "models" / "from_package.sql").write_text("select 1 as one")
+    (editable.project_dir / "packages.yml").write_text("packages: [{local: local/extra}]\n")
+    assert "model.extra.from_package" in prepare(editable, "prod").manifest["nodes"]
+
+
+def test_a_package_that_cannot_be_installed_is_named(editable: Settings) -> None:
+    (editable.project_dir / "packages.yml").write_text("packages: [{local: local/nowhere}]\n")
+    with pytest.raises(PrepareError, match=r"dbt deps(.|\n)*nowhere"):
+        prepare(editable, "prod")
+
+
+def test_only_the_newest_revisions_are_kept(editable: Settings) -> None:
+    first = prepare(editable, "prod")
+    home = first.directory.parent
+    for number in range(12):
+        shutil.copytree(first.directory, home / f"copy{number}")
+    (editable.project_dir / "models" / "one_more.sql").write_text("select 1 as one")
+    newest = prepare(editable, "prod")
+    kept = {path.parent for path in home.glob("*/manifest.json")}
+    assert newest.directory in kept
+    assert len(kept) == 10
+
+
+def test_a_revision_that_is_gone_says_what_to_do(settings: Settings) -> None:
+    with pytest.raises(PrepareError, match="is gone: reload the code location prod"):
+        open_revision(settings, "prod", "0123456789abcdef")

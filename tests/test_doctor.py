@@ -1,0 +1,92 @@
+"""The doctor names each problem and what to do, and never a credential's value."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dbt_orchestration.cli import app
+from dbt_orchestration.doctor import Finding, examine, missing_credentials
+from dbt_orchestration.settings import Environment, Settings
+from tests.conftest import EVERY_NODE, make_settings
+
+
+def by_name(settings: Settings) -> dict[str, Finding]:
+    return {finding.what: finding for finding in examine(settings)}
+
+
+def test_a_healthy_laptop(settings: Settings) -> None:
+    found = by_name(settings)
+    assert all(finding.ok for finding in found.values()), found
+    assert found["prod: project"].message == "13 models parse"
+    assert found["dev: warehouse"].message == "connected"
+
+
+def test_missing_credentials_are_named_and_nothing_is_tried(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SNOWFLAKE_USER", "svc_dagster")
+    snowflake = settings.model_copy(
+        update={
+            "profile": "snowflake",
+            "environments": {"prod": Environment(branch="main", target="prod")},
+        }
+    )
+    assert missing_credentials(snowflake, "prod") == [
+        "DBT_ENV_SECRET_SNOWFLAKE_PRIVATE_KEY",
+        "SNOWFLAKE_ACCOUNT",
+    ]
+    found = by_name(snowflake)
+    assert found["prod: credentials"].message == (
+        "set DBT_ENV_SECRET_SNOWFLAKE_PRIVATE_KEY, SNOWFLAKE_ACCOUNT"
+    )
+    assert "prod: warehouse" not in found
+    assert "svc_dagster" not in repr(found)
+
+
+def test_a_target_that_is_not_in_the_profile(settings: Settings) -> None:
+    stage = {"stage": Environment(branch="main", target="stage")}
+    found = by_name(settings.model_copy(update={"environments": stage}))
+    assert "stage wants target 'stage'" in found["profile"].message
+    assert found["profile"].message.endswith("has: prod, dev")
+
+
+def test_a_profile_that_does_not_exist(settings: Settings) -> None:
+    found = by_name(settings.model_copy(update={"profile": "bigquery"}))
+    assert "has no profile 'bigquery': set DBT_ORCHESTRATION_PROFILE" in found["profile"].message
+
+
+def test_a_model_that_does_not_parse_is_named(tmp_path: Path) -> None:
+    import shutil
+
+    project = tmp_path / "project"
+    shutil.copytree(EVERY_NODE, project)
+    (project / "models" / "broken.sql").write_text("select * from {{ ref('nobody') }}")
+    prod = {"prod": Environment(branch="main", target="prod")}
+    found = by_name(make_settings(tmp_path / "state", project, environments=prod))
+    assert not found["prod: project"].ok
+    assert "'model.every_node.broken' (models/broken.sql)" in found["prod: project"].message
+    assert "nobody" in found["prod: project"].message
+
+
+def test_the_command_ends_with_one_line_about_a_wrong_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DBT_ORCHESTRATION_POOL_LIMIT", "many")
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "pool_limit" in result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+
+
+def test_the_command_counts_problems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DBT_ORCHESTRATION_PROFILE", "snowflake")
+    monkeypatch.setenv("DBT_ORCHESTRATION_PROJECT_DIR", os.fspath(EVERY_NODE))
+    monkeypatch.setenv("DBT_ORCHESTRATION_STATE_DIR", os.fspath(tmp_path))
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "dev wants target 'dev'" in result.stdout
+    assert "1 problem found" in result.stderr
