@@ -36,13 +36,14 @@ def build_definitions(settings: Settings, name: str) -> dg.Definitions:
     revision = open_revision(settings, name, digest)
     pool = warehouse_pool(settings)
     dbt = dbt_assets(settings, name, revision, pool)
-    sources = {uid: key for uid, key in dbt.keys.items() if uid.startswith("source.")}
-    raw = settings.load_raw and raw_assets(settings, name, sources, revision.manifest, pool)
+    raw = settings.load_raw and raw_assets(settings, name, dbt.sources, revision.manifest, pool)
+    loaded = raw.keys if raw else ()
     jobs, schedules = jobs_and_schedules(environment, name, dbt)
     return dg.Definitions(
         assets=[
             dbt.definition,
             *([raw] if raw else []),
+            *(source for source in dbt.sources.values() if source.key not in loaded),
             *exposure_specs(revision.manifest, dbt.translator, dbt.keys),
         ],
         jobs=[*jobs, *([dg.define_asset_job(LOAD_RAW, [raw])] if raw else [])],

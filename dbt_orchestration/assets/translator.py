@@ -58,6 +58,9 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetSpec:
         spec = super().get_asset_spec(manifest, unique_id, project)
+        if unique_id.startswith("source."):
+            # Nobody reports to Dagster when a source is loaded elsewhere: no policy could be met.
+            return spec
         policy = freshness_policy(self.get_resource_props(manifest, unique_id), self.timezone)
         return spec.replace_attributes(freshness_policy=policy) if policy else spec
 
@@ -76,6 +79,8 @@ class EnvironmentTranslator(DagsterDbtTranslator):
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         group = default_group_from_dbt_resource_props(dbt_resource_props)
+        if dbt_resource_props["resource_type"] == "source":
+            group = group or dbt_resource_props["source_name"]
         fqn = dbt_resource_props.get("fqn") or []
         if group is None and fqn[2:]:
             group = fqn[1]

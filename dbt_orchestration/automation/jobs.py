@@ -22,7 +22,7 @@ def jobs_and_schedules(
         SettingsError: a job's selection is wrong or matches nothing.
     """
     everything = dg.AssetSelection.assets(dbt.definition)
-    sources = [key for uid, key in dbt.keys.items() if uid.startswith("source.")]
+    sources = [spec.key for spec in dbt.sources.values()]
     full = _job(
         "full_build",
         everything | dg.AssetSelection.checks(*_checks_on(dbt, sources)),

@@ -85,6 +85,14 @@ def test_freshness_is_stated_by_model_and_source(warehouse: Warehouse) -> None:
     assert spec(warehouse, "merged").freshness_policy is None
 
 
+def test_a_source_loaded_elsewhere_is_an_external_asset(warehouse: Warehouse) -> None:
+    found = spec(warehouse, "outside/rates")
+    assert found.group_name == "outside"
+    assert found.freshness_policy is None
+    graph = warehouse.definitions.resolve_asset_graph()
+    assert found.key not in graph.executable_asset_keys
+
+
 def test_a_source_states_freshness_in_dbts_words() -> None:
     source = {
         "resource_type": "source",

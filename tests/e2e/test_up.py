@@ -36,6 +36,15 @@ _SCHEDULES = """query { repositoryOrError(repositorySelector:
     {repositoryLocationName: "prod", repositoryName: "__repository__"}) { ... on Repository {
     schedules { name scheduleState { status } } } } }"""
 T = TypeVar("T")
+_BACKFILL = """mutation($params: LaunchBackfillParams!) {
+    launchPartitionBackfill(backfillParams: $params) { __typename
+        ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+_BACKFILL_STATUS = """query($id: String!) { partitionBackfillOrError(backfillId: $id) {
+    ... on PartitionBackfill { status error { message } } } }"""
+_SCHEDULE = """mutation($name: String!) { startSchedule(scheduleSelector: {scheduleName: $name,
+    repositoryLocationName: "prod", repositoryName: "__repository__"}) {
+    ... on ScheduleStateResult { scheduleState { id } } } }"""
+_STOP_SCHEDULE = """mutation($id: String!) { stopRunningSchedule(id: $id) { __typename } }"""
 _FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 
@@ -175,7 +184,7 @@ def test_the_first_start_builds_the_warehouse(up: Up) -> None:
 
 def test_the_schedule_runs_in_prod(up: Up) -> None:
     schedules = {s["name"]: s["scheduleState"]["status"] for s in up.query(_SCHEDULES)["schedules"]}
-    assert schedules == {"full_build_schedule": "RUNNING"}
+    assert schedules == {"full_build_schedule": "RUNNING", "every_minute_schedule": "STOPPED"}
 
 
 def test_a_person_materializes_a_model(up: Up) -> None:
@@ -221,6 +230,45 @@ def test_a_failed_build_retries_once_and_only_what_failed(up: Up) -> None:
         "FAILURE",
         "FAILURE",
     ]
+
+
+def test_everything_can_be_backfilled_at_once(up: Up) -> None:
+    """Materialize all: hourly, daily, monthly and unpartitioned assets in one backfill."""
+    names = ("orders", "stg_orders", "orders_hourly", "orders_daily", "orders_monthly", "report")
+    params = {
+        "allPartitions": True,
+        "assetSelection": [{"path": ["prod", name]} for name in names],
+    }
+    up.rows("delete from main.orders_daily; delete from main.orders_monthly")
+    launched = up.query(_BACKFILL, params=params)
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+
+    def completed() -> str | None:
+        backfill = up.query(_BACKFILL_STATUS, id=launched["backfillId"])
+        assert backfill["error"] is None, backfill
+        status: str = backfill["status"]
+        return status if status.startswith(("COMPLETED", "FAILED", "CANCELED")) else None
+
+    assert until(completed, 240) == "COMPLETED_SUCCESS"
+    assert up.rows("select sum(amount) from main.orders_daily") == [(150,)]
+    assert up.rows("select sum(amount) from main.orders_monthly") == [(150,)]
+
+
+def test_a_schedule_of_models_with_different_partitions_ticks(up: Up) -> None:
+    before = {run["runId"] for run in up.query(_RUNS)["results"]}
+    state = up.query(_SCHEDULE, name="every_minute_schedule")["scheduleState"]
+
+    def new_run() -> str | None:
+        runs = up.query(_RUNS)["results"]
+        return next((run["runId"] for run in runs if run["runId"] not in before), None)
+
+    run_id = until(new_run, 150)
+    up.query(_STOP_SCHEDULE, id=state["id"])
+    run = up.finished(run_id)
+    assert run["status"] == "SUCCESS"
+    assert {name for name, _ in materialized(run)} == {
+        *("orders_daily", "orders_hourly", "orders_monthly", "report"),
+    }
 
 
 def test_terminating_a_run_frees_the_warehouse(up: Up) -> None:

@@ -1,0 +1,95 @@
+"""Every command in the documentation exists and is run; both READMEs say the same."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dbt_orchestration.assets.partitions import partition_config
+from dbt_orchestration.settings import REPOSITORY, Environment, Settings
+
+ENGLISH, KOREAN = REPOSITORY / "README.md", REPOSITORY / "README.ko.md"
+PAGES = [ENGLISH, KOREAN, *sorted((REPOSITORY / "docs").glob("*.md"))]
+# `make test` runs this test; the others have one of their own, named here.
+RUN_BY = {
+    "make up": "tests/e2e/test_up.py",
+    "make demo": "tests/test_demo.py",
+    "make test": ".ci/run",
+}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    return [line for block in blocks(page, "sh") for line in block.splitlines() if line]
+
+
+def test_both_readmes_have_the_same_commands_and_pictures() -> None:
+    def skeleton(page: Path) -> list[str]:
+        return commands(page) + re.findall(r"\((docs/images/[^)]*)\)", page.read_text())
+
+    assert skeleton(ENGLISH) == skeleton(KOREAN)
+    assert len(ENGLISH.read_text().splitlines()) == len(KOREAN.read_text().splitlines())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_is_run_by_a_test(page: Path) -> None:
+    for command in commands(page):
+        if command.startswith("export "):
+            continue
+        known = RUN_BY.get(command)
+        assert command == "make doctor" or (known and (REPOSITORY / known).is_file()), command
+
+
+def test_make_doctor_runs_with_the_exports_of_the_page(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["make", "doctor"],
+        cwd=REPOSITORY,
+        env=os.environ
+        | {
+            "DBT_ORCHESTRATION_STATE_DIR": str(tmp_path),
+            "DBT_ORCHESTRATION_PROFILE": "snowflake",
+            "DBT_ORCHESTRATION_ENVIRONMENTS__PROD__FULL_BUILD__TIMEZONE": "Europe/Berlin",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "prod: credentials: set DBT_ENV_SECRET_SNOWFLAKE_PRIVATE_KEY, SNOWFLAKE_A" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_settings_page_names_every_setting() -> None:
+    page = (REPOSITORY / "docs" / "settings.md").read_text()
+    for name in (*Settings.model_fields, *Environment.model_fields):
+        assert f"`{name}`" in page or f"{name}:" in page, name
+
+
+def test_the_example_environment_is_valid() -> None:
+    [text] = blocks(REPOSITORY / "docs" / "settings.md", "yaml")
+    prod = yaml.safe_load(text)["environments"]["prod"]
+    assert Environment.model_validate(prod).jobs["finance"].exclude == "tag:slow"
+
+
+def test_the_example_partitions_are_valid() -> None:
+    _, microbatch, opted_in = (
+        yaml.safe_load(block) for block in blocks(REPOSITORY / "docs" / "dbt.md", "yaml")
+    )
+    for example in (microbatch, opted_in):
+        node = {"resource_type": "model", "name": "example", **example}
+        assert partition_config(node) is not None
