@@ -17,6 +17,7 @@ import duckdb
 import pytest
 import requests
 
+from dbt_orchestration.automation.jobs import RETRY_TAGS
 from tests.conftest import EVERY_NODE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -209,9 +210,9 @@ def test_two_runs_at_once_wait_for_each_other(up: Up) -> None:
 
 
 def test_a_failed_build_retries_once_and_only_what_failed(up: Up) -> None:
-    root = up.launch(
-        job="full_build", config={"vars": {"broken_day": "2024-01-03"}, "full_refresh": True}
-    )
+    config = {"vars": {"broken_day": "2024-01-03"}, "full_refresh": True}
+    # the schedule adds the job's tags, and so does the Launchpad; the API itself does not
+    root = up.launch(job="full_build", config=config, tags=RETRY_TAGS)
     up.finished(root)
 
     def retry() -> Any:
