@@ -277,6 +277,7 @@ def demo(settings: Settings, console: Console) -> None:
     settings = settings.model_copy(update=update)
     name = next(iter(settings.environments))
     state.mkdir(parents=True)
+    console.file = sys.stdout  # ours stays on the screen; dbt's, redirected below, goes to a file
     with (
         (state / "dbt.log").open("w") as log,
         contextlib.redirect_stdout(log),

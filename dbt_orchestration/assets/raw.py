@@ -203,7 +203,6 @@ def _into_snowflake(table: str, relation: str, credentials: Any) -> int:
     database, schema, name = relation.replace('"', "").upper().split(".")
     with snowflake.connector.connect(
         account=credentials.account,
-        user=credentials.user,
         database=database,
         schema=schema,
         warehouse=credentials.warehouse,
