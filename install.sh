@@ -41,14 +41,17 @@ if [ -z "$uv" ]; then
             fail "$python cannot make a virtual environment: $(tail -n 1 "$log")"
         .uv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9" >"$log" 2>&1 || {
             rm -rf .uv
-            fail "cannot download uv. No network? $(grep -i error "$log" | tail -n 1)"
+            fail "cannot download uv. No network?"
         }
     fi
 fi
 
 echo "Installing the packages of uv.lock into .venv …"
 "$uv" sync --quiet --locked --python "$python" --no-python-downloads >"$log" 2>&1 || {
+    if grep -qiE 'dns|lookup|connect|timed out' "$log"; then
+        fail "cannot download the packages: no network"
+    fi
     cat "$log" >&2
-    fail "cannot install the packages, see above. No network, or uv.lock is older than pyproject.toml?"
+    fail "cannot install the packages of uv.lock, see above"
 }
 echo "$wanted" >"$stamp"

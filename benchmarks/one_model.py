@@ -68,7 +68,7 @@ environments:
   dev: {branch: dev, target: dev}
 """
 
-# The example of https://docs.dagster.io/integrations/libraries/dbt, as it stands there.
+# As dagster-dbt's documentation begins: its decorator, its resource, the default executor.
 _PLAIN_LOCATION = """\
 from pathlib import Path
 

@@ -16,9 +16,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dbt.cli.main import dbtRunner, dbtRunnerResult
-from google.protobuf.json_format import MessageToDict
-
 from dbt_orchestration import upstream
 from dbt_orchestration.settings import Settings
 
@@ -61,10 +58,10 @@ class DbtInvocation:
         self._folders += ["--log-path", str(settings.state_dir / "logs")]
         self._variables = {**settings.dbt_environment, **(variables or {})}
         self._manifest = manifest
-        self._items: queue.SimpleQueue[dict[str, Any] | dbtRunnerResult] = queue.SimpleQueue()
+        self._items: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._batch_errors: dict[str, list[str]] = {}
         self._thread = threading.Thread(target=self._run, name="dbt", daemon=True)
-        self.result: dbtRunnerResult | None = None
+        self.result: Any = None  # dbt.cli.main.dbtRunnerResult, once dbt has ended
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Run, yielding each result event as dbt's structured log has it.
@@ -75,13 +72,12 @@ class DbtInvocation:
         with _one_at_a_time:
             self._thread.start()
             try:
-                while not isinstance(item := self._items.get(), dbtRunnerResult):
-                    yield item
+                while (event := self._items.get()) is not None:
+                    yield event
             except BaseException:
                 self._cancel()
                 raise
             self._thread.join()
-            self.result = item
 
     def __str__(self) -> str:
         """The same command for a terminal."""
@@ -113,11 +109,19 @@ class DbtInvocation:
 
     def _run(self) -> None:
         os.environ.update(self._variables)
+        # Loading a code location needs no dbt, and dbt takes a while to import.
+        from dbt.cli.main import dbtRunner
+
         runner = dbtRunner(manifest=self._manifest, callbacks=[self._on_event])
-        self._items.put(runner.invoke([*self.command, *self._folders, *self._target, *_QUIET]))
+        try:
+            self.result = runner.invoke([*self.command, *self._folders, *self._target, *_QUIET])
+        finally:
+            self._items.put(None)
 
     def _on_event(self, event: Any) -> None:
         if event.info.name in RESULT_EVENTS:
+            from google.protobuf.json_format import MessageToDict
+
             self._items.put(MessageToDict(event, preserving_proto_field_name=True))
         elif event.info.name == "GenericExceptionOnRun":
             # What a batch failed of stands only here: its model's own result says "1 of 3 failed".

@@ -99,9 +99,10 @@ def pin(key: str, load: Callable[[], str]) -> str:
         stored: str | None = context.reconstruction_metadata.get(key)
         if stored is not None:
             return stored
-    value = load()
-    context.add_to_pending_reconstruction_metadata(key, value)
-    return value
+    pending = context.get_pending_reconstruction_metadata()
+    if key not in pending:
+        context.add_to_pending_reconstruction_metadata(key, load())
+    return str(pending[key])
 
 
 def set_pool_limit(instance: dg.DagsterInstance, pool: str, limit: int) -> None:

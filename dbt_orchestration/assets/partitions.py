@@ -117,6 +117,8 @@ def partition_config(node: Mapping[str, Any]) -> PartitionConfig | None:
     if node.get("resource_type") != "model" or config.get("materialized") != "incremental":
         return None
     declared = dict(_dagster_meta(config).get("partitions") or {})
+    # dbt ignores --full-refresh for a model that says `full_refresh: false`.
+    declared.setdefault("partial_full_refresh", config.get("full_refresh") is False)
     if config.get("incremental_strategy") == "microbatch":
         declared |= {key: config.get(key) for key in ("batch_size", "begin")}
         declared["lookback"] = 1 if config.get("lookback") is None else config["lookback"]

@@ -6,10 +6,13 @@ sources name. A load replaces a table in one statement, so a reader never sees h
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZipFile
 
 import dagster as dg
 
@@ -183,45 +186,47 @@ def _into_duckdb(table: str, relation: str, credentials: Any) -> int:
 
 
 def _into_snowflake(table: str, relation: str, credentials: Any) -> int:
-    import pandas
     import snowflake.connector
-    from snowflake.connector.pandas_tools import write_pandas
 
-    types = {"integer": "Int64", "double": "float64", "varchar": "string"}
-    kinds = COLUMNS[table]
-    frame = pandas.read_csv(
-        packaged_file(table),
-        dtype={name: types[kind] for name, kind in kinds.items() if kind in types},
-        na_values=["NA"],
-        keep_default_na=False,
-    )
-    for name, kind in kinds.items():
-        if kind == "timestamp":
-            frame[name] = pandas.to_datetime(frame[name], utc=True).dt.tz_localize(None)
-    frame["loaded_at"] = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
-    frame.columns = frame.columns.str.upper()
-    database, schema, name = relation.replace('"', "").upper().split(".")
-    with snowflake.connector.connect(
-        account=credentials.account,
-        database=database,
-        schema=schema,
-        warehouse=credentials.warehouse,
-        role=credentials.role,
-        **credentials.auth_args(),
-    ) as connection:
+    kinds = {"timestamp": "timestamp_ntz"}
+    columns = ", ".join(f"{name} {kinds.get(kind, kind)}" for name, kind in COLUMNS[table].items())
+    loaded_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    schema = relation.rsplit(".", 1)[0]
+    stage, staged = f"{schema}.{table}__stage", f"{schema}.{table}__load"
+    with (
+        _unpacked(packaged_file(table)) as file,
+        snowflake.connector.connect(
+            account=credentials.account,
+            database=credentials.database,
+            warehouse=credentials.warehouse,
+            role=credentials.role,
+            **credentials.auth_args(),
+        ) as connection,
+    ):
         cursor = connection.cursor()
-        cursor.execute(f"create schema if not exists {database}.{schema}")
-        write_pandas(
-            connection,
-            frame,
-            name,
-            database=database,
-            schema=schema,
-            auto_create_table=True,
-            overwrite=True,
-            use_logical_type=True,
-        )
-        return _count(cursor.execute(f"select count(*) from {database}.{schema}.{name}").fetchone())
+        for statement in (
+            f"create schema if not exists {schema}",
+            f"create or replace temporary stage {stage}",
+            f"put 'file://{file.as_posix()}' @{stage}",
+            f"create or replace temporary table {staged} ({columns})",
+            f"copy into {staged} from @{stage} file_format = (type = csv skip_header = 1"
+            " field_optionally_enclosed_by = '\"' null_if = ('NA'))",
+            f"create or replace table {relation} copy grants as"
+            f" select *, cast('{loaded_at}' as timestamp_ntz) as loaded_at from {staged}",
+        ):
+            cursor.execute(statement)
+        return _count(cursor.execute(f"select count(*) from {relation}").fetchone())
+
+
+@contextmanager
+def _unpacked(file: Path) -> Iterator[Path]:
+    """The CSV file itself. Snowflake reads gzip and others, but not zip."""
+    if file.suffix != ".zip":
+        yield file
+        return
+    with TemporaryDirectory() as folder, ZipFile(file) as archive:
+        [member] = archive.namelist()
+        yield Path(archive.extract(member, folder))
 
 
 def _count(row: Any) -> int:

@@ -16,6 +16,11 @@ from tests.conftest import Warehouse, checks, failure, materialized
 DAYS = {"2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04"}
 
 
+def resumed(failed: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """The tags of "Re-execute from asset failure"."""
+    return {"dagster/parent_run_id": failed.run_id, "dagster/is_asset_resume_retry": "true"}
+
+
 def broken(day: str) -> dict[str, object]:
     return {"vars": {"broken_day": day}}
 
@@ -108,7 +113,7 @@ def test_a_retry_takes_only_the_batches_that_failed(warehouse: Warehouse) -> Non
     retry = warehouse.build(
         "orders_daily",
         "report",
-        tags={"dagster/parent_run_id": failed.run_id, "dagster/root_run_id": failed.run_id},
+        tags=resumed(failed),
     )
     assert retry.success
     assert [e.materialization.partition for e in retry.get_asset_materialization_events()] == [
@@ -126,7 +131,7 @@ def test_a_retried_full_refresh_keeps_what_landed(warehouse: Warehouse) -> None:
     retry = warehouse.build(
         "orders_daily",
         config={"full_refresh": True},
-        tags={"dagster/parent_run_id": failed.run_id},
+        tags=resumed(failed),
     )
     assert retry.success
     assert warehouse.execute("select count(*), sum(amount) from main.orders_daily") == [(3, 150)]
@@ -211,7 +216,7 @@ def test_full_refresh_of_some_partitions_is_refused_and_loses_nothing(
         "orders_daily", partitions=("2024-01-02", "2024-01-03"), config={"full_refresh": True}
     )
     assert not result.success
-    assert "would drop all 4 partitions of orders_daily, and 2 of them" in failure(result)
+    assert "would drop all 4 partitions of model.every_node.orders_daily, and 2" in failure(result)
     assert "Select all partitions" in failure(result)
     assert warehouse.execute("select * from main.orders_daily order by all") == before
 

@@ -1,0 +1,147 @@
+"""What a run was asked to build: the partitions of each model, and what is left of a retry.
+
+Pure functions: the run's tags and what was built before go in, partitions come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
+
+from dbt_orchestration.assets.partitions import (
+    PartitionConfig,
+    PartitionError,
+    keys_in_range,
+    keys_in_window,
+    newest,
+    partition_keys,
+    window,
+)
+
+PARENT_TAG = "dagster/parent_run_id"
+_PARTITION_TAG = "dagster/partition"
+_RANGE_TAGS = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+_RESUME_TAGS = "dagster/is_asset_resume_retry", "dagster/is_resume_retry"
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """What a run builds of one node."""
+
+    keys: Sequence[str]
+    """Oldest first."""
+    resumed: bool
+    """Others of the same request landed in an earlier attempt, and must be kept."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person or a schedule asked for."""
+
+    tags: Mapping[str, str]
+    """The run's tags, which name its partitions if it is for any."""
+    full_refresh: bool
+    lookback: int | None
+    """Overrides each model's own."""
+    now: datetime
+    """Aware."""
+
+
+def partitions_to_build(
+    request: Request,
+    models: Mapping[str, PartitionConfig],
+    built: Callable[[str], AbstractSet[str]],
+    landed: Mapping[str, AbstractSet[str]],
+) -> dict[str, Partitions]:
+    """The partitions of each partitioned model, by name.
+
+    Args:
+        built: partitions of a model that were ever built.
+        landed: partitions that landed in the attempts which this run goes on from.
+
+    Raises:
+        PartitionError: a partition does not exist, or a full refresh would lose some.
+    """
+    chosen = _chosen_range(request.tags)
+    partitions: dict[str, Partitions] = {}
+    for name, model in models.items():
+        done = landed.get(name, frozenset())
+        if chosen:
+            requested = _in_range(model, list(models.values()), chosen, request.now)
+        elif request.full_refresh:
+            requested = partition_keys(model, request.now)
+        else:
+            # What the first attempt saw: without what it and later ones have landed since.
+            requested = newest(model, built(name) - done, request.now, request.lookback)
+        if not requested:
+            raise PartitionError(f"{name} has no partition to build: {chosen or 'none exists yet'}")
+        if request.full_refresh:
+            _refuse_partial_full_refresh(name, model, requested, request.now)
+        # All landed and yet here again: then a test failed, and the whole is built anew.
+        rest = [key for key in requested if key not in done] or requested
+        partitions[name] = Partitions(rest, resumed=len(rest) < len(requested))
+    return partitions
+
+
+def window_vars(
+    models: Mapping[str, PartitionConfig], partitions: Mapping[str, Partitions]
+) -> dict[str, str]:
+    """Vars for models that read their window from them: one window that covers them all."""
+    starts: dict[str, datetime] = {}
+    ends: dict[str, datetime] = {}
+    for name, model in models.items():
+        if model.start_var and model.end_var:
+            keys = partitions[name].keys
+            start, end = window(model, keys[0])[0], window(model, keys[-1])[1]
+            starts[model.start_var] = min(start, starts.get(model.start_var, start))
+            ends[model.end_var] = max(end, ends.get(model.end_var, end))
+    return {name: time.strftime("%Y-%m-%dT%H:%M:%S") for name, time in (starts | ends).items()}
+
+
+def resumes(tags: Mapping[str, str]) -> str | None:
+    """The run that a run goes on from where it failed, rather than doing it all again."""
+    return tags.get(PARENT_TAG) if any(tag in tags for tag in _RESUME_TAGS) else None
+
+
+def _chosen_range(tags: Mapping[str, str]) -> tuple[str, str] | None:
+    """First and last partition that the run is for, if it is for any."""
+    if _PARTITION_TAG in tags:
+        return tags[_PARTITION_TAG], tags[_PARTITION_TAG]
+    start, end = (tags.get(tag) for tag in _RANGE_TAGS)
+    return (start, end) if start and end else None
+
+
+def _in_range(
+    model: PartitionConfig,
+    models: Sequence[PartitionConfig],
+    chosen: tuple[str, str],
+    now: datetime,
+) -> Sequence[str]:
+    """The model's partitions for a run's range, whose keys may be those of another model."""
+    sizes = ("hour", "day", "month", "year")
+    for candidate in sorted(models, key=lambda m: (m != model, sizes.index(m.batch_size))):
+        try:
+            keys = keys_in_range(candidate, *chosen, now)
+        except PartitionError as problem:
+            error = problem
+        else:
+            if candidate == model:
+                return keys
+            start, end = window(candidate, keys[0])[0], window(candidate, keys[-1])[1]
+            return keys_in_window(model, start, end, now)
+    raise error
+
+
+def _refuse_partial_full_refresh(
+    name: str, model: PartitionConfig, keys: Sequence[str], now: datetime
+) -> None:
+    every = partition_keys(model, now)
+    if len(keys) < len(every) and not model.partial_full_refresh:
+        raise PartitionError(
+            f"full_refresh would drop all {len(every)} partitions of {name}, and"
+            f" {len(keys)} of them are selected. Select all partitions, or start the run without"
+            " full_refresh: selected partitions are rebuilt anyway. A model that may lose the"
+            " others says so with meta.dagster.partitions.partial_full_refresh: true"
+        )
