@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DbtProject
 from dagster_dbt.asset_utils import (
-    DAGSTER_DBT_SELECT_METADATA_KEY,
     DAGSTER_DBT_UNIQUE_ID_METADATA_KEY,
     get_upstream_unique_ids,
 )
@@ -37,6 +36,7 @@ class DbtAssets:
     sources: Mapping[str, dg.AssetSpec]
     """The sources that some asset reads, by dbt unique id."""
     translator: EnvironmentTranslator
+    manifest: Mapping[str, Any]
 
 
 def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: str) -> DbtAssets:
@@ -73,7 +73,6 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
         can_subset=True,
         pool=pool,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        op_tags={DAGSTER_DBT_SELECT_METADATA_KEY: "fqn:*"},
         allow_arbitrary_check_specs=True,
     )
     def build(context: dg.AssetExecutionContext, config: BuildConfig) -> Iterator[Any]:
@@ -82,7 +81,7 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
         )
 
     sources = {uid: spec for uid, spec in specs.items() if uid.startswith("source.")}
-    return DbtAssets(MixedPartitionsAssets.of(build), keys, sources, translator)
+    return DbtAssets(MixedPartitionsAssets.of(build), keys, sources, translator, manifest)
 
 
 def _specs(

@@ -10,6 +10,9 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 from dagster_dbt.asset_utils import (
+    DAGSTER_DBT_MANIFEST_METADATA_KEY,
+    DAGSTER_DBT_PROJECT_METADATA_KEY,
+    DAGSTER_DBT_TRANSLATOR_METADATA_KEY,
     DAGSTER_DBT_UNIQUE_ID_METADATA_KEY,
     default_group_from_dbt_resource_props,
     default_owners_from_dbt_resource_props,
@@ -18,6 +21,12 @@ from dagster_dbt.asset_utils import (
 from dbt_orchestration.assets.partitions import PartitionConfig, partition_config
 
 PARTITIONS_CHECK = "all_partitions_built"
+# dagster-dbt hangs these Python objects on every asset; the UI shows them as unserializable.
+_OBJECTS = {
+    DAGSTER_DBT_MANIFEST_METADATA_KEY,
+    DAGSTER_DBT_PROJECT_METADATA_KEY,
+    DAGSTER_DBT_TRANSLATOR_METADATA_KEY,
+}
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -58,6 +67,9 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetSpec:
         spec = super().get_asset_spec(manifest, unique_id, project)
+        spec = spec.replace_attributes(
+            metadata={key: value for key, value in spec.metadata.items() if key not in _OBJECTS}
+        )
         if unique_id.startswith("source."):
             # Nobody reports to Dagster when a source is loaded elsewhere: no policy could be met.
             return spec

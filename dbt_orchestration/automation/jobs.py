@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import dagster as dg
-from dagster_dbt import build_dbt_asset_selection
+from dagster_dbt.utils import select_unique_ids
 
 from dbt_orchestration.assets.definition import DbtAssets
 from dbt_orchestration.settings import Environment, Job, Schedule, SettingsError
@@ -49,13 +49,11 @@ def _checks_on(dbt: DbtAssets, keys: Sequence[dg.AssetKey]) -> Sequence[dg.Asset
 
 def _selection(environment: str, name: str, job: Job, dbt: DbtAssets) -> dg.AssetSelection:
     where = f"environments.{environment}.jobs.{name}"
-    selection = build_dbt_asset_selection(
-        [dbt.definition], dbt_select=job.select, dbt_exclude=job.exclude or None
-    )
     try:
-        keys = selection.resolve([dbt.definition])
+        selected = select_unique_ids(job.select, job.exclude, "", None, dbt.manifest)
     except Exception as error:
         raise SettingsError(f"{where}: dbt does not understand {job.select!r}: {error}") from None
+    keys = {key for uid, key in dbt.keys.items() if uid in selected and uid not in dbt.sources}
     if not keys:
         raise SettingsError(f"{where}.select: {job.select!r} matches no model, seed or snapshot")
     return dg.AssetSelection.assets(*sorted(keys))

@@ -56,7 +56,10 @@ def test_an_asset_tells_what_the_project_says(warehouse: Warehouse) -> None:
 
 def test_metadata_stays_lean(warehouse: Warehouse) -> None:
     assert "select" not in (spec(warehouse, "stg_orders").description or "")
-    assert "dagster/column_schema" not in spec(warehouse, "stg_orders").metadata
+    assert spec(warehouse, "stg_orders").metadata.keys() == {
+        *("dagster/table_name", "dagster/storage_kind", "dagster/code_references"),
+        *("dagster_dbt/unique_id", "dagster_dbt/project_id", "materialized"),
+    }
 
 
 def test_an_ephemeral_model_is_no_asset_but_lineage_goes_through_it(warehouse: Warehouse) -> None:
