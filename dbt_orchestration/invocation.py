@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import shlex
 import threading
 import time
@@ -24,6 +25,7 @@ RESULT_EVENTS = frozenset(
     {"LogModelResult", "LogSeedResult", "LogSnapshotResult", "LogTestResult", "LogBatchResult"}
 )
 CANCEL_SECONDS = 30.0
+_DATABASE_SAID = re.compile(r"returned the following error:\s*>?(.*?)\n\nCheck your", re.DOTALL)
 _QUIET = (
     "--no-send-anonymous-usage-stats",
     "--no-version-check",
@@ -60,6 +62,7 @@ class DbtInvocation:
         self._manifest = manifest
         self._items: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._batch_errors: dict[str, list[str]] = {}
+        self._connection_error = ""
         self._thread = threading.Thread(target=self._run, name="dbt", daemon=True)
         self.result: Any = None  # dbt.cli.main.dbtRunnerResult, once dbt has ended
 
@@ -93,7 +96,7 @@ class DbtInvocation:
             raise DbtError(str(self.result.exception).strip())
         results = getattr(self.result.result, "results", None)
         if not results:
-            raise DbtError(f"`{self}` failed; its output above says why")
+            raise DbtError(self._connection_error or f"`{self}` failed; its output says why")
         raise DbtError(self._explain(results))
 
     def _explain(self, results: Sequence[Any]) -> str:
@@ -127,6 +130,12 @@ class DbtInvocation:
             # What a batch failed of stands only here: its model's own result says "1 of 3 failed".
             errors = self._batch_errors.setdefault(event.data.unique_id, [])
             errors.append(event.data.exc.removeprefix("Exception on worker thread. "))
+
+        elif event.info.name == "DebugCmdResult" and (
+            said := _DATABASE_SAID.search(event.info.msg)
+        ):
+            # `dbt debug` says it nowhere else, and not at all with --quiet.
+            self._connection_error = " ".join(said[1].split())
 
     def _cancel(self) -> None:
         # A thread that waits for a query sees the interrupt only when the query returns, hence

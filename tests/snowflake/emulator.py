@@ -1,0 +1,171 @@
+"""A Snowflake on loopback: fakesnow's HTTP server, so that the real adapter and connector run.
+
+Behind it is DuckDB, which also takes SQL that Snowflake would refuse: this shows that our code and
+dbt's statements go together, not that a model's own SQL is portable.
+
+``fakesnow -s`` (0.12.1) gets dbt through a first build and no further. What is different here:
+
+- Whatever DuckDB refuses is an error of the statement. fakesnow answers what it did not foresee
+  with HTTP 500, and the connector repeats such a request until its network timeout, which dbt
+  has no setting for: a failing model would hang the run.
+- An error ends the session's transaction. DuckDB keeps it open and refuses every later statement
+  of a connection, and dbt uses connections again.
+- ``create temporary …`` makes an ordinary relation. dbt qualifies the names of its ``__dbt_tmp``
+  relations with database and schema, and DuckDB keeps temporary ones in a database of their own.
+- MERGE goes to DuckDB as it is. fakesnow splits it into a join and changes, and dbt's column
+  names, which it does not qualify, are ambiguous in the join.
+- Setting a query tag does nothing, instead of being unknown.
+- Statements are kept, because there is no QUERY_HISTORY to ask.
+
+A schema must not be called MAIN: every DuckDB database has one, and fakesnow hides what is in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import fakesnow.server as fakesnow_server
+import snowflake.connector
+import sqlglot
+import uvicorn
+from fakesnow.conn import FakeSnowflakeConnection
+from fakesnow.cursor import FakeSnowflakeCursor
+from fakesnow.instance import FakeSnow
+from snowflake.connector.errors import Error, ProgrammingError
+from sqlglot import exp
+
+_HOST = "127.0.0.1"
+_USER, _PASSWORD = "SVC_DAGSTER", "taken-by-the-emulator"
+_SHUTDOWN_SECONDS = 10
+_TEMPORARY = re.compile(
+    r"^(\s*create\s+(?:or\s+replace\s+)?)temp(?:orary)?\s+(?=table|view)", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A running emulator. It is empty at first; a session makes the database it asks for."""
+
+    port: int
+    statements: list[str]
+    """All that any session sent, as it sent it."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the dbt profile ``snowflake_emulator`` reads."""
+        return profile_environment(self.port)
+
+    def execute(self, sql: str, database: str = "ANALYTICS") -> list[tuple[Any, ...]]:
+        with snowflake.connector.connect(
+            account="fakesnow",
+            user=_USER,
+            password=_PASSWORD,
+            host=_HOST,
+            port=self.port,
+            protocol="http",
+            database=database,
+        ) as connection:
+            rows: list[tuple[Any, ...]] = connection.cursor().execute(sql).fetchall()
+            return rows
+
+
+def profile_environment(port: int) -> dict[str, str]:
+    """What the dbt profile ``snowflake_emulator`` reads, for an emulator on ``port``."""
+    return {
+        "SNOWFLAKE_USER": _USER,
+        "DBT_ENV_SECRET_SNOWFLAKE_PASSWORD": _PASSWORD,
+        "SNOWFLAKE_HOST": _HOST,
+        "SNOWFLAKE_PORT": str(port),
+    }
+
+
+@contextmanager
+def running_emulator() -> Iterator[Emulator]:
+    """An emulator in this process, on a port of its own. One at a time."""
+    logging.getLogger("fakesnow.server").setLevel(logging.CRITICAL)
+    warehouse = _Warehouse(nop_regexes=[r"\s*alter session set query_tag"])
+    fakesnow_server.shared_fs = warehouse
+    # Bound before the server starts, so that a first connection waits instead of being refused.
+    with socket.create_server((_HOST, 0)) as listening:
+        http = uvicorn.Server(uvicorn.Config(fakesnow_server.app, lifespan="off", log_config=None))
+        thread = threading.Thread(
+            target=http.run, args=([listening],), name="emulator", daemon=True
+        )
+        thread.start()
+        try:
+            yield Emulator(listening.getsockname()[1], warehouse.statements)
+        finally:
+            http.should_exit = True
+            thread.join(_SHUTDOWN_SECONDS)
+            fakesnow_server.sessions.clear()
+            warehouse.duck_conn.close()
+
+
+class _Warehouse(FakeSnow):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.statements: list[str] = []
+
+    def connect(
+        self,
+        database: str | None = None,
+        schema: str | None = None,
+        nop_regexes: list[str] | None = None,
+        **options: Any,
+    ) -> _Session:
+        session = _Session(
+            self.duck_conn.cursor(),
+            self.results_cache,
+            database,
+            schema,
+            nop_regexes=nop_regexes or self.nop_regexes,
+            **options,
+        )
+        session.statements = self.statements
+        return session
+
+
+class _Session(FakeSnowflakeConnection):
+    statements: list[str]
+
+    def cursor(self, cursor_class: Any = None) -> _Cursor:  # noqa: ARG002
+        return _Cursor(self, self._duck_conn)
+
+
+class _Cursor(FakeSnowflakeCursor):
+    _conn: _Session
+
+    def execute(self, command: str, *args: Any, **kwargs: Any) -> FakeSnowflakeCursor:
+        self._conn.statements.append(command)
+        try:
+            return super().execute(_TEMPORARY.sub(r"\1", command), *args, **kwargs)
+        except Exception as error:
+            with suppress(duckdb.Error):
+                self._duck_conn.rollback()
+            if isinstance(error, Error):
+                raise
+            message = f"{type(error).__name__}: {error}"
+            raise ProgrammingError(msg=message, errno=100000, sqlstate="XX000") from error
+
+    def _transform_explode(self, expression: Any) -> list[Any]:
+        if isinstance(expression, exp.Merge):
+            return [expression]
+        return super()._transform_explode(expression)
+
+    def _execute(self, transformed: Any, params: Any = None) -> None:
+        super()._execute(transformed, params)
+        if isinstance(transformed, exp.Merge):
+            assert self._arrow_table is not None
+            rows = self._arrow_table.column(0)[0].as_py()
+            # The connector reads how many rows a MERGE changed from columns of these names.
+            counts = f'select {rows} as "number of rows inserted", 0 as "number of rows updated"'
+            super()._execute(sqlglot.parse_one(counts, read="duckdb"))
+            self._rowcount = rows

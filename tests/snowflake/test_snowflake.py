@@ -1,0 +1,229 @@
+"""The real dbt-snowflake and the real connector, over HTTP, against an emulator."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from dbt_orchestration import upstream
+from dbt_orchestration.assets import raw
+from dbt_orchestration.definitions import build_definitions
+from dbt_orchestration.doctor import examine
+from dbt_orchestration.revisions.working_tree import prepare
+from dbt_orchestration.settings import REPOSITORY
+from tests.assets.test_translator import BUILT
+from tests.conftest import EVERY_NODE, Warehouse, checks, failure, make_settings, materialized
+from tests.snowflake.emulator import Emulator, profile_environment, running_emulator
+
+# Said by fakesnow of itself, and by dbt-snowflake of an argument that it always passes.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Arrow output on a DB-API result:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The 'insecure_mode' connection:DeprecationWarning"),
+]
+
+PROFILE = "snowflake_emulator"
+FLIGHTS = REPOSITORY / "dbt_project"
+FIRST, SECOND, THIRD = (datetime(2024, 1, day) for day in (1, 2, 3))
+
+
+@dataclass
+class Snowflake(Warehouse):
+    """An environment's code location, with the emulator behind it."""
+
+    emulator: Emulator
+
+    def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.emulator.execute(sql)
+
+    def sent(self, *parts: str) -> list[str]:
+        """The statements sent so far that contain all of these parts."""
+        return [s for s in self.emulator.statements if all(part in s for part in parts)]
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    with running_emulator() as emulator:
+        set_environment(monkeypatch, emulator.environment)
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def prepared_for_snowflake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder in which the project is parsed, so that no test parses it again."""
+    state = tmp_path_factory.mktemp("snowflake")
+    with pytest.MonkeyPatch.context() as patch:
+        set_environment(patch, profile_environment(free_port()))
+        prepare(make_settings(state, profile=PROFILE), "prod")
+    return state
+
+
+@pytest.fixture
+def snowflake(
+    emulator: Emulator,
+    prepared_for_snowflake: Path,
+    tmp_path: Path,
+    instance: dg.DagsterInstance,
+) -> Snowflake:
+    shutil.copytree(prepared_for_snowflake, tmp_path / "state")
+    settings = make_settings(tmp_path / "state", profile=PROFILE)
+    return Snowflake(settings, "prod", instance, emulator)
+
+
+def set_environment(patch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        patch.setenv(name, value)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def private_key() -> str:
+    """A throw-away key, as Snowflake's key-pair authentication wants it."""
+    return (
+        rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        .private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        .decode()
+    )
+
+
+def test_a_full_build_and_the_next_one(snowflake: Snowflake) -> None:
+    first = snowflake.build()
+    assert first.success, failure(first)
+    assert set(materialized(first)) == BUILT
+    daily = [(FIRST, 30), (SECOND, 70), (THIRD, 50)]
+    assert snowflake.execute("select * from shop.orders_daily order by 1") == daily
+    assert not snowflake.sent("merge into ANALYTICS.SHOP.merged ")
+
+    snowflake.execute("update shop.orders_daily set amount = 0")
+    snowflake.execute("update shop.merged set amount = 0 where order_id = 1")
+    second = snowflake.build()
+    assert second.success, failure(second)
+    assert len(snowflake.sent("merge into ANALYTICS.SHOP.merged ")) == 1
+    assert snowflake.execute("select order_id, amount from shop.merged order by 1") == [
+        (order, order * 10) for order in range(1, 7)
+    ]
+    # only the newest day is built again, and it has no orders
+    assert snowflake.execute("select sum(amount), count(*) from shop.orders_daily") == [(0, 3)]
+    assert snowflake.execute("select amount from shop.report") == [(0,)]
+    assert snowflake.execute("select orders from shop.customers_v2 order by customer_id") == [
+        (3,),
+        (2,),
+        (1,),
+    ]
+    history = "select count(*), count(distinct dbt_scd_id) from shop.customers_snapshot"
+    assert snowflake.execute(history) == [(3, 3)]
+
+
+def test_a_range_of_partitions_is_replaced_and_nothing_else(snowflake: Snowflake) -> None:
+    names = ("orders", "stg_orders", "orders_daily", "orders_window")
+    assert snowflake.build(*names).success
+    snowflake.execute("update shop.orders_daily set amount = 0")
+    snowflake.execute("update shop.orders_window set orders = 0")
+    result = snowflake.build(
+        "orders_daily", "orders_window", partitions=("2024-01-02", "2024-01-03")
+    )
+    assert result.success, failure(result)
+    assert snowflake.execute("select amount from shop.orders_daily order by day_at") == [
+        (0,),
+        (70,),
+        (50,),
+    ]
+    assert snowflake.execute("select orders from shop.orders_window order by day_at") == [
+        (0,),
+        (2,),
+        (1,),
+    ]
+    assert {
+        event.materialization.partition for event in result.get_asset_materialization_events()
+    } == {"2024-01-02", "2024-01-03"}
+
+
+def test_batches_beside_a_failed_one_land_and_are_recorded(snowflake: Snowflake) -> None:
+    assert snowflake.build("orders", "stg_orders").success
+    broken = {"vars": {"broken_day": "2024-01-02"}}
+    result = snowflake.build("orders_daily", config=broken)
+    assert not result.success
+    assert snowflake.partitions("orders_daily") == {"2024-01-01", "2024-01-03", "2024-01-04"}
+    assert snowflake.execute("select day_at, amount from shop.orders_daily order by 1") == [
+        (FIRST, 30),
+        (THIRD, 50),
+    ]
+    assert not checks(result)["all_partitions_built"].passed
+    assert "this day is broken" in failure(result)
+
+
+def test_each_statement_is_tagged_with_its_run_and_node(
+    emulator: Emulator, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    settings = make_settings(tmp_path, FLIGHTS, profiles_dir=EVERY_NODE, profile=PROFILE)
+    flights = Snowflake(settings, "prod", instance, emulator)
+    result = flights.build("seeds/delay_buckets")
+    assert result.success, failure(result)
+    tag, *_ = flights.sent("query_tag", "seed.flights.delay_buckets")
+    assert f'"run_id": "{result.run_id}"' in tag
+
+
+def test_the_demo_parses_for_snowflake_with_a_key_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(
+        monkeypatch,
+        {
+            "SNOWFLAKE_ACCOUNT": "organization-account",
+            "SNOWFLAKE_USER": "SVC_DAGSTER",
+            "DBT_ENV_SECRET_SNOWFLAKE_PRIVATE_KEY": private_key(),
+        },
+    )
+    settings = make_settings(tmp_path, FLIGHTS, profile="snowflake")
+    assert build_definitions(settings, "prod").resolve_all_asset_specs()
+    credentials = upstream.load_credentials(FLIGHTS, FLIGHTS, "snowflake", "prod")
+    assert isinstance(credentials.auth_args()["private_key"], bytes)
+    assert credentials.database == "FLIGHTS"
+
+
+@pytest.mark.parametrize("table", ["airlines", "flights", "weather"])
+def test_raw_tables_are_loaded_and_replaced(table: str, emulator: Emulator) -> None:
+    credentials = upstream.load_credentials(EVERY_NODE, EVERY_NODE, PROFILE, "prod")
+    relation = f"analytics.raw.{table}"
+    for _ in range(2):
+        assert raw.load_table(table, relation, credentials) == raw.ROW_COUNTS[table]
+    found = [name.lower() for name, *_ in emulator.execute(f"describe table {relation}")]
+    assert found == [*raw.COLUMNS[table], "loaded_at"]
+
+
+def test_na_is_null_and_times_are_utc(emulator: Emulator) -> None:
+    credentials = upstream.load_credentials(EVERY_NODE, EVERY_NODE, PROFILE, "prod")
+    raw.load_table("weather", "analytics.raw.weather", credentials)
+    assert emulator.execute(
+        "select min(time_hour), count(*) - count(wind_gust) from analytics.raw.weather"
+    ) == [(datetime(2013, 1, 1, 6), 20_778)]
+
+
+def test_the_doctor_says_in_one_line_that_nobody_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, profile_environment(free_port()))
+    settings = make_settings(tmp_path, profile=PROFILE)
+    found = {finding.what: finding for finding in examine(settings)}
+    assert found["prod: project"].ok
+    warehouse = found["prod: warehouse"]
+    assert not warehouse.ok
+    assert len(warehouse.message.splitlines()) == 1
+    assert "Could not connect to Snowflake backend" in warehouse.message
