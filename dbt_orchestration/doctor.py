@@ -33,7 +33,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _python()
     yield Finding("dbt", True, f"dbt-core {version('dbt-core')}, Dagster {version('dagster')}")
     yield _git()
-    profile = _profile(settings)
+    try:
+        profile = _profile(settings)
+    except ValueError as error:
+        profile = Finding("profile", False, str(error))
     yield profile
     if not profile.ok:
         return
@@ -59,7 +62,11 @@ def missing_credentials(settings: Settings, environment: str) -> list[str]:
 
 
 def _targets(settings: Settings) -> dict[str, object] | None:
-    profiles = yaml.safe_load((settings.profiles_dir / "profiles.yml").read_text()) or {}
+    file = settings.profiles_dir / "profiles.yml"
+    try:
+        profiles = yaml.safe_load(file.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is not valid YAML: {error}") from None
     outputs: dict[str, object] | None = (profiles.get(settings.profile) or {}).get("outputs")
     return outputs
 
@@ -98,7 +105,7 @@ def _profile(settings: Settings) -> Finding:
 def _guarded(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(what, True, check())
-    except (DbtError, RuntimeError, ValueError) as error:
+    except (DbtError, RuntimeError, ValueError, yaml.YAMLError) as error:
         return Finding(what, False, str(error))
 
 

@@ -8,6 +8,7 @@ ignores all that ends with the run's process.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import re
@@ -90,7 +91,9 @@ class DbtInvocation:
         """Raises:
         DbtError: dbt failed; says which nodes and why, or what stopped dbt from starting.
         """
-        if self.result is None or self.result.success:
+        if self.result is None:
+            raise DbtError(f"`{self}` ended without a result")
+        if self.result.success:
             return
         if self.result.exception is not None:
             raise DbtError(str(self.result.exception).strip())
@@ -112,11 +115,11 @@ class DbtInvocation:
 
     def _run(self) -> None:
         os.environ.update(self._variables)
-        # Loading a code location needs no dbt, and dbt takes a while to import.
-        from dbt.cli.main import dbtRunner
-
-        runner = dbtRunner(manifest=self._manifest, callbacks=[self._on_event])
         try:
+            # Loading a code location needs no dbt, and dbt takes a while to import.
+            from dbt.cli.main import dbtRunner
+
+            runner = dbtRunner(manifest=self._manifest, callbacks=[self._on_event])
             self.result = runner.invoke([*self.command, *self._folders, *self._target, *_QUIET])
         finally:
             self._items.put(None)
@@ -143,5 +146,6 @@ class DbtInvocation:
         upstream.interrupt(self._thread)
         deadline = time.monotonic() + CANCEL_SECONDS
         while self._thread.is_alive() and time.monotonic() < deadline:
-            upstream.cancel_queries()
+            with contextlib.suppress(Exception):  # a warehouse that is gone cannot hold us up
+                upstream.cancel_queries()
             self._thread.join(0.2)

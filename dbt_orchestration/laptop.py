@@ -10,13 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import requests
+import yaml
 from dagster_graphql import DagsterGraphQLClient
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
@@ -28,6 +30,7 @@ from dbt_orchestration.revisions.working_tree import PrepareError, Revision, pre
 from dbt_orchestration.settings import REPOSITORY, Settings
 
 _HOST = "127.0.0.1"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _START_SECONDS = 180
 _STOP_SECONDS = 60
 _LOCATIONS = """query { workspaceOrError { ... on Workspace { locationEntries {
@@ -44,10 +47,29 @@ def up(settings: Settings, port: int, console: Console) -> None:
     Raises:
         LaptopError: the port is taken, the project does not parse, Dagster does not start.
     """
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(settings.state_dir / "up.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise LaptopError(
+            f"make up is running on {settings.state_dir} already: use that one"
+        ) from None
+    try:
+        with _interruptible():
+            _serve(settings, port, console)
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+    finally:
+        lock.release()
+
+
+def _serve(settings: Settings, port: int, console: Console) -> None:
     _refuse_taken(port)
     revisions: dict[str, Revision] = {}
     for name in settings.environments:
-        missing = missing_credentials(settings, name)
+        with _dbt_errors():
+            missing = missing_credentials(settings, name)
         if missing:
             raise LaptopError(f"{name}: set {', '.join(missing)} (see docs/settings.md)")
         with console.status(f"Preparing the dbt project for {name} …"), _dbt_errors():
@@ -57,7 +79,7 @@ def up(settings: Settings, port: int, console: Console) -> None:
     home = _dagster_home(settings)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         upstream.set_pool_limit(instance, warehouse_pool(settings), settings.pool_limit)
-        with _interruptible(), _dagster(settings, home, port, instance, console) as process:
+        with _dagster(settings, home, port, instance, console) as process:
             _first_build(settings, revisions, instance, port, console)
             console.print(_WELCOME.format(port=port))
             process.wait()
@@ -91,12 +113,13 @@ def _refuse_taken(port: int) -> None:
 def _dbt_errors() -> Iterator[None]:
     try:
         yield
-    except (PrepareError, ValueError) as error:
+    except (PrepareError, ValueError, yaml.YAMLError) as error:
         raise LaptopError(str(error)) from None
 
 
 def _dagster_home(settings: Settings) -> Path:
-    home = settings.state_dir / "dagster"
+    # What was built is true of one warehouse: another one has a memory of its own.
+    home = settings.state_dir / "dagster" / settings.profile
     home.mkdir(parents=True, exist_ok=True)
     shutil.copy(REPOSITORY / "dagster.yaml", home / "dagster.yaml")
     return home
@@ -104,12 +127,12 @@ def _dagster_home(settings: Settings) -> Path:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Make SIGTERM end as Ctrl-C does, and Ctrl-C work where the shell had switched it off."""
+    """Make SIGTERM and a closed terminal end as Ctrl-C does, also if a shell ignores them."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    previous = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, interrupt) for number in _SIGNALS}
     try:
         yield
     finally:
@@ -138,12 +161,12 @@ def _dagster(
         with console.status("Starting Dagster …"):
             _wait_until_loaded(process, port, home / "dagster.log")
         yield process
-    except KeyboardInterrupt:
-        pass
     finally:
+        # Pressed again, Ctrl-C must not leave a daemon behind that holds the port.
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         with console.status("Stopping …"):
             _stop(process, instance, port)
-        console.print("Stopped.")
 
 
 def _wait_until_loaded(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -185,19 +208,22 @@ def _stop(process: subprocess.Popen[bytes], instance: dg.DagsterInstance, port: 
         ]
     )
     deadline = time.monotonic() + _STOP_SECONDS
-    runs = [run.run_id for run in instance.get_runs(unfinished)]
-    if runs and process.poll() is None:
-        with contextlib.suppress(Exception):  # a run that just ended is no reason not to stop
-            DagsterGraphQLClient(_HOST, port_number=port).terminate_runs(runs)
-        while instance.get_runs(unfinished) and time.monotonic() < deadline:
-            time.sleep(0.2)
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=_STOP_SECONDS)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        while process.poll() is None and time.monotonic() < deadline:
+            runs = [run.run_id for run in instance.get_runs(unfinished)]
+            if not runs:
+                break
+            with contextlib.suppress(Exception):  # a run that just ended is no reason not to stop
+                DagsterGraphQLClient(_HOST, port_number=port).terminate_runs(runs)
+            time.sleep(0.5)
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_STOP_SECONDS)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _first_build(
@@ -207,32 +233,23 @@ def _first_build(
     port: int,
     console: Console,
 ) -> None:
-    """Build the first environment if no full build of it ever succeeded, or its file is gone."""
+    """Build the first environment, once for each DuckDB file.
+
+    On any other warehouse there is no telling what is in it, so that is left to a person.
+    """
     name = next(iter(settings.environments))
-    built = instance.get_runs(
-        dg.RunsFilter(
-            job_name="full_build",
-            statuses=[dg.DagsterRunStatus.SUCCESS],
-            tags={"dagster/code_location": name},
-        ),
-        limit=1,
-    )
-    file_is_gone = settings.profile == "duckdb" and not settings.duckdb_path.exists()
-    if built and not file_is_gone:
+    built = settings.duckdb_path.with_suffix(".built")
+    if settings.warehouse_type != "duckdb" or (built.exists() and settings.duckdb_path.exists()):
         return
+    if not settings.duckdb_path.exists():
+        # Dagster must not take for built what was in a file that is gone.
+        instance.wipe_assets(list(instance.all_asset_keys()))
+        built.unlink(missing_ok=True)
     client = DagsterGraphQLClient(_HOST, port_number=port)
-    # Partitions that Dagster remembers are not in a file that is gone: then build them all again.
-    config = {"ops": {f"dbt_{name}": {"config": {"full_refresh": bool(built)}}}}
-    steps: list[tuple[str, str, Mapping[str, Any]]] = [("full_build", "First full build", config)]
-    if settings.load_raw and raw_sources(revisions[name].manifest):
-        steps.insert(0, (LOAD_RAW, "Loading the raw data", {}))
-    for job, label, run_config in steps:
+    for job, label in _steps(settings, revisions[name]):
         started = time.monotonic()
         run_id = client.submit_job_execution(
-            job,
-            repository_location_name=name,
-            repository_name="__repository__",
-            run_config=dict(run_config),
+            job, repository_location_name=name, repository_name="__repository__"
         )
         status = _follow(instance, run_id, f"{label} of {name}", console)
         if status is not dg.DagsterRunStatus.SUCCESS:
@@ -242,6 +259,14 @@ def _first_build(
             )
             return
         console.print(f"{label} of {name}: done in {_seconds(started)}.")
+    built.touch()
+
+
+def _steps(settings: Settings, revision: Revision) -> Sequence[tuple[str, str]]:
+    """Jobs that fill an empty warehouse, each with what to call it."""
+    raw = settings.load_raw and raw_sources(revision.manifest)
+    load = [(LOAD_RAW, "Loading the raw data")] if raw else []
+    return [*load, ("full_build", "First full build")]
 
 
 def _follow(
@@ -285,7 +310,8 @@ def demo(settings: Settings, console: Console) -> None:
     ):
         with console.status("Preparing the dbt project …"), _dbt_errors():
             definitions = build_definitions(settings, name)
-        for job, label in ((LOAD_RAW, "Loading the raw data"), ("full_build", "Full build")):
+            steps = _steps(settings, prepare(settings, name))
+        for job, label in steps:
             with console.status(f"{label} …"):
                 started = time.monotonic()
                 result = definitions.resolve_job_def(job).execute_in_process(

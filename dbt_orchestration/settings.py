@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -23,6 +24,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as SourceError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PREFIX = "DBT_ORCHESTRATION_"
@@ -139,7 +141,7 @@ class Settings(BaseSettings):
         description="The DuckDB file of the 'duckdb' profile.",
     )
     pool_limit: int = Field(
-        default_factory=lambda data: 1 if data["profile"] == "duckdb" else 4,
+        default_factory=lambda data: 1 if _warehouse_type(data) == "duckdb" else 4,
         ge=1,
         description="Runs at once on the warehouse. DuckDB allows one writing process.",
     )
@@ -172,6 +174,11 @@ class Settings(BaseSettings):
         """Environment variables that the project's ``profiles.yml`` reads, besides credentials."""
         return {"DBT_PROFILE": self.profile, "DBT_DUCKDB_PATH": str(self.duckdb_path)}
 
+    @cached_property
+    def warehouse_type(self) -> str | None:
+        """The adapter type of the profile's first target, for example 'duckdb'."""
+        return _warehouse_type({"profiles_dir": self.profiles_dir, "profile": self.profile})
+
     def environment(self, name: str) -> Environment:
         """The environment called ``name``.
 
@@ -183,6 +190,16 @@ class Settings(BaseSettings):
         except KeyError:
             known = ", ".join(self.environments)
             raise SettingsError(f"no environment is called {name!r}; there are: {known}") from None
+
+
+def _warehouse_type(data: Mapping[str, Any]) -> str | None:
+    try:
+        profiles = yaml.safe_load((data["profiles_dir"] / "profiles.yml").read_text())
+        outputs = profiles[data["profile"]]["outputs"].values()
+        kind: str = next(iter(outputs))["type"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, StopIteration):
+        return None  # the doctor says what is wrong with the profile
+    return kind
 
 
 def config_file() -> Path:
@@ -215,6 +232,8 @@ def load_settings() -> Settings:
         raise SettingsError(
             f"{file} or DBT_ORCHESTRATION_* variables: " + "; ".join(lines)
         ) from None
+    except SourceError as error:
+        raise SettingsError(f"{PREFIX}* variables: {error}") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{file} is not valid YAML: {error}") from None
 

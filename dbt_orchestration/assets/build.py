@@ -2,8 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -23,6 +22,8 @@ from dbt_orchestration.assets.translator import EnvironmentTranslator
 from dbt_orchestration.invocation import DbtError, DbtInvocation
 from dbt_orchestration.revisions.working_tree import Revision
 from dbt_orchestration.settings import Settings
+
+_PAGE = 1_000
 
 
 class BuildConfig(dg.Config):
@@ -70,31 +71,38 @@ class Build:
             for unique_id, node in nodes.items()
             if (model := self._translator.partition_config(node))
         }
+        attempts = _attempts(context)
         request = Request(
             context.run.tags,
             config.full_refresh,
             self._settings.environment(self._environment).lookback,
-            datetime.now(UTC),
+            attempts[-1].create_timestamp,
         )
         try:
             partitions = partitions_to_build(
                 request,
                 models,
-                lambda uid: context.instance.get_materialized_partitions(self._keys[uid]),
-                self._landed_before(context.run, context.instance),
+                lambda uid: self._built(context.instance, uid, attempts),
+                self._landed(context.instance, attempts[1:]),
             )
+            nodes = {u: n for u, n in nodes.items() if u not in models or u in partitions}
+            keys = {self._keys[unique_id] for unique_id in models.keys() - partitions.keys()}
+            tests = {u: check for u, check in tests.items() if check.asset_key not in keys}
+            if not nodes and not tests:
+                raise PartitionError("none of the selected models has a partition yet")
             command = self._command(context, config, nodes, tests)
-            command += _vars({**config.vars, **window_vars(models, partitions)})
+            building = {unique_id: models[unique_id] for unique_id in partitions}
+            command += _vars({**config.vars, **window_vars(building, partitions)})
             manifest = self._manifest(context, config)
         except (PartitionError, DbtError) as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         for unique_id, wanted in partitions.items():
             model = models[unique_id]
+            if wanted.resumed:
+                upstream.keep_table(manifest, unique_id)
             if model.is_microbatch:
                 windows = [window(model, key) for key in wanted.keys]
                 upstream.set_batches(manifest, unique_id, windows)
-                if wanted.resumed:
-                    upstream.keep_table(manifest, unique_id)
         invocation = DbtInvocation(
             self._settings,
             self._environment,
@@ -122,21 +130,39 @@ class Build:
             if key in self._unique_ids
         }
 
-    def _landed_before(
-        self, run: dg.DagsterRun | None, instance: dg.DagsterInstance
+    def _built(
+        self, instance: dg.DagsterInstance, unique_id: str, attempts: Sequence[dg.RunRecord]
+    ) -> set[str]:
+        """Partitions that were built before the first attempt."""
+        asset = self._keys[unique_id]
+        if len(attempts) == 1:
+            return set(instance.get_materialized_partitions(asset))
+        before = dg.AssetRecordsFilter(
+            asset, before_timestamp=attempts[-1].create_timestamp.timestamp()
+        )
+        built: set[str] = set()
+        cursor: str | None = None
+        while True:
+            page = instance.fetch_materializations(before, limit=_PAGE, cursor=cursor)
+            built |= {record.partition_key for record in page.records if record.partition_key}
+            if not page.has_more:
+                return built
+            cursor = page.cursor
+
+    def _landed(
+        self, instance: dg.DagsterInstance, attempts: Sequence[dg.RunRecord]
     ) -> Mapping[str, set[str]]:
-        """Partitions that landed in the attempts which this run goes on from, by unique id."""
+        """Partitions that landed in earlier attempts, by unique id."""
         landed: dict[str, set[str]] = {}
-        while run and (parent := resumes(run.tags)):
+        for attempt in attempts:
             for record in instance.get_records_for_run(
-                parent, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+                attempt.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
             ).records:
                 event = record.event_log_entry.dagster_event
                 if not event or not event.asset_key or not event.partition:
                     continue
                 if unique_id := self._unique_ids.get(event.asset_key):
                     landed.setdefault(unique_id, set()).add(event.partition)
-            run = instance.get_run_by_id(parent)
         return landed
 
     def _manifest(self, context: dg.AssetExecutionContext, config: BuildConfig) -> Any:
@@ -169,7 +195,16 @@ class Build:
             command.append("--full-refresh")
         manifest = self._revision.manifest
         tested = [manifest["nodes"].get(t) or manifest["unit_tests"][t] for t in tests]
-        return [*command, "--select", *(".".join(n["fqn"]) for n in [*nodes.values(), *tested])]
+        names = {".".join(node["fqn"]) for node in [*nodes.values(), *tested]}
+        # dbt takes `a.b` for everything in the folder b, too, if a model is called as its folder.
+        others = [
+            ".".join(node["fqn"])
+            for unique_id, node in {**manifest["nodes"], **manifest["unit_tests"]}.items()
+            if unique_id not in nodes and unique_id not in tests
+            if any(".".join(node["fqn"][:end]) in names for end in range(2, len(node["fqn"])))
+        ]
+        command += ["--select", *sorted(names)]
+        return [*command, "--exclude", *sorted(others)] if others else command
 
     def _results(
         self,
@@ -195,7 +230,7 @@ class Build:
                     self._translator.get_code_version(node),
                 ),
             )
-        else:
+        elif self._keys.get(unique_id) in context.selected_asset_keys:
             yield from node_result(event, self._keys[unique_id])
 
     def _selected(self, context: dg.AssetExecutionContext, results: Iterator[Any]) -> Iterator[Any]:
@@ -206,6 +241,16 @@ class Build:
                     yield result
             else:
                 yield result
+
+
+def _attempts(context: dg.AssetExecutionContext) -> Sequence[dg.RunRecord]:
+    """This run and those it goes on from, back to the first attempt."""
+    run_id: str | None = context.run.run_id
+    attempts: list[dg.RunRecord] = []
+    while run_id and (record := context.instance.get_run_record_by_id(run_id)):
+        attempts.append(record)
+        run_id = resumes(record.dagster_run.tags)
+    return attempts
 
 
 def _vars(values: Mapping[str, Any]) -> list[str]:

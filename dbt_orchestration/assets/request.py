@@ -46,7 +46,7 @@ class Request:
     lookback: int | None
     """Overrides each model's own."""
     now: datetime
-    """Aware."""
+    """When the first attempt was asked for; aware."""
 
 
 def partitions_to_build(
@@ -55,10 +55,10 @@ def partitions_to_build(
     built: Callable[[str], AbstractSet[str]],
     landed: Mapping[str, AbstractSet[str]],
 ) -> dict[str, Partitions]:
-    """The partitions of each partitioned model, by name.
+    """The partitions of each partitioned model, by name; without models that have none yet.
 
     Args:
-        built: partitions of a model that were ever built.
+        built: partitions of a model that were built before the first attempt.
         landed: partitions that landed in the attempts which this run goes on from.
 
     Raises:
@@ -73,10 +73,9 @@ def partitions_to_build(
         elif request.full_refresh:
             requested = partition_keys(model, request.now)
         else:
-            # What the first attempt saw: without what it and later ones have landed since.
-            requested = newest(model, built(name) - done, request.now, request.lookback)
+            requested = newest(model, built(name), request.now, request.lookback)
         if not requested:
-            raise PartitionError(f"{name} has no partition to build: {chosen or 'none exists yet'}")
+            continue  # its begin is still to come
         if request.full_refresh:
             _refuse_partial_full_refresh(name, model, requested, request.now)
         # All landed and yet here again: then a test failed, and the whole is built anew.

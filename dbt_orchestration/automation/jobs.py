@@ -23,12 +23,13 @@ def jobs_and_schedules(
     """
     everything = dg.AssetSelection.assets(dbt.definition)
     sources = [spec.key for spec in dbt.sources.values()]
+    source_checks = _checks_on(dbt, sources)
     full = _job(
         "full_build",
-        everything | dg.AssetSelection.checks(*_checks_on(dbt, sources)),
+        everything | dg.AssetSelection.checks(*source_checks),
         "Every model, seed and snapshot; incremental models for their newest partitions.",
     )
-    jobs, schedules = [full], [_schedule(full, environment.full_build, dbt)]
+    jobs, schedules = [full], [_schedule(full, environment.full_build, dbt, source_checks)]
     for job_name, job in environment.jobs.items():
         part = _job(job_name, _selection(name, job_name, job, dbt), job.description or job.select)
         jobs.append(part)
@@ -59,7 +60,12 @@ def _selection(environment: str, name: str, job: Job, dbt: DbtAssets) -> dg.Asse
     return dg.AssetSelection.assets(*sorted(keys))
 
 
-def _schedule(job: MixedPartitionsJob, schedule: Schedule, dbt: DbtAssets) -> dg.ScheduleDefinition:
+def _schedule(
+    job: MixedPartitionsJob,
+    schedule: Schedule,
+    dbt: DbtAssets,
+    source_checks: Sequence[dg.AssetCheckKey] = (),
+) -> dg.ScheduleDefinition:
     seeds = {dbt.keys[uid] for uid in dbt.keys if uid.startswith("seed.")}
     versions = {spec.key: spec.code_version for spec in dbt.definition.specs}
 
@@ -83,7 +89,8 @@ def _schedule(job: MixedPartitionsJob, schedule: Schedule, dbt: DbtAssets) -> dg
         return dg.RunRequest(
             run_key=context.scheduled_execution_time.isoformat(),
             asset_selection=wanted,
-            asset_check_keys=None,
+            # Named one by one: without names Dagster leaves out the checks on sources.
+            asset_check_keys=[*_checks_on(dbt, wanted), *source_checks],
         )
 
     return request

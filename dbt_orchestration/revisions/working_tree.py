@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,9 +23,10 @@ import yaml
 from filelock import FileLock
 
 from dbt_orchestration.invocation import DbtError, DbtInvocation
-from dbt_orchestration.settings import PREFIX, Settings
+from dbt_orchestration.settings import Settings
 
 _KEEP = 10
+_ENV_VAR = re.compile(rb"""env_var\(\s*['"]([^'"]+)['"]""")
 _NOT_SOURCE = {"target", "logs", "dbt_packages", ".git", "__pycache__", ".venv"}
 _PACKAGES = ("packages.yml", "dependencies.yml", "package-lock.yml")
 
@@ -79,8 +81,13 @@ def prepare(settings: Settings, environment: str) -> Revision:
         _install_packages(settings, environment)
     with FileLock(home / "prepare.lock"):
         revision = _revision(settings, environment)
-        if not revision.manifest_path.is_file():
+        while not revision.manifest_path.is_file():
             _parse(settings, environment, revision)
+            # A file saved while dbt parsed: what was parsed is neither the old project nor the new.
+            after = _revision(settings, environment)
+            if after != revision:
+                shutil.rmtree(revision.directory)
+                revision = after
         os.utime(revision.directory)
         _forget_old(home)
     return revision
@@ -94,17 +101,16 @@ def _revision(settings: Settings, environment: str) -> Revision:
     digest = hashlib.sha256()
     # The name of the DuckDB file is the name of its database; the folder is in no relation's name.
     target = settings.profile, settings.environment(environment).target, settings.duckdb_path.name
-    read_by_dbt = sorted(
-        (name, value)
-        for name, value in os.environ.items()
-        if name.startswith("DBT_") and not name.startswith((PREFIX, "DBT_ENV_SECRET_"))
-        if name not in settings.dbt_environment
-    )
-    identity = settings.project_dir, target, version("dbt-core"), read_by_dbt
-    digest.update(repr(identity).encode())
-    for path in _source_files(settings.project_dir):
-        digest.update(f"\0{path.relative_to(settings.project_dir)}\0".encode())
-        digest.update(path.read_bytes())
+    digest.update(repr((settings.project_dir, target, version("dbt-core"))).encode())
+    variables: set[str] = set()
+    for path in (settings.profiles_dir / "profiles.yml", *_source_files(settings.project_dir)):
+        content = path.read_bytes()
+        digest.update(f"\0{path}\0".encode())
+        digest.update(content)
+        variables.update(name.decode() for name in _ENV_VAR.findall(content))
+    for name in sorted(variables - settings.dbt_environment.keys()):
+        if not name.startswith("DBT_ENV_SECRET_"):
+            digest.update(f"\0{name}={os.environ.get(name)}".encode())
     name = digest.hexdigest()[:16]
     return Revision(name, _home(settings, environment) / name)
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 
 import dagster as dg
 
 from dbt_orchestration.settings import Environment, Settings
 from tests.assets.test_translator import BUILT
-from tests.conftest import Warehouse, checks, failure, materialized
+from tests.conftest import (
+    EVERY_NODE,
+    Warehouse,
+    checks,
+    failure,
+    make_settings,
+    materialized,
+)
 
 DAYS = {"2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04"}
 
@@ -264,3 +273,43 @@ def test_cancelling_stops_dbt_and_its_query(warehouse: Warehouse) -> None:
 
 def _interrupt_main() -> None:
     os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_model_called_as_its_folder_is_built_alone(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(EVERY_NODE, project)
+    (project / "models" / "marts" / "merged").mkdir()
+    (project / "models" / "marts" / "merged" / "detail.sql").write_text("select 1 as one")
+    with dg.DagsterInstance.ephemeral() as instance:
+        warehouse = Warehouse(make_settings(tmp_path / "state", project), "prod", instance)
+        assert warehouse.build("orders", "stg_orders").success
+        result = warehouse.build("merged")
+        assert result.success
+        assert materialized(result) == ["merged"]
+        tables = warehouse.execute("select table_name from information_schema.tables")
+        assert ("detail",) not in tables
+
+
+def test_a_model_that_begins_in_the_future_does_not_stop_the_others(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(EVERY_NODE, project)
+    model = project / "models" / "marts" / "orders_hourly.sql"
+    later = model.read_text().replace('begin="2024-01-01"', 'begin="2999-01-01"')
+    model.write_text(later.replace('"end": "2024-01-03"', '"end": "2999-01-03"'))
+    with dg.DagsterInstance.ephemeral() as instance:
+        warehouse = Warehouse(make_settings(tmp_path / "state", project), "prod", instance)
+        result = warehouse.build()
+        assert result.success
+        assert set(materialized(result)) == BUILT - {"orders_hourly"}
+
+
+def test_a_retry_asks_for_what_the_first_attempt_asked_for(warehouse: Warehouse) -> None:
+    """Days built before the first attempt and again by it are not taken for missing history."""
+    warehouse.build("orders", "stg_orders")
+    warehouse.build("orders_daily", partitions=("2024-01-03", "2024-01-04"))
+    failed = warehouse.build("orders_daily")
+    retry = warehouse.build("orders_daily", tags=resumed(failed))
+    assert retry.success
+    assert [e.materialization.partition for e in retry.get_asset_materialization_events()] == [
+        "2024-01-04"
+    ]

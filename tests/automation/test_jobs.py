@@ -67,6 +67,8 @@ def test_the_full_build_requests_everything_once_a_day(warehouse: Warehouse) -> 
     assert requested(ticked) == BUILT
     [request] = ticked.run_requests
     assert request.run_key == "2024-05-01T08:00:00+09:00"
+    checks = warehouse.definitions.resolve_asset_graph().asset_check_keys
+    assert set(request.asset_check_keys) == checks  # those on sources, too
 
 
 def test_a_failed_full_build_retries_what_failed_once(warehouse: Warehouse) -> None:
