@@ -21,7 +21,7 @@ def test_the_demo_builds_every_flight_and_shows_what_it_took(tmp_path: Path) -> 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "Full build:" in done.stdout
+    assert "First full build:" in done.stdout
     assert "prod/marts/fct_flights" in done.stdout
     assert "Traceback" not in done.stderr
     with duckdb.connect(str(tmp_path / "demo" / "warehouse.duckdb")) as connection:
