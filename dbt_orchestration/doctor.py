@@ -117,8 +117,5 @@ def _parses(settings: Settings, environment: str) -> str:
 
 
 def _connects(settings: Settings, environment: str) -> str:
-    invocation = DbtInvocation(settings, environment, ["debug", "--connection", "--quiet"])
-    for _ in invocation.events():
-        pass
-    invocation.raise_on_failure()
+    DbtInvocation(settings, environment, ["debug", "--connection", "--quiet"]).finish()
     return "connected"

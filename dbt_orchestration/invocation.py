@@ -83,6 +83,17 @@ class DbtInvocation:
                 raise
             self._thread.join()
 
+    def finish(self) -> Any:
+        """Run to the end and return what dbt returns, for commands whose events nobody needs.
+
+        Raises:
+            DbtError: as ``raise_on_failure``.
+        """
+        for _ in self.events():
+            pass
+        self.raise_on_failure()
+        return self.result.result
+
     def __str__(self) -> str:
         """The same command for a terminal."""
         return shlex.join(["dbt", *self.command, *self._target])

@@ -171,12 +171,7 @@ class Build:
         # Vars may decide configs and which nodes there are, so dbt has to parse again.
         command = ["parse", "--target-path", self._scratch(context.run.run_id)]
         command += _vars(config.vars)
-        invocation = DbtInvocation(self._settings, self._environment, [*command, "--quiet"])
-        for _ in invocation.events():
-            pass
-        invocation.raise_on_failure()
-        assert invocation.result is not None
-        return invocation.result.result
+        return DbtInvocation(self._settings, self._environment, [*command, "--quiet"]).finish()
 
     def _scratch(self, name: str) -> str:
         return str(self._settings.state_dir / "runs" / name)

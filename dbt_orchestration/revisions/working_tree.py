@@ -155,11 +155,8 @@ def _parse(settings: Settings, environment: str, revision: Revision) -> None:
 
 
 def _dbt(settings: Settings, environment: str, command: list[str]) -> None:
-    invocation = DbtInvocation(settings, environment, [*command, "--quiet"])
-    for _ in invocation.events():
-        pass
     try:
-        invocation.raise_on_failure()
+        DbtInvocation(settings, environment, [*command, "--quiet"]).finish()
     except DbtError as error:
         raise PrepareError(f"dbt {command[0]}, {settings.project_dir}: {error}") from None
 
