@@ -1,0 +1,63 @@
+"""How a dialect reads identifiers, and which adapter speaks which dialect."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect, NormalizationStrategy
+
+_DIALECTS = {"sqlserver": "tsql", "synapse": "tsql", "fabricspark": "spark"}
+_ORIGINAL_NAME = "name"
+
+
+class Opaque(Exception):
+    """What decides a query's columns cannot be proven. The message says what is in the way."""
+
+
+def dialect_of(adapter: str) -> Dialect:
+    """sqlglot's dialect for a dbt adapter type such as ``duckdb`` or ``snowflake``.
+
+    Raises:
+        Opaque: sqlglot has none.
+    """
+    try:
+        dialect = Dialect.get_or_raise(_DIALECTS.get(adapter, adapter))
+    except ValueError:
+        raise Opaque(f"no SQL dialect for the adapter {adapter}") from None
+    # Functions that sqlglot thinks are synonyms keep the name they were called by.
+    dialect.ORIGINAL_NAME_META_KEY = _ORIGINAL_NAME
+    return dialect
+
+
+def called(function: exp.Expression) -> str:
+    """The name a function was called by, in upper case; empty if it has a syntax of its own."""
+    return str(function.meta.get(_ORIGINAL_NAME, "")).upper() if function._meta else ""
+
+
+class Names:
+    """Identifiers as a dialect resolves them: ``Foo``, ``foo`` and ``"foo"`` may be one name."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self._strategy = dialect.NORMALIZATION_STRATEGY
+        self._insensitive = self._strategy in (
+            NormalizationStrategy.CASE_INSENSITIVE,
+            NormalizationStrategy.CASE_INSENSITIVE_UPPERCASE,
+        )
+
+    def normal(self, name: str, quoted: bool) -> str:
+        if self._insensitive:
+            return name.lower()
+        if quoted or self._strategy is NormalizationStrategy.CASE_SENSITIVE:
+            return name
+        upper = self._strategy is NormalizationStrategy.UPPERCASE
+        return name.upper() if upper else name.lower()
+
+    def of(self, identifier: object) -> str:
+        """The name of an identifier, or of what sqlglot parsed where one stands; "" for nothing."""
+        if isinstance(identifier, exp.Identifier):
+            return self.normal(identifier.this, bool(identifier.args.get("quoted")))
+        if isinstance(identifier, exp.Column):
+            return self.of(identifier.this)
+        if isinstance(identifier, exp.Expression):
+            return self.normal(identifier.name, quoted=False)
+        return "" if identifier is None else self.normal(str(identifier), quoted=False)
