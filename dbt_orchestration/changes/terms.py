@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 ROWS = "*rows*"
 REST = "*rest*"
+WHOLE = "*"
 
 
 def digest(*parts: str) -> str:
@@ -22,14 +23,10 @@ def digest(*parts: str) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reference:
-    """A leaf: the rows, a named column, or the columns nobody knows the names of, of a node."""
+    """A leaf: of a node, its rows, a named column, the columns nobody knows the names of, or all."""
 
     node: str
     column: str
-
-    def __str__(self) -> str:
-        column = {ROWS: " (rows)", REST: " (any column)"}.get(self.column, f".{self.column}")
-        return f"{self.node}{column}"
 
 
 class Term:

@@ -19,7 +19,23 @@ from dbt_orchestration.changes.columns.sources import Sources, Tables
 from dbt_orchestration.changes.terms import Relation, Term
 
 _SELECT = frozenset(
-    ["with_", "expressions", "distinct", "from_", "joins", "laterals", "where", "group", "having", "qualify", "windows", "order", "limit", "offset", "sample"]
+    [
+        "with_",
+        "expressions",
+        "distinct",
+        "from_",
+        "joins",
+        "laterals",
+        "where",
+        "group",
+        "having",
+        "qualify",
+        "windows",
+        "order",
+        "limit",
+        "offset",
+        "sample",
+    ]
 )
 _SET = frozenset(["with_", "this", "expression", "distinct", "by_name", "order", "limit", "offset"])
 _SUBQUERY = frozenset(["with_", "this", "alias", "order", "limit", "offset", "sample"])

@@ -1,0 +1,74 @@
+"""What a change does to a node's history: build it, rebuild its partitions, or start over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dbt_orchestration.changes.config import REWRITES_HISTORY
+
+Action = Literal["build", "partitions", "full_refresh"]
+
+# The table's columns are not what the new code writes, and no partition can make them so.
+_REBUILD_TABLE = frozenset({"column_removed", "column_retyped", "columns_reordered", "columns"})
+_HISTORY = frozenset({"rows", "column_added", "column_changed"})
+
+
+@dataclass(frozen=True)
+class Partitioned:
+    """How a node keeps history.
+
+    Attributes:
+        incremental: an ordinary run adds to what runs before it left.
+        partitions: history can be rebuilt by partition.
+        forward_only: the model's owner says that changes are for new partitions only.
+    """
+
+    incremental: bool
+    partitions: bool
+    forward_only: bool
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any]) -> Partitioned:
+        """Read from a node of the manifest."""
+        config = node.get("config") or {}
+        meta = {**(node.get("meta") or {}), **(config.get("meta") or {})}
+        dagster = meta.get("dagster") or {}
+        dagster = dagster if isinstance(dagster, Mapping) else {}
+        incremental = config.get("materialized") == "incremental"
+        microbatch = incremental and config.get("incremental_strategy") == "microbatch"
+        return cls(
+            incremental,
+            microbatch or (incremental and bool(dagster.get("partitions"))),
+            dagster.get("on_change") == "forward_only",
+        )
+
+
+def action_for(
+    before: Mapping[str, Any] | None,
+    node: Mapping[str, Any],
+    kinds: Collection[str],
+    keys: Collection[str],
+) -> Action:
+    """The action for a change.
+
+    Args:
+        before: the node of the old manifest; None if it is new.
+        node: the node of the new manifest.
+        kinds: the kinds of ``plan.Change``.
+        keys: config keys that changed.
+    """
+    kept = Partitioned.of(node)
+    if not kept.incremental:
+        return "build"
+    was = (before or {}).get("config", {}).get("materialized")
+    if was in (None, "view", "ephemeral") or {"new", "renamed", "name"} & set(kinds):
+        return "partitions" if kept.partitions else "build"
+    if kept.forward_only:
+        return "build"
+    if _REBUILD_TABLE & set(kinds) or REWRITES_HISTORY & set(keys):
+        return "full_refresh"
+    if _HISTORY & set(kinds):
+        return "partitions" if kept.partitions else "full_refresh"
+    return "build"

@@ -1,0 +1,240 @@
+"""Level 1: what decides a node's result, from the manifest alone, part by part.
+
+Each part has a key that says what it is (``sql``, ``macro:…``, ``var:…``, ``config:…``) and a
+digest of its value. Comparing the parts of two states gives the reasons for a change.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dbt_orchestration.changes import config
+from dbt_orchestration.changes.macros import Reached
+from dbt_orchestration.changes.project import Project
+from dbt_orchestration.changes.terms import digest
+from dbt_orchestration.changes.text import Text, read_python, read_sql
+
+# Statements of hooks that change neither rows nor columns.
+_HARMLESS = re.compile(r"\s*(grant|revoke|comment|analyze|vacuum|checkpoint)\b[^;]*;?\s*\Z", re.I)
+# dbt_project.yml `flags:` that decide how dbt runs and talks, not what it builds.
+_QUIET_FLAGS = re.compile(
+    r"(send_anonymous|use_colors|use_fast|printer|log_|partial_parse|version_check|fail_fast"
+    r"|warn_error|write_json|static_parser|cache_|indirect_|introspect|populate_|quiet|debug"
+    r"|target_path|state_modified_|source_freshness_|skip_nodes_|require_(?!batched)|validate_)"
+)
+# Materializations that copy rows; others keep referring to what they read.
+_COPIES = frozenset({"table", "incremental", "seed", "snapshot", "ephemeral", "function"})
+
+
+@dataclass(frozen=True)
+class Components:
+    """The parts that decide one node.
+
+    Attributes:
+        code: what its compiled SQL is made of. Compiled SQL, where there is some, stands for it.
+        content: what else decides its rows and columns.
+        own: what makes the node due, but leaves its rows and columns as they are.
+        asks: why compiled SQL says nothing reliable; empty if it does.
+        incremental: its SQL is another one when the table exists.
+    """
+
+    code: Mapping[str, str]
+    content: Mapping[str, str]
+    own: Mapping[str, str]
+    asks: tuple[str, ...] = ()
+    incremental: bool = False
+
+
+def components(project: Project, unique_id: str) -> Components:
+    """The components of a model, seed, snapshot, function, test or unit test."""
+    node = project.nodes[unique_id]
+    kind = node["resource_type"]
+    if kind == "unit_test":
+        said = {key: node.get(key) for key in ("model", "given", "expect", "overrides", "versions")}
+        return Components({"definition": _digest(said)}, {}, {})
+    text = _text(node)
+    reached = project.macros.reached([text], (node.get("depends_on") or {}).get("macros") or ())
+    code = _code(project, node, text, reached)
+    if kind == "test":
+        code |= {f"config:{key}": _digest(v) for key, v in config.test_keys(node).items()}
+        code["arguments"] = _digest((node.get("test_metadata") or {}).get("kwargs"))
+        return Components(code, {}, {})
+    own = {f"config:{key}": _digest(value) for key, value in config.own_keys(node).items()}
+    own["relation"] = _digest(project.relation_name(node))
+    content = {f"config:{key}": _digest(v) for key, v in config.content_keys(node).items()}
+    if kind == "function":
+        content["signature"] = _digest([node.get("arguments"), node.get("returns")])
+    if kind != "seed" and node["config"].get("materialized") not in _COPIES:
+        own["reads"] = _digest(sorted(_reads(project, unique_id)))
+    content |= _contract(node)
+    content |= _materialization(project, node)
+    content |= _event_times(project, unique_id)
+    _add_hooks(project, node, content, own)
+    incremental = reached.incremental and node["config"].get("materialized") == "incremental"
+    return Components(code, content, own, tuple(sorted(reached.asks)), incremental)
+
+
+def describe(project: Project, unique_id: str, key: str) -> str:
+    """A component's key in words: ``macro minutes_between (macros/minutes.sql)``."""
+    node = project.nodes[unique_id]
+    kind, _, name = key.partition(":")
+    if kind == "macro" and name in project.macros.nodes:
+        return project.macros.where(name)
+    if kind == "function" and name in project.nodes:
+        function = project.nodes[name]
+        return f"function {function['name']} ({function['original_file_path']})"
+    path = node.get("original_file_path", "")
+    if kind in ("config", "contract"):
+        return f"{kind} {name}".strip()
+    words = {
+        "sql": f"SQL ({path})",
+        "python": f"Python ({path})",
+        "definition": f"definition ({path})",
+        "arguments": f"arguments ({path})",
+        "signature": f"signature ({path})",
+        "properties": f"properties that a macro reads ({path})",
+        "relation": f"name {'.'.join(p for p in project.relation_name(node) if p)}",
+        "reads": "name of a relation it reads",
+        "var": f"var {name}",
+        "env": f"environment variable {name}",
+        "event_time": f"event_time of {name.rpartition('.')[2]}",
+    }
+    return words.get(kind, f"{kind.replace('_', ' ')} {name}".strip())
+
+
+def _text(node: Mapping[str, Any]) -> Text:
+    code = node.get("raw_code") or ""
+    return read_python(code) if node.get("language") == "python" else read_sql(code)
+
+
+def _code(
+    project: Project, node: Mapping[str, Any], text: Text, reached: Reached
+) -> dict[str, str]:
+    python = node.get("language") == "python"
+    code = (
+        {}
+        if node["resource_type"] == "seed"
+        else {("python" if python else "sql"): digest(text.content)}
+    )
+    return code | _reached(project, node, reached)
+
+
+def _reached(project: Project, node: Mapping[str, Any], reached: Reached) -> dict[str, str]:
+    parts = {f"macro:{m}": digest(project.macros.content(m)) for m in sorted(reached.macros)}
+    for name in sorted(reached.variables, key=str):
+        parts[f"var:{name or 'any'}"] = _digest(_variable(project, node, name))
+    for name in sorted(reached.env_vars, key=str):
+        parts[f"env:{name or 'any'}"] = _digest(_environment(project, name))
+    if reached.model:
+        said = ("config", "meta", "tags", "description", "columns", "fqn", "name")
+        parts["properties"] = _digest({key: node.get(key) for key in said})
+    return parts
+
+
+def _variable(project: Project, node: Mapping[str, Any], name: str | None) -> Any:
+    """A var's value for a node: every place dbt looks in, nearest first.
+
+    https://docs.getdbt.com/docs/build/project-variables#variable-precedence
+    """
+    package = node["package_name"]
+    own = (project.settings.get(package) or {}).get("vars") or {}
+    root = (project.settings.get(project.name) or {}).get("vars") or {}
+    places = [project.variables, root.get(package) or {}, root, own.get(package) or {}, own]
+    if name is None:
+        return places
+    return [
+        place[name] if name in place else None for place in places if isinstance(place, Mapping)
+    ]
+
+
+def _environment(project: Project, name: str | None) -> Any:
+    if name is None:
+        return dict(project.environment)
+    return project.environment.get(name)
+
+
+def project_wide(project: Project) -> dict[str, str]:
+    """What decides every node: flags, dispatch, and the hooks around the whole run."""
+    parts: dict[str, str] = {}
+    settings = project.settings.get(project.name) or {}
+    flags = {k: v for k, v in (settings.get("flags") or {}).items() if not _QUIET_FLAGS.match(k)}
+    if flags:
+        parts["flags of dbt_project.yml"] = _digest(flags)
+    if settings.get("dispatch"):
+        parts["dispatch of dbt_project.yml"] = _digest(settings["dispatch"])
+    for node in project.operations:
+        if _is_harmless(node["raw_code"]):
+            continue
+        parts |= _hook(project, node, node["raw_code"], f"hook:{_hook_name(node)}")
+    return parts
+
+
+def _hook_name(node: Mapping[str, Any]) -> str:
+    kind = "on-run-start" if "on-run-start" in (node.get("tags") or ()) else "on-run-end"
+    return f"{kind} of {node['package_name']}"
+
+
+def _contract(node: Mapping[str, Any]) -> dict[str, str]:
+    contract = node.get("contract") or {}
+    if not contract.get("enforced"):
+        return {}
+    said = ("name", "data_type", "constraints", "quote")
+    columns = [[column.get(key) for key in said] for column in node["columns"].values()]
+    value = [columns, node.get("constraints"), contract.get("alias_types")]
+    return {"contract:": _digest(value)}
+
+
+def _materialization(project: Project, node: Mapping[str, Any]) -> dict[str, str]:
+    """Macros of the project or a package that dbt builds the node through."""
+    name = "function" if node["resource_type"] == "function" else node["config"]["materialized"]
+    return _reached(project, node, project.macros.materialization(name, project.adapter))
+
+
+def _event_times(project: Project, unique_id: str) -> dict[str, str]:
+    """A microbatch model reads of each parent the rows of the batch, by the parent's event_time."""
+    if project.nodes[unique_id]["config"].get("incremental_strategy") != "microbatch":
+        return {}
+    times = {
+        parent: (project.nodes[parent].get("config") or {}).get("event_time")
+        for parent in project.parents(unique_id)
+    }
+    return {f"event_time:{parent}": _digest(time) for parent, time in times.items() if time}
+
+
+def _add_hooks(
+    project: Project, node: Mapping[str, Any], content: dict[str, str], own: dict[str, str]
+) -> None:
+    for kind in ("pre-hook", "post-hook"):
+        for hook in node["config"].get(kind) or ():
+            sql = hook["sql"] if isinstance(hook, Mapping) else str(hook)
+            part = _hook(project, node, sql, f"{kind}:")
+            target = own if _is_harmless(sql) else content
+            for key, value in part.items():
+                target[key] = digest(target.get(key, ""), value)
+
+
+def _is_harmless(sql: str) -> bool:
+    return bool(_HARMLESS.match(sql)) and "{%" not in sql
+
+
+def _hook(project: Project, node: Mapping[str, Any], sql: str, key: str) -> dict[str, str]:
+    text = read_sql(sql)
+    reached = project.macros.reached([text])
+    return {key: digest(text.content), **_reached(project, node, reached)}
+
+
+def _reads(project: Project, unique_id: str) -> Iterable[tuple[str, str, str]]:
+    for parent in project.parents(unique_id):
+        node = project.nodes[parent]
+        if (node.get("config") or {}).get("materialized") == "ephemeral":
+            yield from _reads(project, parent)
+        else:
+            yield project.relation_name(node)
+
+
+def _digest(value: Any) -> str:
+    return digest(json.dumps(value, sort_keys=True, default=str))

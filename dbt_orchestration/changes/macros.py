@@ -1,0 +1,187 @@
+"""Which macros a text reaches, by name and through packages, dispatch and overrides.
+
+dbt's own list (``depends_on.macros``) leaves out what is called through a variable, and names one
+of several macros that dispatch may choose. So every identifier or string in Jinja that names a
+macro counts as a call of all macros of that name: too much now and then, never too little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+from dbt_orchestration.changes.text import Text, read_macro
+
+# Jinja that asks the warehouse or the run, so that compiled SQL is no function of the project.
+_ASKING = {
+    "run_query": "runs a query",
+    "statement": "runs a query",
+    "load_result": "runs a query",
+    "graph": "reads the graph",
+    "invocation_args_dict": "reads the command line",
+    "selected_resources": "reads the selection",
+    "flags": "reads flags",
+    "run_started_at": "reads the clock",
+    "invocation_id": "reads the invocation",
+    "thread_id": "reads the thread",
+    "submit_python_job": "runs Python",
+    "dbt_metadata_envs": "reads the environment",
+}
+_PURE_ADAPTER = frozenset({"dispatch", "quote", "quote_as_configured", "quote_seed_column", "type"})
+_CLOCK = frozenset({"datetime", "pytz", "time"})
+_COMPUTED = "calls a macro whose name is computed"
+# Its answer is given when compiling: once yes, once no.
+_INTERNAL_PURE = frozenset({"is_incremental"})
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What a text reaches.
+
+    Attributes:
+        macros: unique ids of the project's and packages' macros; dbt's own are left out, because
+            both states are always read by the same dbt.
+        variables: names given to ``var``; None stands for a name that is computed.
+        env_vars: names given to ``env_var``, likewise.
+        asks: why compiled SQL may differ from one run to the next; empty if it may not.
+        incremental: it reaches ``is_incremental``.
+        model: it reads the node's own properties or config, which may be any of them.
+    """
+
+    macros: frozenset[str]
+    variables: frozenset[str | None]
+    env_vars: frozenset[str | None]
+    asks: frozenset[str]
+    incremental: bool
+    model: bool
+
+    @classmethod
+    def together(cls, parts: Iterable[Reached]) -> Reached:
+        parts = list(parts)
+        none: frozenset[Any] = frozenset()
+        return cls(
+            none.union(*(part.macros for part in parts)),
+            none.union(*(part.variables for part in parts)),
+            none.union(*(part.env_vars for part in parts)),
+            none.union(*(part.asks for part in parts)),
+            any(part.incremental for part in parts),
+            any(part.model for part in parts),
+        )
+
+
+@dataclass
+class Macros:
+    """The macros of one manifest.
+
+    Attributes:
+        nodes: ``manifest["macros"]``.
+        internal: packages whose macros belong to dbt and its adapter.
+    """
+
+    nodes: Mapping[str, Mapping[str, Any]]
+    internal: frozenset[str]
+    _closures: dict[frozenset[str], Reached] = field(default_factory=dict)
+    _materializations: dict[str, Reached] = field(default_factory=dict)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = {}
+        for unique_id, macro in self.nodes.items():
+            name = macro["name"]
+            names.setdefault(name, []).append(unique_id)
+            if "__" in name:
+                # What adapter.dispatch("x") chooses from: default__x, snowflake__x, …
+                names.setdefault(name.split("__", 1)[1], []).append(unique_id)
+        return names
+
+    def reached(self, texts: Iterable[Text], roots: Iterable[str] = ()) -> Reached:
+        """Everything ``texts`` reach; ``roots`` are further macros they are known to call."""
+        texts = list(texts)
+        start = {m for text in texts for m in self._called(text)} | {
+            root for root in roots if root in self.nodes
+        }
+        return Reached.together([self._closure(frozenset(start)), *map(_read, texts)])
+
+    def materialization(self, name: str, adapter: str) -> Reached:
+        """What dbt builds a node of this materialization through."""
+        if (known := self._materializations.get(name)) is None:
+            names = (f"materialization_{name}_{adapter}", f"materialization_{name}_default")
+            known = self.reached([], [m for n in names for m in self._by_name.get(n, ())])
+            self._materializations[name] = known
+        return known
+
+    def content(self, unique_id: str) -> str:
+        """A macro's text without comments."""
+        return read_macro(self.nodes[unique_id]["macro_sql"]).content
+
+    def where(self, unique_id: str) -> str:
+        """``macro minutes_between (macros/minutes.sql)``"""
+        macro = self.nodes[unique_id]
+        return f"macro {macro['name']} ({macro['original_file_path']})"
+
+    def _is_internal(self, unique_id: str) -> bool:
+        return self.nodes[unique_id]["package_name"] in self.internal
+
+    def _called(self, text: Text) -> set[str]:
+        by_name = self._by_name
+        return {
+            unique_id
+            for name in text.names | text.strings
+            if name in by_name
+            for unique_id in by_name[name]
+        }
+
+    def _closure(self, start: frozenset[str]) -> Reached:
+        if (known := self._closures.get(start)) is not None:
+            return known
+        seen: set[str] = set()
+        waiting = list(start)
+        parts: list[Reached] = []
+        while waiting:
+            unique_id = waiting.pop()
+            if unique_id in seen:
+                continue
+            seen.add(unique_id)
+            macro = self.nodes[unique_id]
+            internal = self._is_internal(unique_id)
+            if internal and macro["name"] in _INTERNAL_PURE:
+                continue
+            text = read_macro(macro["macro_sql"])
+            part = _read(text)
+            parts.append(replace(part, model=False) if internal else part)
+            waiting.extend(self._called(text))
+            waiting.extend(m for m in macro["depends_on"]["macros"] if m in self.nodes)
+            if _COMPUTED in part.asks:
+                waiting.extend(m for m in self.nodes if not self._is_internal(m))
+        below = Reached.together(parts)
+        macros = frozenset(unique_id for unique_id in seen if not self._is_internal(unique_id))
+        self._closures[start] = replace(below, macros=macros)
+        return self._closures[start]
+
+
+@lru_cache(maxsize=100_000)
+def _read(text: Text) -> Reached:
+    """What a text reaches by itself, without the macros it calls."""
+    variables = {argument for name, argument in text.calls if name in ("var", "has_var")}
+    env_vars = {argument for name, argument in text.calls if name == "env_var"}
+    asks = {why for name, why in _ASKING.items() if name in text.names}
+    objects = {thing for thing, _ in text.attributes}
+    for thing, attribute in text.attributes:
+        if thing == "adapter" and attribute not in _PURE_ADAPTER:
+            asks.add(f"asks the warehouse (adapter.{attribute})")
+        elif thing == "modules" and attribute in _CLOCK:
+            asks.add("reads the clock")
+        elif thing == "context" and attribute == "*":
+            asks.add(_COMPUTED)
+    if "adapter" in text.names and "adapter" not in objects:
+        asks.add("asks the warehouse")
+    return Reached(
+        frozenset(),
+        frozenset(variables or ({None} if "var" in text.names else ())),
+        frozenset(env_vars or ({None} if "env_var" in text.names else ())),
+        frozenset(asks),
+        "is_incremental" in text.names,
+        bool(text.names & {"model", "node"}) or "config" in objects,
+    )

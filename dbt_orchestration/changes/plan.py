@@ -1,0 +1,277 @@
+"""The plan: what to build to get from one state of a project to another, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dbt_orchestration.changes.actions import Action, Partitioned, action_for
+from dbt_orchestration.changes.fingerprints import Fingerprint, Fingerprints, cast_type
+from dbt_orchestration.changes.reasons import Reasons, display_name
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is different about a node.
+
+    Attributes:
+        kind: new, renamed, rows, column_added, column_removed, column_retyped, column_changed,
+            columns_reordered, columns (names are not known), config, name.
+        what: the column, config key or former name it is about; "" for rows.
+    """
+
+    kind: str
+    what: str = ""
+
+
+@dataclass(frozen=True)
+class Due:
+    """A node to build.
+
+    Attributes:
+        action: ``build``, ``partitions`` (rebuild history, partition by partition) or
+            ``full_refresh``.
+        reasons: chains from the node to what was edited, the shortest first.
+    """
+
+    unique_id: str
+    name: str
+    resource_type: str
+    action: Action
+    changes: tuple[Change, ...]
+    reasons: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A test that is another one than before. The node it tests is not due for that."""
+
+    unique_id: str
+    name: str
+    reasons: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """A node that is gone, and the relation it leaves in the warehouse; "" if none."""
+
+    unique_id: str
+    name: str
+    relation: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is due from ``base`` to ``head``, parents before children.
+
+    Attributes:
+        opaque: unique id and why, of nodes whose columns cannot be told apart.
+        unchanged: how many nodes are left alone.
+        notes: what made the plan less precise than it could be.
+    """
+
+    due: tuple[Due, ...]
+    checks: tuple[Check, ...]
+    deleted: tuple[Deleted, ...]
+    opaque: tuple[tuple[str, str], ...]
+    unchanged: int
+    base: str | None = None
+    head: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __bool__(self) -> bool:
+        """Whether anything is due."""
+        return bool(self.due or self.checks)
+
+    def as_json(self) -> dict[str, Any]:
+        """docs/plan.md documents it."""
+        return {
+            "version": VERSION,
+            "base": self.base,
+            "head": self.head,
+            "due": [
+                {
+                    "unique_id": node.unique_id,
+                    "name": node.name,
+                    "resource_type": node.resource_type,
+                    "action": node.action,
+                    "change": [
+                        {"kind": c.kind, **({"what": c.what} if c.what else {})}
+                        for c in node.changes
+                    ],
+                    "reason": [list(chain) for chain in node.reasons],
+                }
+                for node in self.due
+            ],
+            "checks": [
+                {"unique_id": c.unique_id, "name": c.name, "reason": [list(r) for r in c.reasons]}
+                for c in self.checks
+            ],
+            "deleted": [
+                {"unique_id": d.unique_id, "name": d.name, "relation": d.relation}
+                for d in self.deleted
+            ],
+            "opaque": [{"unique_id": unique_id, "why": why} for unique_id, why in self.opaque],
+            "unchanged": self.unchanged,
+            "notes": list(self.notes),
+        }
+
+
+def plan(base: Fingerprints, head: Fingerprints) -> Plan:
+    """What must be built so that a warehouse built from ``base`` is what ``head`` says.
+
+    Raises:
+        ValueError: the two were made under different schemes; make both again.
+    """
+    if base.scheme != head.scheme:
+        raise ValueError(f"fingerprints of schemes {base.scheme} and {head.scheme} do not compare")
+    former = _renamed(base, head)
+    reasons = Reasons(base, head, former)
+    due: list[Due] = []
+    unchanged = 0
+    for unique_id, node in head.nodes.items():
+        before = base.nodes.get(unique_id) or base.nodes.get(former.get(unique_id, ""))
+        if _is_ephemeral(head, unique_id):
+            continue
+        if before is not None and before.value == node.value:
+            unchanged += 1
+            continue
+        due.append(_due(base, head, before, node, reasons))
+    return Plan(
+        tuple(due),
+        tuple(_checks(base, head, reasons)),
+        tuple(_deleted(base, head, former)),
+        tuple((n.unique_id, n.opaque) for n in head.nodes.values() if n.opaque),
+        unchanged,
+    )
+
+
+def _due(
+    base: Fingerprints,
+    head: Fingerprints,
+    before: Fingerprint | None,
+    node: Fingerprint,
+    reasons: Reasons,
+) -> Due:
+    properties = head.project.nodes[node.unique_id]
+    changes = tuple(_changes(base, head, before, node))
+    action = action_for(
+        before and base.project.nodes[before.unique_id],
+        properties,
+        {change.kind for change in changes},
+        {change.what for change in changes if change.kind == "config"},
+    )
+    return Due(
+        node.unique_id,
+        display_name(head, node.unique_id),
+        properties["resource_type"],
+        action,
+        changes,
+        reasons.of(node.unique_id),
+    )
+
+
+def _changes(
+    base: Fingerprints, head: Fingerprints, before: Fingerprint | None, node: Fingerprint
+) -> list[Change]:
+    if before is None or _is_ephemeral(base, before.unique_id):
+        return [Change("new")]
+    changes: list[Change] = []
+    if before.unique_id != node.unique_id:
+        changes.append(Change("renamed", base.project.nodes[before.unique_id]["name"]))
+    elif before.components.own.get("relation") != node.components.own.get("relation"):
+        changes.append(Change("name", _relation(base, before.unique_id)))
+    old, new = before.linked, node.linked
+    if old.rows != new.rows:
+        changes.append(Change("rows"))
+    if old.rest or new.rest:
+        changes += [Change("columns")] if old.whole != new.whole else []
+    else:
+        changes += _column_changes(base, head, before, node)
+    own_old, own_new = before.components.own, node.components.own
+    for key in sorted(own_old.keys() | own_new.keys()):
+        if own_old.get(key) != own_new.get(key) and key != "relation":
+            kind, _, name = key.partition(":")
+            changes.append(Change("config", name or kind))
+    return changes or [Change("columns")]
+
+
+def _column_changes(
+    base: Fingerprints, head: Fingerprints, before: Fingerprint, node: Fingerprint
+) -> list[Change]:
+    old, new = before.linked.named, node.linked.named
+    changes = [Change("column_added", name) for name in new if name not in old]
+    changes += [Change("column_removed", name) for name in old if name not in new]
+    for name in new:
+        if name in old and old[name] != new[name]:
+            retyped = cast_type(base, before, name) != cast_type(head, node, name)
+            changes.append(Change("column_retyped" if retyped else "column_changed", name))
+    common = [name for name in new if name in old]
+    if common != [name for name in old if name in new]:
+        changes.append(Change("columns_reordered"))
+    return changes
+
+
+def _renamed(base: Fingerprints, head: Fingerprints) -> dict[str, str]:
+    """New node to the deleted one it was: the same content, or the same relation, and no other."""
+    gone = {u: n for u, n in base.nodes.items() if u not in head.nodes}
+    come = {u: n for u, n in head.nodes.items() if u not in base.nodes}
+    former: dict[str, str] = {}
+    for by in (_relation_and_kind, _content_and_kind):
+        old = _unique(base, {u: n for u, n in gone.items() if u not in former.values()}, by)
+        new = _unique(head, {u: n for u, n in come.items() if u not in former}, by)
+        former.update({new[key]: old[key] for key in new.keys() & old.keys()})
+    return former
+
+
+def _unique(state: Fingerprints, nodes: Mapping[str, Fingerprint], by: Any) -> dict[Any, str]:
+    groups: dict[Any, list[str]] = {}
+    for unique_id, node in nodes.items():
+        groups.setdefault(by(state, node), []).append(unique_id)
+    return {key: members[0] for key, members in groups.items() if len(members) == 1}
+
+
+def _relation_and_kind(state: Fingerprints, node: Fingerprint) -> tuple[str, str]:
+    kind = state.project.nodes[node.unique_id]["resource_type"]
+    return kind, node.components.own.get("relation", "")
+
+
+def _content_and_kind(state: Fingerprints, node: Fingerprint) -> tuple[str, str]:
+    return state.project.nodes[node.unique_id]["resource_type"], node.linked.whole
+
+
+def _checks(base: Fingerprints, head: Fingerprints, reasons: Reasons) -> list[Check]:
+    due = []
+    for unique_id, parts in head.checks.items():
+        before = base.checks.get(unique_id)
+        if before is None or before.code != parts.code:
+            name = head.project.nodes[unique_id]["name"]
+            due.append(Check(unique_id, name, reasons.of_check(unique_id)))
+    return due
+
+
+def _deleted(base: Fingerprints, head: Fingerprints, former: Mapping[str, str]) -> list[Deleted]:
+    relations = {
+        head.project.nodes[u].get("relation_name") for u in head.nodes if not _is_ephemeral(head, u)
+    }
+    gone = [u for u in base.nodes if u not in head.nodes or _is_ephemeral(head, u)]
+    return [
+        Deleted(u, base.project.nodes[u]["name"], _relation(base, u))
+        for u in gone
+        if not _is_ephemeral(base, u)
+        and base.project.nodes[u].get("relation_name") not in relations
+        or (u not in head.nodes and u not in former.values())
+    ]
+
+
+def _relation(state: Fingerprints, unique_id: str) -> str:
+    if _is_ephemeral(state, unique_id):
+        return ""
+    return str(state.project.nodes[unique_id].get("relation_name") or "")
+
+
+def _is_ephemeral(state: Fingerprints, unique_id: str) -> bool:
+    return bool(state.project.nodes[unique_id]["config"].get("materialized") == "ephemeral")

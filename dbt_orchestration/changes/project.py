@@ -1,0 +1,123 @@
+"""What the change engine is given: one state of a dbt project, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dbt_orchestration.changes.macros import Macros
+
+_NODES = ("nodes", "sources", "functions", "unit_tests")
+_BUILT = ("model", "seed", "snapshot", "function")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A node's compiled SQL.
+
+    Attributes:
+        full: as for a table built from nothing (``is_incremental()`` is false).
+        incremental: as for a table that exists; None if the node never asks.
+    """
+
+    full: str
+    incremental: str | None = None
+
+
+@dataclass(frozen=True)
+class Project:
+    """A dbt project at one revision, for one target.
+
+    Attributes:
+        manifest: dbt's manifest.json, schema v12, as loaded.
+        settings: ``dbt_project.yml`` by package name, the project's own and each package's.
+        variables: values of ``--vars``, which win over ``dbt_project.yml``.
+        environment: environment variables. Their values are only ever hashed.
+        seeds: the text of each seed's CSV, by unique id.
+        database: the target's own database, schema: its own schema. Names that contain them are
+            compared relative to them, so that targets that differ only there are the same.
+        compiled: compiled SQL by unique id. Nodes without are compared by level 1.
+        uncompiled: why there is no compiled SQL for a node that should have some.
+    """
+
+    manifest: Mapping[str, Any]
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    seeds: Mapping[str, str] = field(default_factory=dict)
+    database: str = ""
+    schema: str = ""
+    compiled: Mapping[str, Compiled] = field(default_factory=dict)
+    uncompiled: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        nodes: dict[str, Mapping[str, Any]] = {}
+        for kind in _NODES:
+            nodes.update(self.manifest.get(kind) or {})
+        adapter = self.adapter
+        internal = {"dbt", f"dbt_{adapter}"} | {f"dbt_{a}" for a in _PARENTS.get(adapter, ())}
+        object.__setattr__(self, "nodes", nodes)
+        object.__setattr__(
+            self, "macros", Macros(self.manifest.get("macros") or {}, frozenset(internal))
+        )
+
+    nodes: Mapping[str, Mapping[str, Any]] = field(init=False, repr=False)
+    macros: Macros = field(init=False, repr=False)
+
+    @property
+    def adapter(self) -> str:
+        """The adapter type, such as ``duckdb``."""
+        return str(self.manifest["metadata"].get("adapter_type") or "")
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["metadata"].get("project_name") or "")
+
+    @property
+    def built(self) -> list[str]:
+        """Unique ids of what dbt builds, parents before children."""
+        order: list[str] = []
+        done: set[str] = set()
+        for start in sorted(self.nodes):
+            waiting = [(start, False)]
+            while waiting:
+                unique_id, ready = waiting.pop()
+                if ready:
+                    order.append(unique_id)
+                elif unique_id not in done and unique_id in self.nodes:
+                    done.add(unique_id)
+                    waiting.append((unique_id, True))
+                    waiting.extend((parent, False) for parent in self.parents(unique_id)[::-1])
+        return [u for u in order if self.nodes[u]["resource_type"] in _BUILT]
+
+    @property
+    def operations(self) -> list[Mapping[str, Any]]:
+        """The ``on-run-start`` and ``on-run-end`` hooks, in the order dbt runs them."""
+        hooks = [n for n in self.nodes.values() if n["resource_type"] == "operation"]
+        return sorted(hooks, key=lambda node: (node["package_name"], node["unique_id"]))
+
+    def parents(self, unique_id: str) -> list[str]:
+        """What a node depends on and this project has, in dbt's order."""
+        depends = self.nodes[unique_id].get("depends_on") or {}
+        return [node for node in depends.get("nodes") or () if node in self.nodes]
+
+    def relation_name(self, node: Mapping[str, Any]) -> tuple[str, str, str]:
+        """Database, schema and identifier, relative to the target's own."""
+        database, schema = str(node.get("database") or ""), str(node.get("schema") or "")
+        if self.database and database.lower() == self.database.lower():
+            database = "{database}"
+        own = self.schema.lower()
+        if own and (schema.lower() == own or schema.lower().startswith(f"{own}_")):
+            schema = "{schema}" + schema[len(own) :]
+        name = node.get("alias") or node.get("identifier") or node.get("name")
+        return database, schema, str(name)
+
+
+# Adapters whose macros build on another adapter's.
+_PARENTS: Mapping[str, tuple[str, ...]] = {
+    "databricks": ("spark",),
+    "fabric": ("sqlserver",),
+    "redshift": ("postgres",),
+    "synapse": ("sqlserver", "fabric"),
+}
