@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 import yaml
 
-from dbt_orchestration.invocation import DbtError, DbtInvocation
+from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.settings import Settings
 
 _ENV_VAR = re.compile(r"""env_var\(\s*\\?['"]([^'"\\]+)\\?['"]\s*(,)?""")
@@ -117,5 +117,7 @@ def _parses(settings: Settings, environment: str) -> str:
 
 
 def _connects(settings: Settings, environment: str) -> str:
-    DbtInvocation(settings, environment, ["debug", "--connection", "--quiet"]).finish()
+    DbtInvocation(
+        DbtTarget.of(settings, environment), ["debug", "--connection", "--quiet"]
+    ).finish()
     return "connected"

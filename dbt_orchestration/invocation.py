@@ -16,6 +16,8 @@ import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dbt_orchestration import upstream
@@ -42,24 +44,63 @@ class DbtError(RuntimeError):
     """dbt could not run, or nodes failed. The message is dbt's own, and short."""
 
 
+@dataclass(frozen=True)
+class DbtTarget:
+    """A dbt project and the target of its profile to run against.
+
+    Attributes:
+        profiles_dir: where ``profiles.yml`` is; None leaves that to dbt, as ``profile`` and
+            ``target`` of None do.
+        log_dir: dbt's log files.
+        variables: environment variables for dbt.
+    """
+
+    project_dir: Path
+    log_dir: Path
+    profiles_dir: Path | None = None
+    profile: str | None = None
+    target: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings, environment: str) -> DbtTarget:
+        """The target of an environment."""
+        return cls(
+            settings.project_dir,
+            settings.state_dir / "logs",
+            settings.profiles_dir,
+            settings.profile,
+            settings.environment(environment).target,
+            settings.dbt_environment,
+        )
+
+    @property
+    def target_options(self) -> list[str]:
+        named = {"--profile": self.profile, "--target": self.target}
+        return [part for name, value in named.items() if value for part in (name, value)]
+
+    @property
+    def folder_options(self) -> list[str]:
+        folders = {"--project-dir": self.project_dir, "--log-path": self.log_dir}
+        if self.profiles_dir:
+            folders["--profiles-dir"] = self.profiles_dir
+        return [part for name, path in folders.items() for part in (name, str(path))]
+
+
 class DbtInvocation:
-    """``dbt <command>`` on an environment's target; without a manifest dbt parses first."""
+    """``dbt <command>`` on a target; without a manifest dbt parses first."""
 
     def __init__(
         self,
-        settings: Settings,
-        environment: str,
+        target: DbtTarget,
         command: Sequence[str],
         manifest: Any | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> None:
         self.command = list(command)
-        self._target = ["--profile", settings.profile]
-        self._target += ["--target", settings.environment(environment).target]
-        self._folders = ["--project-dir", str(settings.project_dir)]
-        self._folders += ["--profiles-dir", str(settings.profiles_dir)]
-        self._folders += ["--log-path", str(settings.state_dir / "logs")]
-        self._variables = {**settings.dbt_environment, **(variables or {})}
+        self._target = target.target_options
+        self._folders = target.folder_options
+        self._variables = {**target.variables, **(variables or {})}
         self._manifest = manifest
         self._items: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._batch_errors: dict[str, list[str]] = {}

@@ -19,7 +19,7 @@ from dbt_orchestration.assets.request import (
 )
 from dbt_orchestration.assets.results import check_result, node_result, partition_results
 from dbt_orchestration.assets.translator import EnvironmentTranslator
-from dbt_orchestration.invocation import DbtError, DbtInvocation
+from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.revisions.working_tree import Revision
 from dbt_orchestration.settings import Settings
 
@@ -104,8 +104,7 @@ class Build:
                 windows = [window(model, key) for key in wanted.keys]
                 upstream.set_batches(manifest, unique_id, windows)
         invocation = DbtInvocation(
-            self._settings,
-            self._environment,
+            DbtTarget.of(self._settings, self._environment),
             command,
             manifest,
             {"DAGSTER_RUN_ID": context.run.run_id},
@@ -171,7 +170,8 @@ class Build:
         # Vars may decide configs and which nodes there are, so dbt has to parse again.
         command = ["parse", "--target-path", self._scratch(context.run.run_id)]
         command += _vars(config.vars)
-        return DbtInvocation(self._settings, self._environment, [*command, "--quiet"]).finish()
+        target = DbtTarget.of(self._settings, self._environment)
+        return DbtInvocation(target, [*command, "--quiet"]).finish()
 
     def _scratch(self, name: str) -> str:
         return str(self._settings.state_dir / "runs" / name)
