@@ -157,8 +157,10 @@ def cancel_queries() -> None:
                 adapter.cancel_open_connections()
 
 
-def load_credentials(project_dir: Path, profiles_dir: Path, profile: str, target: str) -> Any:
-    """dbt's credentials of a target.
+def load_credentials(
+    project_dir: Path, profiles_dir: Path | None, profile: str | None, target: str | None
+) -> Any:
+    """dbt's credentials of a target. None leaves the choice to dbt.
 
     Raises:
         dbt_common.exceptions.DbtBaseException: the profile cannot be read; the message says why.
@@ -171,5 +173,23 @@ def load_credentials(project_dir: Path, profiles_dir: Path, profile: str, target
     from dbt_common.context import set_invocation_context
 
     set_invocation_context(dict(os.environ))
-    set_from_args(Namespace(profiles_dir=str(profiles_dir), project_dir=str(project_dir)), None)
+    folder = str(profiles_dir or Path.home() / ".dbt")
+    set_from_args(Namespace(profiles_dir=folder, project_dir=str(project_dir)), None)
     return load_profile(str(project_dir), {}, profile, target).credentials
+
+
+def answer_is_incremental(manifest: Any, answer: bool) -> None:
+    """Make dbt's ``is_incremental()`` say ``answer`` for incremental models, without looking.
+
+    dbt's own macro asks the warehouse whether the table is there. A project that has a macro of
+    that name keeps it.
+    """
+    said = "model.config.materialized == 'incremental'" if answer else "False"
+    macro = manifest.macros["macro.dbt.is_incremental"]
+    macro.macro_sql = f"{{% macro is_incremental() %}}{{{{ return({said}) }}}}{{% endmacro %}}"
+
+
+def compiled_code(manifest: Any, unique_id: str) -> str | None:
+    """The SQL that a ``dbt compile`` with this manifest left in it; None if it made none."""
+    node = manifest.nodes[unique_id]
+    return str(node.compiled_code) if node.compiled and node.compiled_code is not None else None

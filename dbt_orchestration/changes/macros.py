@@ -30,7 +30,7 @@ _ASKING = {
     "dbt_metadata_envs": "reads the environment",
 }
 _PURE_ADAPTER = frozenset({"dispatch", "quote", "quote_as_configured", "quote_seed_column", "type"})
-_CLOCK = frozenset({"datetime", "pytz", "time"})
+_CLOCK = frozenset({"now", "utcnow", "today", "localtime", "time"})
 _COMPUTED = "calls a macro whose name is computed"
 # Its answer is given when compiling: once yes, once no.
 _INTERNAL_PURE = frozenset({"is_incremental"})
@@ -171,10 +171,10 @@ def _read(text: Text) -> Reached:
     for thing, attribute in text.attributes:
         if thing == "adapter" and attribute not in _PURE_ADAPTER:
             asks.add(f"asks the warehouse (adapter.{attribute})")
-        elif thing == "modules" and attribute in _CLOCK:
-            asks.add("reads the clock")
         elif thing == "context" and attribute == "*":
             asks.add(_COMPUTED)
+    if "modules" in text.names and text.names & _CLOCK:
+        asks.add("reads the clock")
     if "adapter" in text.names and "adapter" not in objects:
         asks.add("asks the warehouse")
     return Reached(
