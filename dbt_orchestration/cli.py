@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +18,14 @@ console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Port = Annotated[int, typer.Option(help="Port of the Dagster UI.", min=1, max=65535)]
+
+
+class Format(StrEnum):
+    """How a plan is written."""
+
+    table = "table"
+    json = "json"
+    markdown = "markdown"
 
 
 def _settings() -> Settings:
@@ -56,6 +67,53 @@ def prepare() -> None:
         except PrepareError as error:
             raise _stop(error) from None
         console.print(f"{name}: {revision.directory}")
+
+
+@app.command()
+def plan(
+    base: Annotated[
+        str | None,
+        typer.Option(help="Revision to compare with. Default: where the branch left its upstream."),
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(help="Revision to build. Default: the working tree.")
+    ] = None,
+    project_dir: Annotated[
+        Path | None, typer.Option(help="Folder of dbt_project.yml. Default: this one or below.")
+    ] = None,
+    profiles_dir: Annotated[Path | None, typer.Option(help="Folder of profiles.yml.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Profile. Default: the project's.")] = None,
+    target: Annotated[str | None, typer.Option(help="Target. Default: the profile's.")] = None,
+    select: Annotated[str | None, typer.Option(help="Only these nodes: dbt's selection.")] = None,
+    output: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.table,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 2 if something is due.")
+    ] = False,
+) -> None:
+    """What a commit, or what you have not committed yet, would rebuild, and why."""
+    from dbt_orchestration import report
+    from dbt_orchestration.revisions.compare import Comparison, compare, find_project
+    from dbt_orchestration.revisions.git import GitError
+    from dbt_orchestration.revisions.parse import PrepareError
+
+    try:
+        folder = project_dir or find_project(Path.cwd())
+        comparison = Comparison(folder, base, head, profiles_dir, profile, target, select)
+        with errors.status("reading") as status:
+            made = compare(comparison, status.update)
+    except (PrepareError, GitError) as error:
+        raise _stop(error) from None
+    if output is Format.json:
+        print(json.dumps(made.as_json(), indent=2, ensure_ascii=False))
+    elif output is Format.markdown:
+        print(report.markdown(made))
+    else:
+        if made:
+            Console(highlight=False).print(report.table(made), "")
+        for line in report.summary(made):
+            console.print(escape(line))
+    if made and exit_code:
+        raise typer.Exit(2)
 
 
 @app.command()

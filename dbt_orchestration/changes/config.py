@@ -1,8 +1,8 @@
 """Which keys of a node's config decide what is built.
 
 The keys are those of dbt-core 1.11 (``NodeConfig``, ``ModelConfig``, ``SeedConfig``,
-``SnapshotConfig``, ``TestConfig``, ``FunctionConfig``) and of what the duckdb and snowflake adapters
-and their macros read. **A key that is in no table counts as content**: the safe side.
+``SnapshotConfig``, ``TestConfig``, ``FunctionConfig``) and those that the duckdb and snowflake
+adapters and their macros read. **A key that is in no table counts as content**: the safe side.
 """
 
 from __future__ import annotations

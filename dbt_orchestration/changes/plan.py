@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dbt_orchestration.changes.actions import Action, Partitioned, action_for
+from dbt_orchestration.changes.actions import Action, action_for
 from dbt_orchestration.changes.fingerprints import Fingerprint, Fingerprints, cast_type
 from dbt_orchestration.changes.reasons import Reasons, display_name
 
@@ -86,6 +86,15 @@ class Plan:
         """Whether anything is due."""
         return bool(self.due or self.checks)
 
+    def only(self, unique_ids: Collection[str]) -> Plan:
+        """The plan for these nodes and tests."""
+        return replace(
+            self,
+            due=tuple(node for node in self.due if node.unique_id in unique_ids),
+            checks=tuple(check for check in self.checks if check.unique_id in unique_ids),
+            opaque=tuple(pair for pair in self.opaque if pair[0] in unique_ids),
+        )
+
     def as_json(self) -> dict[str, Any]:
         """docs/plan.md documents it."""
         return {
@@ -159,7 +168,7 @@ def _due(
     properties = head.project.nodes[node.unique_id]
     changes = tuple(_changes(base, head, before, node))
     action = action_for(
-        before and base.project.nodes[before.unique_id],
+        base.project.nodes[before.unique_id] if before else None,
         properties,
         {change.kind for change in changes},
         {change.what for change in changes if change.kind == "config"},
@@ -261,8 +270,10 @@ def _deleted(base: Fingerprints, head: Fingerprints, former: Mapping[str, str]) 
     return [
         Deleted(u, base.project.nodes[u]["name"], _relation(base, u))
         for u in gone
-        if not _is_ephemeral(base, u)
-        and base.project.nodes[u].get("relation_name") not in relations
+        if (
+            not _is_ephemeral(base, u)
+            and base.project.nodes[u].get("relation_name") not in relations
+        )
         or (u not in head.nodes and u not in former.values())
     ]
 

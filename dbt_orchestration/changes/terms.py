@@ -23,7 +23,7 @@ def digest(*parts: str) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reference:
-    """A leaf: of a node, its rows, a named column, the columns nobody knows the names of, or all."""
+    """A leaf: of a node its rows, a named column, the columns of unknown names, or everything."""
 
     node: str
     column: str
@@ -44,14 +44,14 @@ class Term:
         unordered: bool = False,
         reference: Reference | None = None,
     ) -> None:
-        self.op = op
-        self.args = tuple(args)
-        self.unordered = unordered
-        self.reference = reference
+        self.op: str = op
+        self.args: tuple[Term, ...] = tuple(args)
+        self.unordered: bool = unordered
+        self.reference: Reference | None = reference
         keys = [arg.key for arg in self.args]
         if unordered:
             keys.sort()
-        self.key = digest("u" if unordered else "o", op, *keys)
+        self.key: str = digest("u" if unordered else "o", op, *keys)
         if reference is None and not any(arg.args or arg.reference for arg in self.args):
             self.op, self.args = self.key, ()
 
@@ -127,7 +127,7 @@ class Relation:
             return found[0]
         if found or self.rest is not None:
             # Twice the same name, or perhaps once more among the unknown: any of them.
-            rest = () if self.rest is None else (Term(f"column {name}", (self.rest,)),)
+            rest = [] if self.rest is None else [Term(f"column {name}", (self.rest,))]
             return Term("any", (*found, *rest)) if found else rest[0]
         return None
 

@@ -30,15 +30,15 @@ class Cache:
                     part = wanted[start : start + _SLICE]
                     marks = ",".join("?" * len(part))
                     rows = connection.execute(
-                        f"select key, value from entries where key in ({marks})",  # noqa: S608
+                        f"select key, value from entries where key in ({marks})",
                         part,
                     )
-                    found.update({key: pickle.loads(value) for key, value in rows})  # noqa: S301
+                    found.update({key: pickle.loads(value) for key, value in rows})
                     connection.execute(
-                        f"update entries set used = unixepoch() where key in ({marks})",  # noqa: S608
+                        f"update entries set used = unixepoch() where key in ({marks})",
                         part,
                     )
-        except (sqlite3.DatabaseError, pickle.UnpicklingError, AttributeError, ImportError, EOFError):
+        except Exception:  # whatever another version of this package has written
             self._path.unlink(missing_ok=True)
             return {}
         return found

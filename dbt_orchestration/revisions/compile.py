@@ -30,9 +30,7 @@ _SELECTED = 200
 _OFFLINE = ("--no-introspect", "--no-populate-cache", "--no-write-json", "--log-level=none")
 
 
-def compile_nodes(
-    project: Project, revision: Revision, target: DbtTarget, known: Cache
-) -> Project:
+def compile_nodes(project: Project, revision: Revision, target: DbtTarget, known: Cache) -> Project:
     """``project`` with the compiled SQL of every node whose SQL is a function of the project.
 
     A node that asks the warehouse while it compiles is left out. A node that dbt cannot compile is
@@ -122,9 +120,7 @@ def _selector(manifest: Mapping[str, Any], unique_id: str) -> str:
     return "fqn:" + ".".join(manifest["nodes"][unique_id]["fqn"])
 
 
-def _keys(
-    project: Project, wanted: Mapping[str, Components], target: DbtTarget
-) -> dict[str, str]:
+def _keys(project: Project, wanted: Mapping[str, Components], target: DbtTarget) -> dict[str, str]:
     """For each node, the digest of all its compiled SQL is made of."""
     common = [
         version("dbt-core"),
@@ -143,7 +139,12 @@ def _keys(
         node = project.nodes[unique_id]
         parts = wanted.get(unique_id)
         read = [
-            [parent, key(parent) if _is_ephemeral(project.nodes[parent]) and parent in wanted else _name(project, parent)]
+            [
+                parent,
+                key(parent)
+                if _is_ephemeral(project.nodes[parent]) and parent in wanted
+                else _name(project, parent),
+            ]
             for parent in project.parents(unique_id)
         ]
         made_of = [
@@ -163,7 +164,11 @@ def _keys(
 
 def _name(project: Project, unique_id: str) -> list[Any]:
     node = project.nodes[unique_id]
-    return [node.get("relation_name"), (node.get("config") or {}).get("event_time"), node.get("raw_code") if _is_ephemeral(node) else None]
+    return [
+        node.get("relation_name"),
+        (node.get("config") or {}).get("event_time"),
+        node.get("raw_code") if _is_ephemeral(node) else None,
+    ]
 
 
 def _is_ephemeral(node: Mapping[str, Any]) -> bool:

@@ -80,7 +80,7 @@ def run_dbt(target: DbtTarget, command: list[str]) -> None:
     PrepareError: the command failed; the message is dbt's own.
     """
     try:
-        DbtInvocation(target, [*command, "--quiet"]).finish()
+        DbtInvocation(target, [*command, "--log-level=none"]).finish()
     except DbtError as error:
         raise PrepareError(f"dbt {command[0]}, {target.project_dir}: {error}") from None
 

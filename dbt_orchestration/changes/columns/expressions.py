@@ -6,7 +6,7 @@ and turns > round. Everything else stands as it was parsed: what is not understo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 from sqlglot import exp
@@ -15,9 +15,16 @@ from dbt_orchestration.changes.columns.names import Names, Opaque, called
 from dbt_orchestration.changes.columns.scope import Scope
 from dbt_orchestration.changes.terms import Relation, Term
 
+_HOLE = "?"
 _SYMMETRIC = (exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.NullSafeNEQ)
-_TURNED = {exp.GT: "LT", exp.GTE: "LTE"}
-_QUERY = (exp.Select, exp.SetOperation, exp.Subquery)
+# a > b is b < a.
+_ORDERED: Mapping[type[exp.Expr], tuple[str, tuple[str, str]]] = {
+    exp.LT: ("LT", ("this", "expression")),
+    exp.LTE: ("LTE", ("this", "expression")),
+    exp.GT: ("LT", ("expression", "this")),
+    exp.GTE: ("LTE", ("expression", "this")),
+}
+_QUERIES = (exp.Select, exp.Union, exp.Intersect, exp.Except, exp.Subquery)
 _NOT_SCALAR = (exp.Table, exp.From, exp.Join, exp.With, exp.Columns, exp.Command)
 _AROUND_FUNCTION = (exp.Filter, exp.IgnoreNulls, exp.RespectNulls, exp.WithinGroup)
 # Functions that yield rows in the SELECT list, and are not sqlglot's UDTF.
@@ -25,7 +32,8 @@ _ROWS_BY_NAME = frozenset({"GENERATE_SUBSCRIPTS", "UNNEST", "FLATTEN", "UNPIVOT_
 # Where a function that sqlglot does not know can only be scalar or an aggregate.
 _NO_UNKNOWN_ROW_FUNCTIONS = frozenset({"DuckDB", "Snowflake"})
 
-Subquery = Callable[[exp.Expression, Scope], Relation]
+Subquery = Callable[[exp.Expr, Scope], Relation]
+Writer = Callable[[exp.Expr, Scope, list[str], list[Term]], None]
 
 
 class Expressions:
@@ -35,98 +43,111 @@ class Expressions:
         self._names = names
         self._subquery = subquery
         self._unknown_yields_rows = dialect not in _NO_UNKNOWN_ROW_FUNCTIONS
+        self._writers: dict[type[exp.Expr], Writer] = {
+            exp.Column: self._column,
+            exp.Comprehension: self._comprehension,
+            exp.Exists: self._exists,
+            exp.Identifier: self._identifier,
+            exp.Literal: self._literal,
+            exp.Paren: self._paren,
+            exp.Star: self._star,
+            exp.Window: self._window,
+            **dict.fromkeys((exp.And, exp.Or), self._connector),
+            **dict.fromkeys(_SYMMETRIC, self._symmetric),
+            **dict.fromkeys(_ORDERED, self._ordered),
+            **dict.fromkeys(_QUERIES, self._query),
+            **dict.fromkeys(_NOT_SCALAR, self._not_scalar),
+        }
 
-    def term(self, expression: exp.Expression, scope: Scope) -> Term:
+    def term(self, expression: exp.Expr, scope: Scope) -> Term:
         """Raises:
         Opaque: a name cannot be resolved, or a construct is not understood.
         """
         parts: list[str] = []
         args: list[Term] = []
         self._write(expression, scope, parts, args)
-        if len(args) == 1 and parts == ["?"]:
+        if len(args) == 1 and parts == [_HOLE]:
             return args[0]
         return Term("".join(parts), args)
 
-    def conjuncts(self, condition: exp.Expression, scope: Scope) -> list[Term]:
+    def conjuncts(self, condition: exp.Expr, scope: Scope) -> list[Term]:
         """The terms whose AND is ``condition``."""
         return [self.term(part, scope) for part in _flatten(condition, exp.And)]
 
-    def _write(
-        self, node: exp.Expression, scope: Scope, parts: list[str], args: list[Term]
-    ) -> None:
-        def hole(term: Term) -> None:
-            parts.append("?")
-            args.append(term)
+    def content(self, node: exp.Expr, scope: Scope) -> Term:
+        """A function with its arguments, whatever it stands for."""
+        parts: list[str] = []
+        args: list[Term] = []
+        self._generic(node, scope, parts, args)
+        return Term("".join(parts), args)
 
-        kind = type(node)
-        if kind is exp.Column:
-            self._column(node, scope, parts, args)
-        elif kind is exp.Paren:
-            self._write(node.this, scope, parts, args)
-        elif kind is exp.Literal:
-            parts.append(f"{'s' if node.args['is_string'] else 'n'}{node.this!r}")
-        elif kind is exp.Identifier:
-            parts.append(f"i{self._names.of(node)!r}")
-        elif kind is exp.And or kind is exp.Or:
-            operands = [self.term(part, scope) for part in _flatten(node, kind)]
-            hole(Term(kind.__name__, operands, unordered=True))
-        elif kind in _SYMMETRIC:
-            operands = [self.term(node.this, scope), self.term(node.expression, scope)]
-            hole(Term(kind.__name__, operands, unordered=True))
-        elif kind in _TURNED:
-            hole(
-                Term(
-                    f"{_TURNED[kind]}(??)",
-                    (self.term(node.expression, scope), self.term(node.this, scope)),
-                )
-            )
-        elif kind is exp.LT or kind is exp.LTE:
-            hole(
-                Term(
-                    f"{kind.__name__}(??)",
-                    (self.term(node.this, scope), self.term(node.expression, scope)),
-                )
-            )
-        elif isinstance(node, _QUERY):
-            relation = self._subquery(node, scope)
-            rest = () if relation.rest is None else (relation.rest,)
-            hole(Term("query", (relation.rows, *(term for _, term in relation.columns), *rest)))
-        elif kind is exp.Exists and isinstance(node.this, _QUERY):
-            hole(Term("exists", (self._subquery(node.this, scope).rows,)))
-        elif kind is exp.Star:
-            self._star(node, scope, parts, args)
-        elif kind is exp.Window:
-            self._window(node, scope, parts, args)
-        elif kind is exp.Comprehension:
-            self._comprehension(node, scope, parts, args)
-        elif isinstance(node, _NOT_SCALAR):
-            raise Opaque(f"{kind.__name__.lower()} inside an expression")
-        else:
+    def _write(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        writer = self._writers.get(type(node))
+        if writer is None:
             self._note(node, scope)
-            self._generic(node, scope, parts, args)
+            writer = self._generic
+        writer(node, scope, parts, args)
 
-    def _generic(
-        self, node: exp.Expression, scope: Scope, parts: list[str], args: list[Term]
-    ) -> None:
+    def _paren(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        self._write(node.this, scope, parts, args)
+
+    def _literal(self, node: exp.Expr, _: Scope, parts: list[str], __: list[Term]) -> None:
+        parts.append(f"{'s' if node.args['is_string'] else 'n'}{node.this!r}")
+
+    def _identifier(self, node: exp.Expr, _: Scope, parts: list[str], __: list[Term]) -> None:
+        parts.append(f"i{self._names.of(node)!r}")
+
+    def _connector(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        operands = [self.term(part, scope) for part in _flatten(node, type(node))]
+        parts.append(_HOLE)
+        args.append(Term(type(node).__name__, operands, unordered=True))
+
+    def _symmetric(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        operands = [self.term(node.args[key], scope) for key in ("this", "expression")]
+        parts.append(_HOLE)
+        args.append(Term(type(node).__name__, operands, unordered=True))
+
+    def _ordered(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        operator, sides = _ORDERED[type(node)]
+        parts.append(_HOLE)
+        args.append(Term(operator, [self.term(node.args[side], scope) for side in sides]))
+
+    def _query(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        relation = self._subquery(node, scope)
+        rest = () if relation.rest is None else (relation.rest,)
+        parts.append(_HOLE)
+        args.append(Term("query", (relation.rows, *(t for _, t in relation.columns), *rest)))
+
+    def _exists(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        if not isinstance(node.this, _QUERIES):
+            self._generic(node, scope, parts, args)
+            return
+        parts.append(_HOLE)
+        args.append(Term("exists", (self._subquery(node.this, scope).rows,)))
+
+    def _not_scalar(self, node: exp.Expr, *_: object) -> None:
+        raise Opaque(f"{type(node).__name__.lower()} inside an expression")
+
+    def _generic(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
         parts.append(f"{type(node).__name__}:{called(node)}(")
         for key, value in node.args.items():
             if value is None or value is False or value == []:
                 continue
             parts.append(f"{key}=")
             for item in value if isinstance(value, list) else (value,):
-                if isinstance(item, exp.Expression):
+                if isinstance(item, exp.Expr):
                     self._write(item, scope, parts, args)
                 else:
                     parts.append(repr(item.value if isinstance(item, Enum) else item))
                 parts.append(",")
         parts.append(")")
 
-    def _column(self, node: exp.Column, scope: Scope, parts: list[str], args: list[Term]) -> None:
+    def _column(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
         if isinstance(node.this, exp.Star):
             source = scope.source((self._names.of(node.args["table"]),))
             if source is None:
                 raise Opaque(f"{node.sql()}: no such source")
-            parts.append("?")
+            parts.append(_HOLE)
             args.append(Term("everything", source.everything()))
             return
         if node.args.get("join_mark"):
@@ -153,20 +174,20 @@ class Expressions:
             return Term("record", source.everything()), ()
         raise Opaque(f"where the column {'.'.join(path)} comes from")
 
-    def _star(self, node: exp.Star, scope: Scope, parts: list[str], args: list[Term]) -> None:
+    def _star(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
         if isinstance(node.parent, exp.Count) and not any(node.args.values()):
             parts.append("*")
             return
         if any(node.args.values()):
             raise Opaque("a star with exceptions inside a function")
-        parts.append("?")
+        parts.append(_HOLE)
         args.append(scope.everything())
 
-    def _window(self, node: exp.Window, scope: Scope, parts: list[str], args: list[Term]) -> None:
+    def _window(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
         function = node.this
         while isinstance(function, _AROUND_FUNCTION):
             function = function.this
-        # sum(x) over () makes no aggregate of the SELECT; what is inside, sum(sum(x)) over (), does.
+        # sum(x) over () makes no aggregate of the SELECT; sum(sum(x)) over () does.
         scope.windowed.add(id(function))
         if (named := node.args.get("alias")) is not None:
             definition = scope.windows.get(self._names.of(named))
@@ -181,7 +202,7 @@ class Expressions:
         self._generic(node, scope, parts, args)
 
     def _comprehension(
-        self, node: exp.Comprehension, scope: Scope, parts: list[str], args: list[Term]
+        self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]
     ) -> None:
         names = {self._names.of(node.expression)} - scope.bound
         if position := node.args.get("position"):
@@ -199,7 +220,7 @@ class Expressions:
             scope.bound -= names
         parts.append(")")
 
-    def _note(self, node: exp.Expression, scope: Scope) -> None:
+    def _note(self, node: exp.Expr, scope: Scope) -> None:
         """Record what decides how many rows the SELECT around has."""
         if id(node) in scope.windowed:
             return
@@ -213,15 +234,9 @@ class Expressions:
         elif isinstance(node, exp.UDTF) or called(node) in _ROWS_BY_NAME:
             scope.row_functions.append(self.content(node, scope))
 
-    def content(self, node: exp.Expression, scope: Scope) -> Term:
-        parts: list[str] = []
-        args: list[Term] = []
-        self._generic(node, scope, parts, args)
-        return Term("".join(parts), args)
 
-
-def _flatten(node: exp.Expression, kind: type[exp.Expression]) -> list[exp.Expression]:
-    flat: list[exp.Expression] = []
+def _flatten(node: exp.Expr, kind: type[exp.Expr]) -> list[exp.Expr]:
+    flat: list[exp.Expr] = []
     waiting = [node]
     while waiting:
         part = waiting.pop()

@@ -9,7 +9,7 @@ _DIALECTS = {"sqlserver": "tsql", "synapse": "tsql", "fabricspark": "spark"}
 _ORIGINAL_NAME = "name"
 
 
-class Opaque(Exception):
+class Opaque(Exception):  # noqa: N818 - an answer, not a failure
     """What decides a query's columns cannot be proven. The message says what is in the way."""
 
 
@@ -28,7 +28,7 @@ def dialect_of(adapter: str) -> Dialect:
     return dialect
 
 
-def called(function: exp.Expression) -> str:
+def called(function: exp.Expr) -> str:
     """The name a function was called by, in upper case; empty if it has a syntax of its own."""
     return str(function.meta.get(_ORIGINAL_NAME, "")).upper() if function._meta else ""
 
@@ -58,6 +58,6 @@ class Names:
             return self.normal(identifier.this, bool(identifier.args.get("quoted")))
         if isinstance(identifier, exp.Column):
             return self.of(identifier.this)
-        if isinstance(identifier, exp.Expression):
+        if isinstance(identifier, exp.Expr):
             return self.normal(identifier.name, quoted=False)
         return "" if identifier is None else self.normal(str(identifier), quoted=False)

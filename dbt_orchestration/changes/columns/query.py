@@ -90,7 +90,7 @@ class _Queries:
         self._sources = Sources(self._names, self._expressions, tables, self.relation)
 
     def relation(
-        self, query: exp.Expression, ctes: Mapping[str, Callable[[], Relation]], outer: Scope | None
+        self, query: exp.Expr, ctes: Mapping[str, Callable[[], Relation]], outer: Scope | None
     ) -> Relation:
         ctes = self._with(query, ctes, outer)
         if isinstance(query, exp.Select):
@@ -106,7 +106,7 @@ class _Queries:
     # WITH
 
     def _with(
-        self, query: exp.Expression, ctes: Mapping[str, Callable[[], Relation]], outer: Scope | None
+        self, query: exp.Expr, ctes: Mapping[str, Callable[[], Relation]], outer: Scope | None
     ) -> Mapping[str, Callable[[], Relation]]:
         clause = query.args.get("with_")
         if clause is None:
@@ -173,7 +173,7 @@ class _Queries:
             raise Opaque("an aggregate in ORDER BY only")
         return ordered
 
-    def _conditions(self, clause: exp.Expression | None, scope: Scope) -> tuple[Term, ...]:
+    def _conditions(self, clause: exp.Expr | None, scope: Scope) -> tuple[Term, ...]:
         if clause is None:
             return ()
         return (Term("{}", self._expressions.conjuncts(clause.this, scope), unordered=True),)
@@ -212,7 +212,7 @@ class _Queries:
         rest = rests[0] if len(rests) == 1 else Term("rests", rests) if rests else None
         return _Listed(Relation(Term("listed"), tuple(columns), rest, positions), keys)
 
-    def _output(self, expression: exp.Expression) -> str:
+    def _output(self, expression: exp.Expr) -> str:
         if isinstance(expression, exp.Alias):
             return self._names.of(expression.args["alias"])
         if isinstance(expression, exp.Column):
@@ -220,7 +220,7 @@ class _Queries:
         # The engine makes a name of the text; so the text is the name here.
         return f"({expression.sql(dialect=self._dialect)})"
 
-    def _star(self, expression: exp.Expression, star: exp.Star, scope: Scope) -> Relation:
+    def _star(self, expression: exp.Expr, star: exp.Star, scope: Scope) -> Relation:
         refuse(star, _STAR, "a star")
         if star is expression:
             relation = self._sources.all_columns(scope)
@@ -278,7 +278,7 @@ class _Queries:
             return Term(f"functions {sorted(scope.unknown_functions)!r}", (rows,))
         return rows
 
-    def _key(self, key: exp.Expression, scope: Scope, listed: Relation) -> Term:
+    def _key(self, key: exp.Expr, scope: Scope, listed: Relation) -> Term:
         """A key of GROUP BY or ORDER BY, which may be a position in the SELECT list."""
         if not isinstance(key, exp.Literal) or key.args["is_string"]:
             return self._expressions.term(key, scope)
@@ -299,7 +299,7 @@ class _Queries:
         values = Term("{}", (*(term for _, term in relation.columns), *rest), unordered=True)
         return replace(relation, rows=Term("distinct", (relation.rows, values)))
 
-    def _ordered(self, query: exp.Expression, relation: Relation, scope: Scope) -> Relation:
+    def _ordered(self, query: exp.Expr, relation: Relation, scope: Scope) -> Relation:
         """ORDER BY decides rows under LIMIT; without one still the order they are stored in."""
         rows = relation.rows
         if order := query.args.get("order"):
@@ -318,9 +318,7 @@ class _Queries:
                 rows = Term(clause, (rows, self._expressions.term(limited, scope)))
         return replace(relation, rows=rows)
 
-    def _sorted_by(
-        self, query: exp.Expression, key: exp.Expression, relation: Relation, scope: Scope
-    ) -> Term:
+    def _sorted_by(self, query: exp.Expr, key: exp.Expr, relation: Relation, scope: Scope) -> Term:
         if key.name.lower() == "all":
             return Term("order by all", relation.everything())
         if isinstance(query, exp.Select):

@@ -73,7 +73,7 @@ class Scope:
     merged: dict[str, Term] = field(default_factory=dict)
     grouping: bool = False
     ordering: bool = False
-    windows: dict[str, exp.Expression] = field(default_factory=dict)
+    windows: dict[str, exp.Expr] = field(default_factory=dict)
     windowed: set[int] = field(default_factory=set)
     bound: set[str] = field(default_factory=set)
     resolving: set[str] = field(default_factory=set)
@@ -142,7 +142,7 @@ class Scope:
             self.resolving.discard(name)
 
 
-def refuse(expression: exp.Expression, allowed: frozenset[str], what: str) -> None:
+def refuse(expression: exp.Expr, allowed: frozenset[str], what: str) -> None:
     """Raises:
     Opaque: ``expression`` has a clause nobody here has thought about.
     """

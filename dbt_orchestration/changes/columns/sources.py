@@ -13,7 +13,7 @@ from dbt_orchestration.changes.columns.scope import Scope, Source, refuse
 from dbt_orchestration.changes.terms import Relation, Term
 
 Tables = Callable[[tuple[str, ...]], Relation]
-Query = Callable[[exp.Expression, Mapping[str, Callable[[], Relation]], Scope | None], Relation]
+Query = Callable[[exp.Expr, Mapping[str, Callable[[], Relation]], Scope | None], Relation]
 
 _TABLE = frozenset(["this", "db", "catalog", "alias", "sample"])
 _JOIN = frozenset(["this", "on", "side", "kind", "using", "method", "global_", "match_condition"])
@@ -101,7 +101,7 @@ class Sources:
 
     # Joins
 
-    def _reorderable(self, first: exp.Expression, items: list[exp.Expression]) -> bool:
+    def _reorderable(self, first: exp.Expr, items: list[exp.Expr]) -> bool:
         """Inner and cross joins of tables and queries: any order gives the same rows."""
         return isinstance(first, _PLAIN) and all(
             isinstance(item, exp.Join)
@@ -113,7 +113,7 @@ class Sources:
         )
 
     def _inner(
-        self, first: exp.Expression, items: list[exp.Expression], scope: Scope
+        self, first: exp.Expr, items: list[exp.Expr], scope: Scope
     ) -> tuple[Term, list[Term]]:
         before = Scope(ctes=scope.ctes, outer=scope.outer)
         self._add(first, scope, before)
@@ -136,7 +136,7 @@ class Sources:
         ]
         return rows, conditions
 
-    def _in_order(self, first: exp.Expression, items: list[exp.Expression], scope: Scope) -> Term:
+    def _in_order(self, first: exp.Expr, items: list[exp.Expr], scope: Scope) -> Term:
         before = Scope(ctes=scope.ctes, outer=scope.outer)
         source = self._add(first, scope, before)
         source.tag = "source 0" if items else ""
@@ -155,7 +155,7 @@ class Sources:
 
     def _joined(
         self,
-        item: exp.Expression,
+        item: exp.Expr,
         rows: Term,
         left: list[Source],
         source: Source,
@@ -199,7 +199,7 @@ class Sources:
 
     # Single sources
 
-    def _unnested(self, item: exp.Expression) -> tuple[exp.Expression, list[exp.Expression]]:
+    def _unnested(self, item: exp.Expr) -> tuple[exp.Expr, list[exp.Expr]]:
         """``FROM (a JOIN b)`` is ``FROM a JOIN b``."""
         if (
             isinstance(item, exp.Subquery)
@@ -214,7 +214,7 @@ class Sources:
             item.set("joins", None)
         return item, inside
 
-    def _add(self, item: exp.Expression, scope: Scope, visible: Scope) -> Source:
+    def _add(self, item: exp.Expr, scope: Scope, visible: Scope) -> Source:
         alias = item.args.get("alias")
         name = self._names.of(alias.this) if alias and alias.this else ""
         path: tuple[str, ...] = ()
@@ -237,7 +237,7 @@ class Sources:
         return source
 
     def _pivoted(
-        self, item: exp.Expression, pivots: list[exp.Pivot], scope: Scope, visible: Scope
+        self, item: exp.Expr, pivots: list[exp.Pivot], scope: Scope, visible: Scope
     ) -> Source:
         """PIVOT and UNPIVOT read every column of what they stand on."""
         if any(pivot.find(exp.Query, exp.Table) for pivot in pivots):
@@ -262,9 +262,7 @@ class Sources:
             relation = replace(relation, rows=Term("sample", (relation.rows, term)))
         return self.renamed(relation, table.args.get("alias"))
 
-    def _function(
-        self, item: exp.Expression, visible: Scope, alias: exp.TableAlias | None
-    ) -> Relation:
+    def _function(self, item: exp.Expr, visible: Scope, alias: exp.TableAlias | None) -> Relation:
         """UNNEST, FLATTEN, VALUES, LATERAL, a table function: rows of what it is called with."""
         bare = item
         if isinstance(item, exp.Table):
@@ -291,7 +289,7 @@ class Sources:
         shape = Term(f"ordinality {bool(item.args.get('ordinality'))}", (term,))
         return Relation(term, columns, rest=shape)
 
-    def _default_name(self, item: exp.Expression) -> str:
+    def _default_name(self, item: exp.Expr) -> str:
         inner = item.this if isinstance(item, (exp.Table, exp.Lateral)) else item
         if isinstance(inner, exp.Anonymous):
             return self._names.normal(inner.name, quoted=False)

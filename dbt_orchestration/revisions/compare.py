@@ -1,0 +1,183 @@
+"""The plan between two revisions of a dbt project in a git repository, without Dagster."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+from platformdirs import user_cache_path
+
+from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint, scheme
+from dbt_orchestration.changes.plan import Plan, plan
+from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
+from dbt_orchestration.revisions.cache import Cache
+from dbt_orchestration.revisions.compile import compile_nodes
+from dbt_orchestration.revisions.git import Repository
+from dbt_orchestration.revisions.packages import provide_packages
+from dbt_orchestration.revisions.parse import PrepareError, Revision, parse
+from dbt_orchestration.revisions.read import read_project
+
+WORKING_TREE = "working tree"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What to compare.
+
+    Attributes:
+        project_dir: the folder of ``dbt_project.yml`` in the working tree.
+        base: a revision in git's words; None is where the branch left its upstream.
+        head: likewise; None is the working tree.
+        select: dbt's selection syntax, on ``head``.
+        cache: folder for checkouts, parsed manifests, compiled and analysed SQL.
+    """
+
+    project_dir: Path
+    base: str | None = None
+    head: str | None = None
+    profiles_dir: Path | None = None
+    profile: str | None = None
+    target: str | None = None
+    select: str | None = None
+    cache: Path = field(default_factory=partial(user_cache_path, "dbt-orchestration"))
+
+
+def find_project(folder: Path) -> Path:
+    """The dbt project in ``folder``, or else the only one directly below it.
+
+    Raises:
+        PrepareError: there is none, or more than one.
+    """
+    if (folder / "dbt_project.yml").is_file():
+        return folder
+    found = sorted(path.parent for path in folder.glob("*/dbt_project.yml"))
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(path.name for path in found)
+    which = (
+        f"{folder} has several dbt projects ({names})" if found else f"no dbt project in {folder}"
+    )
+    raise PrepareError(f"{which}: name one with --project-dir")
+
+
+def compare(comparison: Comparison, say: Callable[[str], None]) -> Plan:
+    """The plan from ``base`` to ``head``. ``say`` is told what is going on.
+
+    Raises:
+        PrepareError: a revision cannot be read; the message names it, and is dbt's own.
+        GitError: a revision does not exist.
+    """
+    return _Comparing(comparison, say).plan()
+
+
+class _Comparing:
+    def __init__(self, comparison: Comparison, say: Callable[[str], None]) -> None:
+        self._wanted = comparison
+        self._say = say
+        self._project_dir = comparison.project_dir.resolve()
+        if not (self._project_dir / "dbt_project.yml").is_file():
+            raise PrepareError(f"there is no dbt_project.yml in {self._project_dir}")
+        self._repository = Repository.around(self._project_dir)
+        place = hashlib.sha256(str(self._project_dir).encode()).hexdigest()[:16]
+        self._home = comparison.cache / place
+        self._compiled = Cache(self._home / "compiled.sqlite")
+        self._kept = Cache(self._home / "analyses.sqlite")
+        self._analyses = _Recording(self._kept.get([scheme()]).get(scheme(), {}))
+
+    def plan(self) -> Plan:
+        wanted, repository = self._wanted, self._repository
+        head = repository.commit(wanted.head) if wanted.head else None
+        if wanted.base:
+            base = repository.commit(wanted.base)
+        else:
+            base = repository.merge_base(head or "HEAD")
+        old = self._fingerprints(base)
+        new = self._fingerprints(head)
+        self._kept.put({scheme(): self._analyses.read})
+        result = replace(plan(old, new), base=base, head=head, notes=_notes(old, new))
+        if wanted.select:
+            result = result.only(self._selected(head, wanted.select))
+        return result
+
+    def _fingerprints(self, commit: str | None) -> Fingerprints:
+        name = WORKING_TREE if commit is None else commit[:10]
+        self._say(f"{name}: reading")
+        target = self._target(commit)
+        try:
+            if commit is not None:
+                provide_packages(target, self._project_dir, self._repository.root)
+            self._say(f"{name}: parsing")
+            revision = self._parsed(target)
+            project = read_project(revision, target)
+            self._say(f"{name}: compiling")
+            project = compile_nodes(project, revision, target, self._compiled)
+        except PrepareError as error:
+            said = str(error).replace(f"{target.project_dir}{os.sep}", "")
+            said = said.replace(f", {target.project_dir}: ", ": ")
+            raise PrepareError(f"{name}: {said}") from None
+        self._say(f"{name}: analysing")
+        return fingerprint(project, self._analyses)
+
+    def _parsed(self, target: DbtTarget) -> Revision:
+        return parse(target, self._home / "revisions")
+
+    def _target(self, commit: str | None) -> DbtTarget:
+        project_dir = self._project_dir
+        if commit is not None:
+            files = self._repository.checkout(commit, self._home / "checkouts")
+            project_dir = files / self._project_dir.relative_to(self._repository.root)
+            if not (project_dir / "dbt_project.yml").is_file():
+                inside = self._project_dir.relative_to(self._repository.root)
+                raise PrepareError(f"{commit[:10]}: there is no dbt_project.yml in {inside}")
+        return DbtTarget(
+            project_dir,
+            self._home / "logs",
+            self._profiles_dir(project_dir),
+            self._wanted.profile,
+            self._wanted.target,
+        )
+
+    def _profiles_dir(self, project_dir: Path) -> Path:
+        chosen = self._wanted.profiles_dir or os.environ.get("DBT_PROFILES_DIR")
+        places = [Path(chosen)] if chosen else [project_dir, self._project_dir]
+        return next((p for p in places if (p / "profiles.yml").is_file()), Path.home() / ".dbt")
+
+    def _selected(self, commit: str | None, select: str) -> frozenset[str]:
+        target = self._target(commit)
+        command = ["ls", "--select", *select.split(), "--output", "json"]
+        command += ["--output-keys", "unique_id", "--log-level=none"]
+        command += ["--target-path", str(self._home / "target")]
+        try:
+            lines = DbtInvocation(target, command).finish()
+        except DbtError as error:
+            raise PrepareError(f"--select {select}: {error}") from None
+        return frozenset(str(orjson.loads(line)["unique_id"]) for line in lines)
+
+
+class _Recording(dict[str, Any]):
+    """Remembers what was read, so that only that is kept."""
+
+    def __init__(self, known: Mapping[str, Any]) -> None:
+        super().__init__(known)
+        self.read: dict[str, Any] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        self.read[key] = value
+        return value
+
+
+def _notes(base: Fingerprints, head: Fingerprints) -> tuple[str, ...]:
+    """What kept columns from being told apart on either side, for all nodes alike."""
+    problems = {**base.project.uncompiled, **head.project.uncompiled}
+    if not problems:
+        return ()
+    [example, *_] = dict.fromkeys(problems.values())
+    what = f"{len(problems)} nodes are compared by their code, not by column: {example}"
+    return (what,)

@@ -1,0 +1,115 @@
+"""Git, as far as comparing two commits needs it. Nothing here touches the caller's working tree."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_KEEP = 10
+_DEFAULT_BRANCHES = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
+
+
+class GitError(RuntimeError):
+    """Git refused. The message says what was asked and what git said."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The repository a folder belongs to; ``root`` is the top of its working tree."""
+
+    root: Path
+
+    @classmethod
+    def around(cls, folder: Path) -> Repository:
+        """Raises:
+        GitError: ``folder`` is in no git repository.
+        """
+        root = _git(
+            folder, "rev-parse", "--show-toplevel", what=f"{folder} is in no git repository"
+        )
+        return cls(Path(root))
+
+    def commit(self, revision: str) -> str:
+        """The full SHA that ``revision`` (a branch, a tag, ``HEAD~2``, a short SHA) means.
+
+        Raises:
+            GitError: there is no such commit.
+        """
+        what = f"there is no commit {revision} in {self.root}"
+        return _git(
+            self.root, "rev-parse", "--verify", "--quiet", "--end-of-options",
+            f"{revision}^{{commit}}", what=what,
+        )  # fmt: skip
+
+    def merge_base(self, head: str = "HEAD") -> str:
+        """Where ``head`` left the branch it is meant for: its upstream, or the default branch.
+
+        Raises:
+            GitError: there is neither.
+        """
+        for branch in ("@{upstream}", *_DEFAULT_BRANCHES):
+            try:
+                return _git(self.root, "merge-base", self.commit(branch), self.commit(head))
+            except GitError:
+                continue
+        raise GitError(
+            f"{self.root} has no upstream branch to compare with: name a commit with --base"
+        )
+
+    def checkout(self, commit: str, home: Path) -> Path:
+        """The files of ``commit``, in a folder under ``home`` that is whole or not there."""
+        folder = home / commit
+        if not folder.is_dir():
+            home.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=home, prefix=".") as scratch:
+                files = Path(scratch) / "files"
+                files.mkdir()
+                place = ("--git-dir", self._git_dir, "--work-tree", str(files))
+                index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+                _git(files, *place, "read-tree", commit, extra=index)
+                _git(files, *place, "checkout-index", "--all", "--force", extra=index)
+                if not folder.is_dir():
+                    files.rename(folder)
+        os.utime(folder)
+        _forget_old(home)
+        return folder
+
+    @property
+    def _git_dir(self) -> str:
+        return _git(self.root, "rev-parse", "--absolute-git-dir")
+
+
+def _git(
+    folder: Path, *arguments: str, what: str = "", extra: Mapping[str, str] | None = None
+) -> str:
+    if not folder.is_dir():
+        raise GitError(f"there is no folder {folder}")
+    inherited = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE")}
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            env={**inherited, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(extra or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise GitError("git is not installed") from None
+    if done.returncode:
+        said = done.stderr.strip().removeprefix("fatal: ")
+        command = what or f"git {' '.join(arguments)}"
+        raise GitError(f"{command}: {said}" if said else command)
+    return done.stdout.strip()
+
+
+def _forget_old(home: Path) -> None:
+    checkouts = [path for path in home.iterdir() if not path.name.startswith(".")]
+    checkouts.sort(key=lambda path: -path.stat().st_mtime)
+    for old in checkouts[_KEEP:]:
+        shutil.rmtree(old, ignore_errors=True)
