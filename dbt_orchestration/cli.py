@@ -70,7 +70,7 @@ def prepare() -> None:
 
 
 @app.command()
-def plan(
+def plan(  # noqa: PLR0917 - typer passes by keyword
     base: Annotated[
         str | None,
         typer.Option(help="Revision to compare with. Default: where the branch left its upstream."),

@@ -146,9 +146,7 @@ def _variable(project: Project, node: Mapping[str, Any], name: str | None) -> An
     places = [project.variables, root.get(package) or {}, root, own.get(package) or {}, own]
     if name is None:
         return places
-    return [
-        place[name] if name in place else None for place in places if isinstance(place, Mapping)
-    ]
+    return [[name in p, p.get(name)] for p in places if isinstance(p, Mapping)]
 
 
 def _environment(project: Project, name: str | None) -> Any:
