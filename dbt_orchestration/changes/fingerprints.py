@@ -13,7 +13,7 @@ import io
 import re
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -65,6 +65,7 @@ class Fingerprint:
         terms: what decides rows and columns, in terms of the parents'.
         linked: their digests.
         opaque: why columns are not told apart; "" if they are.
+        elsewhere: it reads relations that are not its parents'.
     """
 
     unique_id: str
@@ -73,6 +74,7 @@ class Fingerprint:
     terms: Relation
     linked: Linked
     opaque: str = ""
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,20 +123,28 @@ def cast_type(state: Fingerprints, node: Fingerprint, column: str) -> str:
 
 def scheme() -> str:
     """What fingerprints depend on besides the project."""
-    return f"{SCHEME}/sqlglot {version('sqlglot')}"
+    return f"{SCHEME}/sqlglot {_sqlglot()}"
 
 
-def fingerprint(project: Project, analyses: Analyses | None = None) -> Fingerprints:
+@cache
+def _sqlglot() -> str:
+    return version("sqlglot")
+
+
+def fingerprint(
+    project: Project, analyses: Analyses | None = None, previous: Fingerprints | None = None
+) -> Fingerprints:
     """The fingerprints of all models, seeds, snapshots, functions and tests of ``project``.
 
     Args:
         analyses: results of analysing SQL, by content; filled here. Keep it to be fast next time.
+        previous: those of another state, from which what is the same is taken over.
     """
-    reader = _Reader(project, {} if analyses is None else analyses)
+    reader = _Reader(project, {} if analyses is None else analyses, previous)
     for unique_id in project.built:
         reader.read(unique_id)
     checks = {
-        unique_id: components(project, unique_id)
+        unique_id: reader.check(unique_id)
         for unique_id, node in project.nodes.items()
         if node["resource_type"] in ("test", "unit_test")
     }
@@ -166,8 +176,10 @@ class _Undeclared(Opaque):
 
 
 class _Reader:
-    def __init__(self, project: Project, analyses: Analyses) -> None:
+    def __init__(self, project: Project, analyses: Analyses, previous: Fingerprints | None) -> None:
         self._project = project
+        comparable = previous is not None and previous.scheme == scheme()
+        self._previous = previous if comparable and _same_around(previous, project) else None
         self._analyses = analyses
         self._wide = project_wide(project)
         self._relations: dict[tuple[str, ...], str] = {}
@@ -191,10 +203,14 @@ class _Reader:
         if unique_id in self.done or unique_id in self._reading:
             return
         self._reading.add(unique_id)
+        if (same := self._unchanged(unique_id)) is not None:
+            self.done[unique_id] = same
+            return
         node = self._project.nodes[unique_id]
         parts = components(self._project, unique_id)
         parts = replace(parts, content={**parts.content, **self._wide})
         parts = replace(parts, content={**parts.content, **self._functions(unique_id)})
+        self._elsewhere = False
         terms, opaque = self._terms(unique_id, node, parts)
         content = digest("content", *(f"{k}={v}" for k, v in sorted(parts.content.items())))
         memo: dict[str, str] = {}
@@ -205,7 +221,44 @@ class _Reader:
         )
         own = (f"{k}={v}" for k, v in sorted(parts.own.items()))
         value = digest(linked.whole, str(terms.positions), *own)
-        self.done[unique_id] = Fingerprint(unique_id, value, parts, terms, linked, opaque)
+        self.done[unique_id] = Fingerprint(
+            unique_id, value, parts, terms, linked, opaque, self._elsewhere
+        )
+
+    def check(self, unique_id: str) -> Components:
+        """The components of a test or unit test."""
+        if self._previous and self._is_same(unique_id) and unique_id in self._previous.checks:
+            return self._previous.checks[unique_id]
+        return components(self._project, unique_id)
+
+    def _unchanged(self, unique_id: str) -> Fingerprint | None:
+        """The previous fingerprint, if nothing the node is made of has changed."""
+        if self._previous is None or not self._is_same(unique_id):
+            return None
+        before, project = self._previous.project, self._project
+        node = self._previous.nodes.get(unique_id)
+        same = (
+            node is not None
+            and not node.elsewhere
+            and before.compiled.get(unique_id) == project.compiled.get(unique_id)
+            and before.uncompiled.get(unique_id) == project.uncompiled.get(unique_id)
+            and before.seeds.get(unique_id) == project.seeds.get(unique_id)
+            and all(
+                self.done.get(parent) is self._previous.nodes.get(parent)
+                and (parent in self.done or self._is_same(parent))
+                for parent in self._read_by(unique_id) | set(project.parents(unique_id))
+            )
+        )
+        return node if same else None
+
+    def _is_same(self, unique_id: str) -> bool:
+        assert self._previous is not None
+        before = self._previous.project.nodes.get(unique_id)
+        now = self._project.nodes[unique_id]
+        if before is now:
+            return True
+        # The time of parsing is the one thing in a node that says nothing about it.
+        return before is not None and {**before, "created_at": 0} == {**now, "created_at": 0}
 
     # What decides rows and columns
 
@@ -293,6 +346,7 @@ class _Reader:
             except Opaque as why:
                 self._analyses[key] = str(why), frozenset(external)
         known, elsewhere = self._analyses[key]
+        self._elsewhere = self._elsewhere or bool(elsewhere)
         for path in sorted(elsewhere & self._relations.keys()):
             raise _Undeclared(self._relations[path])
         if isinstance(known, str):
@@ -377,6 +431,27 @@ class _Reader:
             normal = name if self._why else self._names.normal(name, quoted)
             columns.append((normal, values))
         return Relation(Term(f"seed of {len(rows)} rows"), tuple(columns))
+
+
+def _same_around(before: Fingerprints | None, project: Project) -> bool:
+    """Whether macros, settings and the like, which any node may read, are the same."""
+    if before is None:
+        return False
+    old = before.project
+    return (
+        old.settings == project.settings
+        and old.variables == project.variables
+        and old.environment == project.environment
+        and (old.database, old.schema) == (project.database, project.schema)
+        and old.adapter == project.adapter
+        and old.name == project.name
+        and _hooks(old) == _hooks(project)
+        and old.macros.same_as(project.macros)
+    )
+
+
+def _hooks(project: Project) -> list[tuple[str, str]]:
+    return [(node["unique_id"], node["raw_code"]) for node in project.operations]
 
 
 def _shape(relation: Relation) -> tuple[object, ...]:

@@ -112,6 +112,13 @@ class Macros:
             self._materializations[name] = known
         return known
 
+    def same_as(self, other: Macros) -> bool:
+        """Whether all macros, dbt's own included, have the same text."""
+        return self.nodes.keys() == other.nodes.keys() and all(
+            macro["macro_sql"] == other.nodes[unique_id]["macro_sql"]
+            for unique_id, macro in self.nodes.items()
+        )
+
     def content(self, unique_id: str) -> str:
         """A macro's text without comments."""
         return read_macro(self.nodes[unique_id]["macro_sql"]).content

@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*\Z")
 _CAPTURES = frozenset({"macro", "set", "call", "filter", "materialization", "test", "data_test"})
 _SQL = re.compile(
     r"(?P<space>\s+)|(?P<line>--[^\n]*|//[^\n]*)|(?P<block>/\*(?!\+).*?\*/)|(?P<open>/\*)"
-    r"|(?P<quote>['\"`]|\$\w*\$)|(?P<code>[^\s'\"`$/-]+|.)",
+    r"|(?P<quote>['\"`]|\$\w*\$)|(?P<code>[^\s'\"`$/-]+(?: [^\s'\"`$/-]+)*|.)",
     re.DOTALL,
 )
 
