@@ -222,11 +222,30 @@ class Build:
                     self._keys[unique_id],
                     models[unique_id],
                     partitions[unique_id],
-                    self._translator.get_code_version(node),
+                    code_version=self._translator.get_code_version(node),
+                    facts=self._facts(unique_id),
                 ),
             )
         elif self._keys.get(unique_id) in context.selected_asset_keys:
-            yield from node_result(event, self._keys[unique_id])
+            yield from node_result(event, self._keys[unique_id], self._facts(unique_id))
+
+    def _facts(self, unique_id: str) -> Mapping[str, dg.MetadataValue[Any]]:
+        lineage = self._revision.lineage.get(unique_id)
+        if not lineage:
+            return {}
+        columns = {
+            column.lower(): [
+                dg.TableColumnDep(self._keys[parent], name.lower())
+                for parent, name in origins
+                if parent in self._keys
+            ]
+            for column, origins in lineage.items()
+        }
+        return {
+            "dagster/column_lineage": dg.MetadataValue.column_lineage(
+                dg.TableColumnLineage(columns)
+            )
+        }
 
     def _selected(self, context: dg.AssetExecutionContext, results: Iterator[Any]) -> Iterator[Any]:
         selected = {(key.asset_key, key.name) for key in context.selected_asset_check_keys}

@@ -13,6 +13,7 @@ from dbt_orchestration.assets.request import Partitions
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 
 Event = Mapping[str, Any]
+Facts = Mapping[str, dg.MetadataValue[Any]]
 Result = dg.MaterializeResult[Any] | dg.AssetMaterialization | dg.AssetCheckResult
 
 _CODE_VERSION_TAG, _DATA_VERSION_TAG = "dagster/code_version", "dagster/data_version"
@@ -34,10 +35,13 @@ def check_result(event: Event, key: dg.AssetCheckKey) -> Iterator[Result]:
         )
 
 
-def node_result(event: Event, key: dg.AssetKey) -> Iterator[Result]:
-    """The materialization of a node without partitions, if it landed."""
+def node_result(event: Event, key: dg.AssetKey, facts: Facts) -> Iterator[Result]:
+    """The materialization of a node without partitions, if it landed.
+
+    ``facts`` is metadata that is known without running anything.
+    """
     if _status(event["data"]) in _LANDED:
-        yield dg.MaterializeResult(asset_key=key, metadata=_metadata(event["data"]))
+        yield dg.MaterializeResult(asset_key=key, metadata={**_metadata(event["data"]), **facts})
 
 
 def partition_results(
@@ -45,7 +49,9 @@ def partition_results(
     key: dg.AssetKey,
     model: PartitionConfig,
     partitions: Partitions,
+    *,
     code_version: str | None,
+    facts: Facts,
 ) -> Iterator[Result]:
     """What an event says about a partitioned model: a batch that landed, or the model's end.
 
@@ -69,7 +75,10 @@ def partition_results(
     if code_version:
         tags[_CODE_VERSION_TAG] = code_version
     for partition in keys if landed else []:
-        yield dg.AssetMaterialization(key, partition=partition, metadata=_metadata(data), tags=tags)
+        # The UI shows an asset's latest: once a run is enough.
+        known = facts if partition == partitions.keys[-1] else {}
+        metadata = {**_metadata(data), **known}
+        yield dg.AssetMaterialization(key, partition=partition, metadata=metadata, tags=tags)
 
 
 def _status(data: Mapping[str, Any]) -> str:

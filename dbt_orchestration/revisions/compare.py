@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import orjson
 from platformdirs import user_cache_path
 
-from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint, scheme
+from dbt_orchestration.changes.fingerprints import Fingerprints
 from dbt_orchestration.changes.plan import Plan, plan
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
-from dbt_orchestration.revisions.cache import Cache
-from dbt_orchestration.revisions.compile import compile_nodes
+from dbt_orchestration.revisions.analyse import Analyst
 from dbt_orchestration.revisions.git import Repository
 from dbt_orchestration.revisions.packages import provide_packages
-from dbt_orchestration.revisions.parse import PrepareError, Revision, parse
-from dbt_orchestration.revisions.read import read_project
+from dbt_orchestration.revisions.parse import PrepareError, parse
 
 WORKING_TREE = "working tree"
 
@@ -86,9 +83,8 @@ class _Comparing:
         self._repository = Repository.around(self._project_dir)
         place = hashlib.sha256(str(self._project_dir).encode()).hexdigest()[:16]
         self._home = comparison.cache / place
-        self._compiled = Cache(self._home / "compiled.sqlite")
-        self._kept = Cache(self._home / "analyses.sqlite")
-        self._analyses = _Recording(self._kept.get([scheme()]).get(scheme(), {}))
+        self._name = WORKING_TREE
+        self._analyst = Analyst(self._home, lambda doing: say(f"{self._name}: {doing}"))
 
     def plan(self) -> Plan:
         wanted, repository = self._wanted, self._repository
@@ -99,33 +95,26 @@ class _Comparing:
             base = repository.merge_base(head or "HEAD")
         old = self._fingerprints(base)
         new = self._fingerprints(head)
-        self._kept.put({scheme(): self._analyses.read})
+        self._analyst.keep()
         result = replace(plan(old, new), base=base, head=head, notes=_notes(old, new))
         if wanted.select:
             result = result.only(self._selected(head, wanted.select))
         return result
 
     def _fingerprints(self, commit: str | None) -> Fingerprints:
-        name = WORKING_TREE if commit is None else commit[:10]
+        self._name = name = WORKING_TREE if commit is None else commit[:10]
         self._say(f"{name}: reading")
         target = self._target(commit)
         try:
             if commit is not None:
                 provide_packages(target, self._project_dir, self._repository.root)
             self._say(f"{name}: parsing")
-            revision = self._parsed(target)
-            project = read_project(revision, target)
-            self._say(f"{name}: compiling")
-            project = compile_nodes(project, revision, target, self._compiled)
+            revision = parse(target, self._home / "revisions")
+            return self._analyst.fingerprints(revision, target)
         except PrepareError as error:
             said = str(error).replace(f"{target.project_dir}{os.sep}", "")
             said = said.replace(f", {target.project_dir}: ", ": ")
             raise PrepareError(f"{name}: {said}") from None
-        self._say(f"{name}: analysing")
-        return fingerprint(project, self._analyses)
-
-    def _parsed(self, target: DbtTarget) -> Revision:
-        return parse(target, self._home / "revisions")
 
     def _target(self, commit: str | None) -> DbtTarget:
         project_dir = self._project_dir
@@ -158,19 +147,6 @@ class _Comparing:
         except DbtError as error:
             raise PrepareError(f"--select {select}: {error}") from None
         return frozenset(str(orjson.loads(line)["unique_id"]) for line in lines)
-
-
-class _Recording(dict[str, Any]):
-    """Remembers what was read, so that only that is kept."""
-
-    def __init__(self, known: Mapping[str, Any]) -> None:
-        super().__init__(known)
-        self.read: dict[str, Any] = {}
-
-    def __getitem__(self, key: str) -> Any:
-        value = super().__getitem__(key)
-        self.read[key] = value
-        return value
 
 
 def _notes(base: Fingerprints, head: Fingerprints) -> tuple[str, ...]:

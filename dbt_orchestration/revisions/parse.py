@@ -47,6 +47,19 @@ class Revision:
     def partial_parse_path(self) -> Path:
         return self.directory / "partial_parse.msgpack"
 
+    @property
+    def lineage_path(self) -> Path:
+        """For each node, column to the columns it is made of, as [unique id, column] pairs."""
+        return self.directory / "lineage.json"
+
+    @cached_property
+    def lineage(self) -> Mapping[str, Mapping[str, list[list[str]]]]:
+        """What stands in ``lineage_path``; nothing for nodes that cannot be analysed."""
+        if not self.lineage_path.is_file():
+            return {}
+        lineage: Mapping[str, Any] = orjson.loads(self.lineage_path.read_bytes())
+        return lineage
+
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """dbt's manifest.json: https://docs.getdbt.com/reference/artifacts/manifest-json"""

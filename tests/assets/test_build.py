@@ -313,3 +313,24 @@ def test_a_retry_asks_for_what_the_first_attempt_asked_for(warehouse: Warehouse)
     assert [e.materialization.partition for e in retry.get_asset_materialization_events()] == [
         "2024-01-04"
     ]
+
+
+def test_a_materialization_says_which_columns_each_column_is_made_of(warehouse: Warehouse) -> None:
+    warehouse.build()
+
+    def lineage(name: str) -> dict[str, set[tuple[str, str]]]:
+        event = warehouse.instance.get_latest_materialization_event(warehouse.key(name))
+        assert event is not None
+        assert event.asset_materialization is not None
+        value = event.asset_materialization.metadata["dagster/column_lineage"]
+        assert isinstance(value, dg.TableColumnLineageMetadataValue)
+        return {
+            column: {(dep.asset_key.path[-1], dep.column_name) for dep in deps}
+            for column, deps in value.column_lineage.deps_by_column.items()
+        }
+
+    # Through the ephemeral int_ephemeral, which is in no warehouse and no asset.
+    assert lineage("merged")["amount"] == {("stg_orders", "amount")}
+    assert lineage("report")["amount"] == {("orders_daily", "amount")}
+    assert lineage("orders_daily")["amount"] == {("stg_orders", "amount")}
+    assert lineage("stg_orders")["amount"] == {("orders", "amount")}

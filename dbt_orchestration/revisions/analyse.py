@@ -1,0 +1,58 @@
+"""The fingerprints of a parsed project, with everything known from before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint, scheme
+from dbt_orchestration.invocation import DbtTarget
+from dbt_orchestration.revisions.cache import Cache
+from dbt_orchestration.revisions.compile import compile_nodes
+from dbt_orchestration.revisions.parse import Revision
+from dbt_orchestration.revisions.read import read_project
+
+
+class Analyst:
+    """Makes fingerprints; compiled and analysed SQL is kept in files under ``home``.
+
+    Args:
+        say: told what is going on.
+    """
+
+    def __init__(self, home: Path, say: Callable[[str], None] = lambda _: None) -> None:
+        self._compiled = Cache(home / "compiled.sqlite")
+        self._kept = Cache(home / "analyses.sqlite")
+        self._analyses = _Recording(self._kept.get([scheme()]).get(scheme(), {}))
+        self._say = say
+
+    def fingerprints(self, revision: Revision, target: DbtTarget) -> Fingerprints:
+        """The fingerprints of ``revision``, by column wherever its SQL can be compiled.
+
+        Raises:
+            PrepareError: the profile or a file of the project cannot be read.
+        """
+        project = read_project(revision, target)
+        self._say("compiling")
+        project = compile_nodes(project, revision, target, self._compiled)
+        self._say("analysing")
+        return fingerprint(project, self._analyses)
+
+    def keep(self) -> None:
+        """Store what was read since this analyst was made, and forget the rest."""
+        if self._analyses.read:
+            self._kept.put({scheme(): self._analyses.read})
+
+
+class _Recording(dict[str, Any]):
+    """Remembers what was read, so that only that is kept."""
+
+    def __init__(self, known: Mapping[str, Any]) -> None:
+        super().__init__(known)
+        self.read: dict[str, Any] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        self.read[key] = value
+        return value

@@ -1,0 +1,302 @@
+"""``dbt-orchestration plan`` in real git repositories."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from dbt_orchestration.cli import app
+
+_FILES = {
+    "dbt_project.yml": "name: shop\nprofile: shop\nmodels: {+materialized: table}\n",
+    "profiles.yml": (
+        "shop:\n  target: prod\n  outputs:\n"
+        "    prod: &it {type: duckdb, path: nowhere/shop.duckdb, schema: main}\n"
+        "    dev: {<<: *it, schema: dev}\n"
+    ),
+    "seeds/orders.csv": "id,amount,day\n1,10,2024-01-01\n2,20,2024-01-02\n",
+    "macros/cents.sql": "{% macro cents(column) %}{{ column }} * 100{% endmacro %}\n",
+    "models/stg_orders.sql": (
+        "select id, {{ cents('amount') }} as cents, day from {{ ref('orders') }}\n"
+    ),
+    "models/revenue.sql": "select sum(cents) as cents from {{ ref('stg_orders') }}\n",
+    "models/days.sql": "select distinct day from {{ ref('stg_orders') }}\n",
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """A clone with a project in ``shop/``, and the remote it was cloned from."""
+
+    root: Path
+
+    @property
+    def project(self) -> Path:
+        return self.root / "shop"
+
+    def git(self, *arguments: str) -> str:
+        command = ["git", "-c", "user.name=Ann", "-c", "user.email=ann@example.com", *arguments]
+        done = subprocess.run(command, cwd=self.root, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def write(self, name: str, content: str) -> None:
+        path = self.project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        content = (self.project / name).read_text()
+        assert old in content
+        self.write(name, content.replace(old, new))
+
+    def commit(self, message: str) -> str:
+        self.git("add", "-A")
+        self.git("commit", "-qm", message)
+        return self.git("rev-parse", "HEAD")
+
+    def run(self, *arguments: str) -> Result:
+        options = ["plan", "--project-dir", str(self.project), *arguments]
+        return CliRunner().invoke(app, options, env={"COLUMNS": "200"})
+
+    def plan(self, *arguments: str) -> Mapping[str, Any]:
+        result = self.run("--format", "json", *arguments)
+        assert result.exit_code == 0, result.output
+        plan: Mapping[str, Any] = json.loads(result.stdout)
+        return plan
+
+    def due(self, *arguments: str) -> list[str]:
+        return [node["name"] for node in self.plan(*arguments)["due"]]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    remote = tmp_path / "remote.git"
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(remote)], check=True)
+    subprocess.run(["git", "clone", "-q", str(remote), str(tmp_path / "work")], check=True)
+    work = Work(tmp_path / "work")
+    work.git("checkout", "-qb", "main")
+    for name, content in _FILES.items():
+        work.write(name, content)
+    work.commit("first")
+    work.git("push", "-q", "-u", "origin", "main")
+    return work
+
+
+def snapshot(folder: Path) -> dict[str, bytes | str]:
+    """Every file and link below ``folder``, git's own folder left out."""
+    found: dict[str, bytes | str] = {}
+    for path in sorted(folder.rglob("*")):
+        if ".git" not in path.relative_to(folder).parts and not path.is_dir():
+            found[str(path)] = os.readlink(path) if path.is_symlink() else path.read_bytes()
+    return found
+
+
+def test_what_is_not_committed_is_compared_with_the_upstream_branch(work: Work) -> None:
+    assert work.due() == []
+    work.replace("macros/cents.sql", "* 100", "* 1000")
+    plan = work.plan()
+    assert [node["name"] for node in plan["due"]] == ["stg_orders", "revenue"]
+    assert plan["head"] is None
+    assert plan["base"] == work.git("rev-parse", "origin/main")
+    chain = ["revenue", "stg_orders.cents", "macro cents (macros/cents.sql)"]
+    assert plan["due"][1]["reason"] == [chain]
+    # Neither the day nor which rows there are has changed.
+    assert plan["unchanged"] == 2
+
+
+def test_a_pushed_branch_is_compared_with_where_it_left_its_upstream(work: Work) -> None:
+    work.git("checkout", "-qb", "topic", "--track", "origin/main")
+    work.replace("models/days.sql", "distinct day", "distinct day as the_day")
+    work.commit("rename a column")
+    assert work.due() == ["days"]
+    # Someone else's commit on main is none of this branch's.
+    work.git("checkout", "-q", "main")
+    work.replace("models/revenue.sql", "sum(cents)", "max(cents)")
+    work.commit("another")
+    work.git("push", "-q")
+    work.git("checkout", "-q", "topic")
+    assert work.due() == ["days"]
+
+
+def test_any_two_commits_can_be_compared(work: Work) -> None:
+    first = work.git("rev-parse", "HEAD")
+    work.replace("models/revenue.sql", "sum(cents)", "max(cents)")
+    second = work.commit("max")
+    work.replace("models/days.sql", "select distinct day", "select distinct  day /* of orders */")
+    work.git("tag", "cosmetic", work.commit("cosmetic"))
+    assert work.due("--base", first, "--head", second) == ["revenue"]
+    assert work.due("--base", second, "--head", "cosmetic") == []
+    assert work.due("--base", "cosmetic", "--head", first[:8]) == ["revenue"]
+
+
+def test_nothing_in_the_working_tree_is_touched(work: Work) -> None:
+    work.replace("models/revenue.sql", "sum(cents)", "max(cents)")
+    work.write("models/untracked.sql", "select 1 as x\n")
+    work.git("add", "shop/models/revenue.sql")
+    before, status = snapshot(work.root), work.git("status", "--porcelain")
+    assert work.due() == ["revenue", "untracked"]
+    assert snapshot(work.root) == before
+    assert work.git("status", "--porcelain") == status
+
+
+def test_the_warehouse_is_not_opened(work: Work) -> None:
+    work.write(
+        "models/late.sql",
+        "{{ config(materialized='incremental') }}\nselect * from {{ ref('orders') }}\n"
+        "{% if is_incremental() %}where day > (select max(day) from {{ this }}){% endif %}\n",
+    )
+    # DuckDB cannot make a file in a folder that is not there: had it been opened, it would fail.
+    plan = work.plan()
+    assert [node["name"] for node in plan["due"]] == ["late"]
+    assert not plan["opaque"]
+    assert not plan["notes"]
+
+
+def test_exit_status_tells_whether_something_is_due(work: Work) -> None:
+    assert work.run().exit_code == 0
+    assert work.run("--exit-code").exit_code == 0
+    work.replace("models/days.sql", "distinct day", "distinct id")
+    assert work.run().exit_code == 0
+    assert work.run("--exit-code").exit_code == 2
+    assert work.run("--base", "nonsense").exit_code == 1
+
+
+def test_the_table_and_the_markdown_say_what_and_why(work: Work) -> None:
+    work.replace("models/stg_orders.sql", "day from", "day, amount > 15 as is_big from")
+    table = work.run().stdout
+    assert "stg_orders" in table
+    assert "+ is_big" in table
+    assert "SQL (models/stg_orders.sql)" in table
+    assert "1 of 4 nodes due, 3 left alone." in table
+    markdown = work.run("--format", "markdown").stdout
+    assert "| `stg_orders` | build | + is_big | SQL (models/stg_orders.sql) |" in markdown
+
+
+def test_dbt_selection_limits_the_plan(work: Work) -> None:
+    work.replace("macros/cents.sql", "* 100", "* 1000")
+    assert work.due("--select", "revenue") == ["revenue"]
+    assert work.due("--select", "stg_orders+") == ["stg_orders", "revenue"]
+    assert work.due("--select", "days") == []
+
+
+def test_targets_are_dbts(work: Work) -> None:
+    work.replace("models/days.sql", "distinct day", "distinct '{{ target.name }}' as name")
+    assert work.due("--target", "dev") == ["days"]
+    result = work.run("--target", "nonsense")
+    assert result.exit_code == 1
+    assert "does not have a target named 'nonsense'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--base", "nonsense"), "there is no commit nonsense"),
+        (("--head", "nonsense"), "there is no commit nonsense"),
+        (("--base=-x",), "there is no commit -x"),
+    ],
+)
+def test_a_revision_that_does_not_exist_is_named(
+    work: Work, arguments: tuple[str, ...], message: str
+) -> None:
+    result = work.run(*arguments)
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+def test_a_revision_that_does_not_parse_is_named_with_file_and_line(work: Work) -> None:
+    work.replace("models/days.sql", "{{ ref('stg_orders') }}", "{{ ref('stg_orders' }}")
+    broken = work.commit("broken")
+    work.replace("models/days.sql", "{{ ref('stg_orders' }}", "{{ ref('stg_orders') }}")
+    good = work.commit("mended")
+    result = work.run("--base", broken, "--head", good)
+    assert result.exit_code == 1
+    assert f"{broken[:10]}: dbt parse: " in result.output
+    assert "models/days.sql" in result.output
+    assert "line 1" in result.output
+    assert "Traceback" not in result.output
+    assert work.due("--base", good) == []
+
+
+def test_a_folder_outside_git_and_a_folder_without_a_project_say_so(
+    work: Work, tmp_path: Path
+) -> None:
+    shutil.copytree(work.project, tmp_path / "elsewhere")
+    outside = work.run("--project-dir", str(tmp_path / "elsewhere"))
+    assert "is in no git repository" in outside.output
+    empty = work.run("--project-dir", str(work.root))
+    assert "there is no dbt_project.yml" in empty.output
+    assert outside.exit_code == empty.exit_code == 1
+
+
+def test_a_branch_without_upstream_or_default_branch_asks_for_a_base(tmp_path: Path) -> None:
+    lonely = Work(tmp_path / "lonely")
+    for name, content in _FILES.items():
+        lonely.write(name, content)
+    lonely.git("init", "-q", "-b", "trunk")
+    lonely.commit("first")
+    result = lonely.run()
+    assert result.exit_code == 1
+    assert "name a commit with --base" in result.output
+    assert lonely.due("--base", "HEAD") == []
+
+
+def test_a_project_that_came_later_is_compared_from_where_it_was(work: Work) -> None:
+    before = work.git("rev-parse", "HEAD")
+    work.git("mv", "shop", "store")
+    work.commit("moved")
+    moved = work.run("--project-dir", str(work.root / "store"), "--base", before)
+    assert moved.exit_code == 1
+    assert f"{before[:10]}: there is no dbt_project.yml in store" in moved.output
+
+
+def local_package(work: Work) -> None:
+    work.write("packages.yml", "packages: [{local: packages/money}]\n")
+    work.write("packages/money/dbt_project.yml", "name: money\n")
+    work.write("packages/money/macros/tax.sql", "{% macro tax(c) %}{{ c }} * 0.1{% endmacro %}\n")
+    work.write("models/taxed.sql", "select {{ money.tax('amount') }} as t from {{ ref('orders') }}")
+    work.write("../.gitignore", "dbt_packages/\n")
+
+
+def test_packages_have_to_be_installed_in_the_working_tree(work: Work) -> None:
+    local_package(work)
+    result = work.run()
+    assert result.exit_code == 1
+    assert 'Run "dbt deps" to install package dependencies' in result.output
+
+
+def test_installed_packages_are_those_of_each_revision(work: Work) -> None:
+    local_package(work)
+    (work.project / "dbt_packages").mkdir()
+    (work.project / "dbt_packages" / "money").symlink_to(work.project / "packages" / "money")
+    assert work.due() == ["taxed"]
+    first = work.commit("a package")
+    work.replace("packages/money/macros/tax.sql", "0.1", "0.2")
+    plan = work.plan("--base", first)
+    assert [node["name"] for node in plan["due"]] == ["taxed"]
+    assert plan["due"][0]["reason"] == [["taxed", "macro tax (macros/tax.sql)"]]
+
+
+def test_a_second_plan_reads_what_the_first_one_kept(work: Work, tmp_path: Path) -> None:
+    work.replace("macros/cents.sql", "* 100", "* 1000")
+    first = work.plan()
+    for cache in (tmp_path / "cache").rglob("*.sqlite"):
+        assert cache.stat().st_size
+    assert work.plan() == first
+    # Whatever is wrong with what was kept, the answer is the same.
+    for cache in (tmp_path / "cache").rglob("*.sqlite"):
+        cache.write_bytes(b"not a database")
+    assert work.plan() == first
