@@ -1,9 +1,9 @@
-# make up · make test · make demo · make bench.   A Python other than python3: make PYTHON=… up
+# make up · make test · make demo · make plan · make bench.   A Python other than python3: make PYTHON=… up
 
 PORT ?= 3000
 RUN := .venv/bin
 
-.PHONY: install up demo doctor test lint bench clean
+.PHONY: install up demo doctor plan test lint bench clean
 
 install:
 	@PYTHON="$(PYTHON)" ./install.sh
@@ -16,6 +16,9 @@ demo: install
 
 doctor: install
 	@$(RUN)/dbt-orchestration doctor
+
+plan: install
+	@$(RUN)/dbt-orchestration plan
 
 test: lint
 	@$(RUN)/pytest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -91,6 +92,8 @@ def plan(  # noqa: PLR0917 - typer passes by keyword
     ] = False,
 ) -> None:
     """What a commit, or what you have not committed yet, would rebuild, and why."""
+    # The Snowflake connector brings an old copy of requests, which says so to everybody.
+    warnings.filterwarnings("ignore", message=".*doesn't match a supported version")
     from dbt_orchestration import report
     from dbt_orchestration.revisions.compare import Comparison, compare, find_project
     from dbt_orchestration.revisions.git import GitError

@@ -20,6 +20,8 @@ RUN_BY = {
     "make up": "tests/e2e/test_up.py",
     "make demo": "tests/test_demo.py",
     "make test": ".ci/run",
+    "make plan": "tests/revisions/test_compare.py",
+    "dbt-orchestration plan": "tests/revisions/test_compare.py",
 }
 
 

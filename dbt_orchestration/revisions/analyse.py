@@ -34,8 +34,7 @@ class Analyst:
             PrepareError: the profile or a file of the project cannot be read.
         """
         project = read_project(revision, target)
-        self._say("compiling")
-        project = compile_nodes(project, revision, target, self._compiled)
+        project = compile_nodes(project, revision, target, self._compiled, self._say)
         self._say("analysing")
         return fingerprint(project, self._analyses)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -30,7 +30,13 @@ _SELECTED = 200
 _OFFLINE = ("--no-introspect", "--no-populate-cache", "--no-write-json", "--log-level=none")
 
 
-def compile_nodes(project: Project, revision: Revision, target: DbtTarget, known: Cache) -> Project:
+def compile_nodes(
+    project: Project,
+    revision: Revision,
+    target: DbtTarget,
+    known: Cache,
+    say: Callable[[str], None] = lambda _: None,
+) -> Project:
     """``project`` with the compiled SQL of every node whose SQL is a function of the project.
 
     A node that asks the warehouse while it compiles is left out. A node that dbt cannot compile is
@@ -49,6 +55,7 @@ def compile_nodes(project: Project, revision: Revision, target: DbtTarget, known
     missing = [unique_id for unique_id in wanted if unique_id not in compiled]
     uncompiled: dict[str, str] = {}
     if missing:
+        say(f"compiling {len(missing)} of {len(parts)} nodes")
         asking = parts.keys() - wanted.keys()
         new, uncompiled = _compile(revision, target, missing, asking, wanted)
         known.put({keys[unique_id]: sql for unique_id, sql in new.items()})

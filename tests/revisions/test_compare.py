@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from dbt_orchestration.cli import app
+from dbt_orchestration.settings import REPOSITORY
 
 _FILES = {
     "dbt_project.yml": "name: shop\nprofile: shop\nmodels: {+materialized: table}\n",
@@ -166,6 +173,20 @@ def test_the_warehouse_is_not_opened(work: Work) -> None:
     assert not plan["notes"]
 
 
+def test_snowflake_needs_neither_network_nor_credentials(work: Work) -> None:
+    work.write(
+        "profiles.yml",
+        "shop:\n  target: prod\n  outputs:\n    prod: {type: snowflake, account: nowhere,"
+        " user: nobody, password: none, database: DB, schema: MAIN, warehouse: W}\n",
+    )
+    work.commit("to Snowflake")
+    work.replace("models/stg_orders.sql", "day from", "DAY, amount + 1 as more from")
+    plan = work.plan("--base", "HEAD")
+    changes = {node["name"]: node["change"] for node in plan["due"]}
+    assert changes == {"stg_orders": [{"kind": "column_added", "what": "MORE"}]}
+    assert not plan["opaque"]
+
+
 def test_exit_status_tells_whether_something_is_due(work: Work) -> None:
     assert work.run().exit_code == 0
     assert work.run("--exit-code").exit_code == 0
@@ -300,3 +321,124 @@ def test_a_second_plan_reads_what_the_first_one_kept(work: Work, tmp_path: Path)
     for cache in (tmp_path / "cache").rglob("*.sqlite"):
         cache.write_bytes(b"not a database")
     assert work.plan() == first
+
+
+DOCS = REPOSITORY / "docs"
+
+
+def shell(work: Work, command: Sequence[str], **environment: str) -> str:
+    """Run a command of the documentation in the work's folder, as a person there would."""
+    bin_folder = Path(sys.executable).parent
+    done = subprocess.run(
+        command,
+        cwd=work.root,
+        env={**os.environ, **environment, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 2), done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_command_of_the_guide_runs(work: Work) -> None:
+    work.replace("macros/cents.sql", "* 100", "* 1000")
+    page = (DOCS / "plan.md").read_text()
+    commands = re.findall(r"`(dbt-orchestration plan[^`]*)`", page)
+    assert len(commands) == 6
+    for command in commands:
+        assert "revenue" in shell(work, shlex.split(command)) or "--head HEAD" in command
+
+
+def test_the_json_of_the_guide_has_the_fields_of_a_plan(work: Work) -> None:
+    [text] = re.findall(r"```json\n(.*?)```", (DOCS / "plan.md").read_text(), re.DOTALL)
+    documented = json.loads(text)
+    work.replace("macros/cents.sql", "* 100", "* 1000")
+    plan = work.plan()
+    assert plan.keys() == documented.keys()
+    assert plan["due"][0].keys() == documented["due"][0].keys()
+    assert plan["version"] == documented["version"]
+
+
+def test_make_plan_runs_on_the_demo_project(tmp_path: Path) -> None:
+    subprocess.run(["git", "clone", "-q", str(REPOSITORY), str(tmp_path / "clone")], check=True)
+    clone = tmp_path / "clone"
+    (clone / ".venv").symlink_to(REPOSITORY / ".venv")
+    (clone / "install.sh").write_text("#!/bin/sh\n")
+    shutil.copy(REPOSITORY / "Makefile", clone)
+    project = clone / "dbt_project"
+    dbt = str(Path(sys.executable).with_name("dbt"))
+    subprocess.run([dbt, "deps", "--quiet"], cwd=project, check=True)
+    model = project / "models" / "marts" / "reference" / "dim_aircraft.sql"
+    model.write_text(model.read_text().replace("2013 - ", "2014 - "))
+    done = subprocess.run(["make", "plan"], cwd=clone, capture_output=True, text=True, check=False)
+    assert "dim_aircraft" in done.stdout, done.stdout + done.stderr
+    assert "age_years" in done.stdout
+
+
+class Host:
+    """A git host that takes comments on a pull request."""
+
+    def __init__(self) -> None:
+        self.comments: list[tuple[Any, str | None]] = []
+        host = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                host.comments.append((json.loads(body), self.headers["Authorization"]))
+                self.send_response(201)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    host = Host()
+    yield host
+    host.server.shutdown()
+    host.server.server_close()
+
+
+@pytest.fixture
+def topic(work: Work) -> Work:
+    work.git("checkout", "-qb", "topic")
+    work.replace("macros/cents.sql", "* 100", "* 1000")
+    work.commit("thousandths")
+    return work
+
+
+@pytest.mark.parametrize("path", ["repos/o/r/issues/1/comments", "2.0/bitbucket/comments"])
+def test_the_shell_script_posts_the_plan(topic: Work, host: Host, path: str) -> None:
+    script = str(DOCS / "ci" / "plan.sh")
+    url = f"{host.url}/{path}"
+    said = shell(topic, ["sh", script], BASE="origin/main", COMMENTS_URL=url, TOKEN="a-secret")
+    assert said == "posted: 201\n"
+    [(comment, authorization)] = host.comments
+    text = comment["content"]["raw"] if "bitbucket" in path else comment["body"]
+    assert text.startswith("### 2 of 4 nodes to build")
+    assert "| `stg_orders` | build | cents | macro cents (macros/cents.sql) |" in text
+    assert authorization == "Bearer a-secret"
+
+
+def test_the_workflow_writes_the_plan(topic: Work) -> None:
+    workflow = yaml.safe_load((DOCS / "ci" / "plan.github.yml").read_text())
+    steps = {step.get("name"): step for step in workflow["jobs"]["plan"]["steps"]}
+    summary = topic.root / "summary.md"
+    shell(
+        topic,
+        ["bash", "-e", "-c", steps["Plan"]["run"]],
+        BASE="origin/main",
+        GITHUB_STEP_SUMMARY=str(summary),
+    )
+    assert "| `revenue` | build | cents | stg_orders.cents ← macro cents" in summary.read_text()
+    assert "plan.md" in steps["Comment"]["run"]
