@@ -25,7 +25,16 @@ _ORDERED: Mapping[type[exp.Expr], tuple[str, tuple[str, str]]] = {
     exp.GTE: ("LTE", ("expression", "this")),
 }
 _QUERIES = (exp.Select, exp.Union, exp.Intersect, exp.Except, exp.Subquery)
-_NOT_SCALAR = (exp.Table, exp.From, exp.Join, exp.With, exp.Columns, exp.Command)
+_NOT_SCALAR: Mapping[type[exp.Expr], str] = {
+    exp.Columns: "COLUMNS() in an expression",
+    exp.Command: "a command in an expression",
+    exp.From: "FROM in an expression",
+    exp.Join: "a join in an expression",
+    exp.Parameter: "a column by its position, or a variable",
+    exp.PositionalColumn: "a column by its position",
+    exp.Table: "a table in an expression",
+    exp.With: "WITH in an expression",
+}
 _AROUND_FUNCTION = (exp.Filter, exp.IgnoreNulls, exp.RespectNulls, exp.WithinGroup)
 # Functions that yield rows in the SELECT list, and are not sqlglot's UDTF.
 _ROWS_BY_NAME = frozenset({"GENERATE_SUBSCRIPTS", "UNNEST", "FLATTEN", "UNPIVOT_LIST"})
@@ -126,7 +135,7 @@ class Expressions:
         args.append(Term("exists", (self._subquery(node.this, scope).rows,)))
 
     def _not_scalar(self, node: exp.Expr, *_: object) -> None:
-        raise Opaque(f"{type(node).__name__.lower()} inside an expression")
+        raise Opaque(_NOT_SCALAR[type(node)])
 
     def _generic(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
         parts.append(f"{type(node).__name__}:{called(node)}(")
@@ -137,10 +146,18 @@ class Expressions:
             for item in value if isinstance(value, list) else (value,):
                 if isinstance(item, exp.Expr):
                     self._write(item, scope, parts, args)
+                elif isinstance(item, Enum):
+                    parts.append(repr(item.value))
+                elif isinstance(node, exp.Anonymous):
+                    parts.append(self._function_name(item))
                 else:
-                    parts.append(repr(item.value if isinstance(item, Enum) else item))
+                    parts.append(repr(item))
                 parts.append(",")
         parts.append(")")
+
+    def _function_name(self, name: object) -> str:
+        # Elsewhere functions' names may be sensitive to case.
+        return str(name) if self._unknown_yields_rows else str(name).upper()
 
     def _column(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
         if isinstance(node.this, exp.Star):
@@ -178,28 +195,30 @@ class Expressions:
         if isinstance(node.parent, exp.Count) and not any(node.args.values()):
             parts.append("*")
             return
-        if any(node.args.values()):
-            raise Opaque("a star with exceptions inside a function")
+        if any(node.args.values()) or not isinstance(node.parent, exp.Func):
+            raise Opaque("a star inside an expression")
         parts.append(_HOLE)
         args.append(scope.everything())
 
     def _window(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        node = self._spelled_out(node, scope)
         function = node.this
         while isinstance(function, _AROUND_FUNCTION):
             function = function.this
         # sum(x) over () makes no aggregate of the SELECT; sum(sum(x)) over () does.
         scope.windowed.add(id(function))
-        if (named := node.args.get("alias")) is not None:
+        self._generic(node, scope, parts, args)
+
+    def _spelled_out(self, node: exp.Expr, scope: Scope) -> exp.Expr:
+        """``over w`` and ``over (w order by x)`` with the window's definition in its place."""
+        while (named := node.args.get("alias")) is not None:
             definition = scope.windows.get(self._names.of(named))
             if definition is None:
                 raise Opaque(f"where the window {named.name} is defined")
-            shape = definition.copy()
-            shape.set("this", exp.Null())
-            self._window(shape, scope, parts, args)
-            node = node.copy()
-            node.set("alias", None)
-            scope.windowed.add(id(node.this))
-        self._generic(node, scope, parts, args)
+            own = {k: v for k, v in node.args.items() if v and k != "alias"}
+            node = exp.Window(**{**definition.args, "over": None, **own})
+            node.set("alias", definition.args.get("alias"))
+        return node
 
     def _comprehension(
         self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]
@@ -220,11 +239,20 @@ class Expressions:
             scope.bound -= names
         parts.append(")")
 
+    def _refuse_outer_aggregate(self, node: exp.Expr, scope: Scope) -> None:
+        """An aggregate of only the outer query's columns aggregates the outer query."""
+        columns = [c for c in node.find_all(exp.Column) if not isinstance(c.this, exp.Star)]
+        if scope.outer is not None and columns:
+            terms = [self.term(column, scope) for column in columns]
+            if all(term.op in ("outer", "either") for term in terms):
+                raise Opaque("an aggregate of the columns of the query around")
+
     def _note(self, node: exp.Expr, scope: Scope) -> None:
         """Record what decides how many rows the SELECT around has."""
         if id(node) in scope.windowed:
             return
         if isinstance(node, exp.AggFunc):
+            self._refuse_outer_aggregate(node, scope)
             scope.aggregates = True
         elif isinstance(node, exp.Anonymous):
             name = node.name.upper()

@@ -39,6 +39,7 @@ _SELECT = frozenset(
 )
 _SET = frozenset(["with_", "this", "expression", "distinct", "by_name", "order", "limit", "offset"])
 _SUBQUERY = frozenset(["with_", "this", "alias", "order", "limit", "offset", "sample"])
+_SETS = (exp.Rollup, exp.Cube, exp.GroupingSets)
 _STAR = frozenset({"except_", "replace", "rename"})
 T = TypeVar("T")
 
@@ -149,10 +150,10 @@ class _Queries:
 
     def _select(self, query: exp.Select, scope: Scope) -> Relation:
         refuse(query, _SELECT, "a query")
+        self._name_aliases(query, scope)
         rows = self._sources.open(query, scope)
         for window in query.args.get("windows") or ():
             scope.windows[self._names.of(window.this)] = window
-        self._name_aliases(query, scope)
         listed = self._listed(query, scope)
         scope.grouping = True
         having = self._conditions(query.args.get("having"), scope)
@@ -203,9 +204,14 @@ class _Queries:
             if isinstance(expression, exp.Aliases):
                 raise Opaque("several names for one expression")
             scope.aggregates = False
+            row_functions = len(scope.row_functions)
             value = expression.this if isinstance(expression, exp.Alias) else expression
             term = self._expressions.term(value, scope)
             columns.append((self._output(expression), term))
+            if len(scope.row_functions) > row_functions:
+                # unnest() of a struct makes a column of each field.
+                rests.append(Term("fields", (term,)))
+                positions = False
             keys += [] if scope.aggregates else [term]
             aggregates = aggregates or scope.aggregates
         scope.aggregates = aggregates
@@ -217,8 +223,10 @@ class _Queries:
             return self._names.of(expression.args["alias"])
         if isinstance(expression, exp.Column):
             return self._names.of(expression.this)
+        if isinstance(expression, exp.Paren):
+            return self._output(expression.this)
         # The engine makes a name of the text; so the text is the name here.
-        return f"({expression.sql(dialect=self._dialect)})"
+        return f"({expression.sql(dialect=self._dialect, comments=False)})"
 
     def _star(self, expression: exp.Expr, star: exp.Star, scope: Scope) -> Relation:
         refuse(star, _STAR, "a star")
@@ -267,7 +275,7 @@ class _Queries:
                 k: v for k, v in group.args.items() if v and k not in ("expressions", "all")
             }:
                 sets = exp.Group(**others)
-                if any(not literal.args["is_string"] for literal in sets.find_all(exp.Literal)):
+                if _has_position(sets):
                     raise Opaque("positions in grouping sets")
                 rows = Term("sets", (rows, self._expressions.term(sets, scope)))
             return rows
@@ -280,7 +288,9 @@ class _Queries:
 
     def _key(self, key: exp.Expr, scope: Scope, listed: Relation) -> Term:
         """A key of GROUP BY or ORDER BY, which may be a position in the SELECT list."""
-        if not isinstance(key, exp.Literal) or key.args["is_string"]:
+        if not _is_number(key):
+            if _is_number(key.unnest()) or (isinstance(key, _SETS) and _has_position(key)):
+                raise Opaque("a position inside parentheses or grouping sets")
             return self._expressions.term(key, scope)
         position = int(key.this) - 1 if key.this.isdigit() else -1
         if not listed.positions or not 0 <= position < len(listed.columns):
@@ -291,9 +301,9 @@ class _Queries:
         self, query: exp.Select, distinct: exp.Distinct, relation: Relation, scope: Scope
     ) -> Relation:
         if on := distinct.args.get("on"):
-            term = self._expressions.term(on, scope)
+            keys = [self._key(key, scope, relation) for key in on.expressions or [on]]
             ordered = self._ordered(query, relation, scope)
-            rows = Term("distinct on", (relation.rows, term, ordered.rows))
+            rows = Term("distinct on", (relation.rows, *keys, ordered.rows))
             return replace(relation, rows=rows)
         rest = () if relation.rest is None else (relation.rest,)
         values = Term("{}", (*(term for _, term in relation.columns), *rest), unordered=True)
@@ -303,9 +313,10 @@ class _Queries:
         """ORDER BY decides rows under LIMIT; without one still the order they are stored in."""
         rows = relation.rows
         if order := query.args.get("order"):
-            scope.ordering = True
             keys = []
             for key in order.expressions:
+                # Engines agree that a bare name is an alias first, and on nothing else.
+                scope.ordering = isinstance(key.this, exp.Column)
                 direction = exp.Ordered(**{**key.args, "this": exp.Null()})
                 keys += [
                     self._sorted_by(query, key.this, relation, scope),
@@ -319,7 +330,10 @@ class _Queries:
         return replace(relation, rows=rows)
 
     def _sorted_by(self, query: exp.Expr, key: exp.Expr, relation: Relation, scope: Scope) -> Term:
-        if key.name.lower() == "all":
+        if isinstance(key, exp.Var):
+            # sqlglot reads ORDER BY "all" and ORDER BY ALL as the same.
+            if key.name.upper() != "ALL" or relation.rest or relation.column(self._names.of(key)):
+                raise Opaque(f"ORDER BY {key.name}")
             return Term("order by all", relation.everything())
         if isinstance(query, exp.Select):
             return self._key(key, scope, relation)
@@ -374,6 +388,14 @@ def _paired(
         return None
     missing = Term("missing")
     return [(n, (left.column(n) or missing, right.column(n) or missing)) for n in names]
+
+
+def _is_number(key: exp.Expr) -> bool:
+    return isinstance(key, exp.Literal) and not key.args["is_string"]
+
+
+def _has_position(sets: exp.Expr) -> bool:
+    return any(_is_number(literal) for literal in sets.find_all(exp.Literal))
 
 
 def _reads(cte: exp.CTE, name: str) -> bool:

@@ -61,6 +61,7 @@ class Scope:
         ctes: the relations WITH gives a name to, made when first read.
         outer: the query around a subquery, whose columns it may read.
         aliases: the SELECT list's own names, made when first read.
+        neighbours: what stands to the left in FROM. Some engines let a subquery read it.
         merged: what USING and NATURAL made one column of two.
         grouping: a name means an alias or a column by rules in which dialects differ: GROUP BY,
             HAVING, QUALIFY. Then both count.
@@ -71,6 +72,7 @@ class Scope:
     sources: list[Source] = field(default_factory=list)
     aliases: dict[str, Callable[[], Term]] = field(default_factory=dict)
     merged: dict[str, Term] = field(default_factory=dict)
+    neighbours: Scope | None = None
     grouping: bool = False
     ordering: bool = False
     windows: dict[str, exp.Expr] = field(default_factory=dict)
@@ -93,6 +95,10 @@ class Scope:
                 own = Term("either", (own, alias))
         own = own or alias
         if own is None or self._only_perhaps(name):
+            if self.neighbours and any(
+                name in source or source.relation.rest for source in self.neighbours.sources
+            ):
+                raise Opaque(f"whether {name} is its neighbour's or the query's around")
             around = self.outer.find(name) if self.outer else None
             around = Term("outer", (around,)) if around else None
             if own is not None and around is not None:
@@ -105,6 +111,8 @@ class Scope:
         for source in self.sources:
             if path == (source.name,) or (len(path) > 1 and source.path[-len(path) :] == path):
                 return source
+        if self.neighbours and any(path == (s.name,) for s in self.neighbours.sources):
+            raise Opaque("a subquery in FROM that reads its neighbour")
         around = self.outer.source(path) if self.outer else None
         return replace(around, level=around.level + 1) if around else None
 

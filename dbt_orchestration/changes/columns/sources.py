@@ -17,7 +17,29 @@ Query = Callable[[exp.Expr, Mapping[str, Callable[[], Relation]], Scope | None],
 
 _TABLE = frozenset(["this", "db", "catalog", "alias", "sample"])
 _JOIN = frozenset(["this", "on", "side", "kind", "using", "method", "global_", "match_condition"])
-_PLAIN = (exp.Table, exp.Subquery)
+# Those that sqlglot has no class for, and that read no table.
+_TABLE_FUNCTIONS = frozenset(
+    {
+        "FLATTEN",
+        "GENERATE_SERIES",
+        "GENERATE_SUBSCRIPTS",
+        "GENERATOR",
+        "GLOB",
+        "RANGE",
+        "READ_BLOB",
+        "READ_CSV",
+        "READ_CSV_AUTO",
+        "READ_JSON",
+        "READ_JSON_AUTO",
+        "READ_NDJSON",
+        "READ_PARQUET",
+        "PARQUET_SCAN",
+        "READ_TEXT",
+        "SPLIT_TO_TABLE",
+        "STRTOK_SPLIT_TO_TABLE",
+        "UNNEST",
+    }
+)
 _HIDDEN = frozenset({"SEMI", "ANTI"})
 
 
@@ -103,9 +125,9 @@ class Sources:
 
     def _reorderable(self, first: exp.Expr, items: list[exp.Expr]) -> bool:
         """Inner and cross joins of tables and queries: any order gives the same rows."""
-        return isinstance(first, _PLAIN) and all(
+        return _is_plain(first) and all(
             isinstance(item, exp.Join)
-            and isinstance(item.this, _PLAIN)
+            and _is_plain(item.this)
             and not item.args.get("side")
             and str(item.args.get("kind") or "").upper() in ("", "INNER", "CROSS")
             and not any(item.args.get(k) for k in ("using", "method", "global_", "match_condition"))
@@ -146,7 +168,7 @@ class Sources:
             if isinstance(item, exp.Join):
                 refuse(item, _JOIN, "a join")
                 target = item.this
-            sideways = not isinstance(target, _PLAIN)
+            sideways = not _is_plain(target)
             left = list(scope.sources)
             source = self._add(target, scope, scope if sideways else before)
             source.tag = f"source {place}"
@@ -228,7 +250,8 @@ class Sources:
         elif isinstance(item, exp.Subquery) and not isinstance(item.this, exp.Table):
             bare = item.copy()
             bare.set("alias", None)
-            relation = self.renamed(self._query(bare, scope.ctes, visible.outer), alias)
+            around = scope.outer and Scope(scope.ctes, outer=scope.outer, neighbours=scope)
+            relation = self.renamed(self._query(bare, scope.ctes, around), alias)
         else:
             relation = self._function(item, visible, alias)
             name = name or self._default_name(item)
@@ -273,6 +296,7 @@ class Sources:
             return self.renamed(self._query(item.this, visible.ctes, visible), alias)
         bare = bare.copy()
         bare.set("alias", None)
+        _refuse_hidden_tables(bare)
         term = Term("function", (self._expressions.content(bare, visible),))
         names = (
             [self._names.of(column) for column in (alias.args.get("columns") or ())]
@@ -294,6 +318,23 @@ class Sources:
         if isinstance(inner, exp.Anonymous):
             return self._names.normal(inner.name, quoted=False)
         return "unnest" if isinstance(inner, exp.Unnest) else ""
+
+
+def _is_plain(item: exp.Expr) -> bool:
+    """A table or a query: something that does not read its neighbours."""
+    if isinstance(item, exp.Table):
+        return isinstance(item.this, exp.Identifier)
+    return isinstance(item, exp.Subquery)
+
+
+def _refuse_hidden_tables(function: exp.Expr) -> None:
+    """A table function may read tables that are named in a string, or in its own definition."""
+    for part in function.find_all(exp.Anonymous):
+        if part.name.upper() not in _TABLE_FUNCTIONS:
+            raise Opaque(f"the table function {part.name}")
+    named = isinstance(function, exp.TableFromRows) and isinstance(function.this, exp.Literal)
+    if named or function.find(exp.DynamicIdentifier):
+        raise Opaque("a table named in a string: identifier() or table()")
 
 
 def _common(left: list[Source], source: Source) -> list[str]:
