@@ -24,6 +24,7 @@ _ASKING = {
     "selected_resources": "reads the selection",
     "flags": "reads flags",
     "run_started_at": "reads the clock",
+    "random": "picks at random",
     "invocation_id": "reads the invocation",
     "thread_id": "reads the thread",
     "submit_python_job": "runs Python",

@@ -103,15 +103,20 @@ class Project:
         return [node for node in depends.get("nodes") or () if node in self.nodes]
 
     def relation_name(self, node: Mapping[str, Any]) -> tuple[str, str, str]:
-        """Database, schema and identifier, relative to the target's own."""
+        """Database, schema and identifier, relative to the target's own.
+
+        Identifiers that are quoted when dbt writes them keep their quotes: they are other names.
+        """
         database, schema = str(node.get("database") or ""), str(node.get("schema") or "")
+        written = str(node.get("relation_name") or "")
         if self.database and database.lower() == self.database.lower():
             database = "{database}"
         own = self.schema.lower()
         if own and (schema.lower() == own or schema.lower().startswith(f"{own}_")):
             schema = "{schema}" + schema[len(own) :]
         name = node.get("alias") or node.get("identifier") or node.get("name")
-        return database, schema, str(name)
+        quoted = f'"{name}"' in written or f"`{name}`" in written
+        return database, schema, f'"{name}"' if quoted else str(name)
 
 
 # Adapters whose macros build on another adapter's.

@@ -150,8 +150,13 @@ class _Queries:
 
     def _select(self, query: exp.Select, scope: Scope) -> Relation:
         refuse(query, _SELECT, "a query")
+        rows, conditions = self._sources.open(query, scope)
+        # Not before: FROM does not see the SELECT list.
         self._name_aliases(query, scope)
-        rows = self._sources.open(query, scope)
+        if where := query.args.get("where"):
+            conditions += self._expressions.conjuncts(where.this, scope)
+        if conditions:
+            rows = Term("where", (rows, Term("{}", conditions, unordered=True)))
         for window in query.args.get("windows") or ():
             scope.windows[self._names.of(window.this)] = window
         listed = self._listed(query, scope)

@@ -54,8 +54,12 @@ class Sources:
         self._tables = tables
         self._query = query
 
-    def open(self, query: exp.Select, scope: Scope) -> Term:
-        """Fill ``scope.sources`` and ``scope.merged``; the rows after joins and WHERE."""
+    def open(self, query: exp.Select, scope: Scope) -> tuple[Term, list[Term]]:
+        """Fill ``scope.sources`` and ``scope.merged``.
+
+        Returns the rows after the joins, and the conditions of inner joins, which are as good as
+        conditions in WHERE.
+        """
         clause = query.args.get("from_")
         joins = list(query.args.get("joins") or ())
         laterals = list(query.args.get("laterals") or ())
@@ -71,11 +75,7 @@ class Sources:
                 rows, conditions = self._inner(first, items, scope)
             else:
                 rows = self._in_order(first, items, scope)
-        if where := query.args.get("where"):
-            conditions += self._expressions.conjuncts(where.this, scope)
-        if conditions:
-            rows = Term("where", (rows, Term("{}", conditions, unordered=True)))
-        return rows
+        return rows, conditions
 
     def all_columns(self, scope: Scope) -> Relation:
         """What ``*`` stands for."""
