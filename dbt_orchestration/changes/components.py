@@ -91,6 +91,7 @@ def describe(project: Project, unique_id: str, key: str) -> str:
     if kind in ("config", "contract"):
         return f"{kind} {name}".strip()
     words = {
+        "data": f"data ({path})",
         "sql": f"SQL ({path})",
         "python": f"Python ({path})",
         "definition": f"definition ({path})",
@@ -114,12 +115,12 @@ def _text(node: Mapping[str, Any]) -> Text:
 def _code(
     project: Project, node: Mapping[str, Any], text: Text, reached: Reached
 ) -> dict[str, str]:
+    if node["resource_type"] == "seed":
+        data = project.seeds.get(node["unique_id"]) or str(node["checksum"])
+        types = node["config"].get("column_types") or {}
+        return {"data": digest(data), "config:column_types": _digest(types)}
     python = node.get("language") == "python"
-    code = (
-        {}
-        if node["resource_type"] == "seed"
-        else {("python" if python else "sql"): digest(text.content)}
-    )
+    code = {"python" if python else "sql": digest(text.content)}
     return code | _reached(project, node, reached)
 
 

@@ -415,19 +415,21 @@ class _Reader:
     def _seed(self, unique_id: str, node: Mapping[str, Any]) -> Relation:
         """Each column by its own values in the order of the file; dbt infers types by column."""
         text = self._project.seeds.get(unique_id)
+        types = {k.lower(): str(v) for k, v in (node["config"].get("column_types") or {}).items()}
         delimiter = node["config"].get("delimiter") or ","
         if text is None:
-            checksum = Term(f"seed {node['checksum']}")
+            checksum = Term(f"seed {node['checksum']} {types}")
             return Relation(checksum, (), rest=checksum, positions=False)
         lines = list(csv.reader(io.StringIO(text.removeprefix("\ufeff")), delimiter=delimiter))
         header, rows = (lines[0], lines[1:]) if lines else ([], [])
         if any(len(row) != len(header) for row in rows) or len(set(header)) != len(header):
-            whole = Term(f"seed {digest(text)}")
+            whole = Term(f"seed {digest(text)} {types}")
             return Relation(whole, (), rest=whole, positions=False)
         quoted = bool(node["config"].get("quote_columns"))
         columns = []
         for i, name in enumerate(header):
-            values = Term("seed " + digest(*(f"{len(row[i])}:{row[i]}" for row in rows)))
+            content = digest(*(f"{len(row[i])}:{row[i]}" for row in rows))
+            values = Term(f"seed {content} {types.get(name.lower())}")
             normal = name if self._why else self._names.normal(name, quoted)
             columns.append((normal, values))
         return Relation(Term(f"seed of {len(rows)} rows"), tuple(columns))

@@ -7,6 +7,7 @@ macro counts as a call of all macros of that name: too much now and then, never 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -32,6 +33,7 @@ _ASKING = {
 }
 _PURE_ADAPTER = frozenset({"dispatch", "quote", "quote_as_configured", "quote_seed_column", "type"})
 _CLOCK = frozenset({"now", "utcnow", "today", "localtime", "time"})
+_STRATEGY = re.compile(r"get_incremental_\w+_sql|snapshot_\w+_strategy")
 _COMPUTED = "calls a macro whose name is computed"
 # Its answer is given when compiling: once yes, once no.
 _INTERNAL_PURE = frozenset({"is_incremental"})
@@ -108,7 +110,10 @@ class Macros:
     def materialization(self, name: str, adapter: str) -> Reached:
         """What dbt builds a node of this materialization through."""
         if (known := self._materializations.get(name)) is None:
-            names = (f"materialization_{name}_{adapter}", f"materialization_{name}_default")
+            names = [f"materialization_{name}_{adapter}", f"materialization_{name}_default"]
+            if name == "incremental":
+                # The adapter looks the strategy's macro up, in Python.
+                names += [n for n in self._by_name if _STRATEGY.fullmatch(n)]
             known = self.reached([], [m for n in names for m in self._by_name.get(n, ())])
             self._materializations[name] = known
         return known
@@ -158,6 +163,12 @@ class Macros:
                 continue
             text = read_macro(macro["macro_sql"])
             part = _read(text)
+            if internal and _COMPUTED in part.asks:
+                # dbt computes one name: that of a snapshot's strategy.
+                part = replace(part, asks=part.asks - {_COMPUTED})
+                waiting.extend(
+                    m for n in self._by_name if _STRATEGY.fullmatch(n) for m in self._by_name[n]
+                )
             parts.append(replace(part, model=False) if internal else part)
             waiting.extend(self._called(text))
             waiting.extend(m for m in macro["depends_on"]["macros"] if m in self.nodes)

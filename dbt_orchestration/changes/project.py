@@ -91,6 +91,27 @@ class Project:
                     waiting.extend((parent, False) for parent in self.parents(unique_id)[::-1])
         return [u for u in order if self.nodes[u]["resource_type"] in _BUILT]
 
+    def cycle(self) -> list[str]:
+        """Names of nodes that depend on each other, the first one again at the end; mostly none.
+
+        dbt parses such a project, and refuses to run it.
+        """
+        done: set[str] = set()
+        for start in sorted(self.nodes):
+            path: list[str] = []
+            waiting = [(start, 0)]
+            while waiting:
+                unique_id, depth = waiting.pop()
+                del path[depth:]
+                if unique_id in path:
+                    names = [str(self.nodes[u]["name"]) for u in path[path.index(unique_id) :]]
+                    return [*names, names[0]]
+                path.append(unique_id)
+                if unique_id not in done:
+                    done.add(unique_id)
+                    waiting += [(parent, depth + 1) for parent in self.parents(unique_id)]
+        return []
+
     @property
     def operations(self) -> list[Mapping[str, Any]]:
         """The ``on-run-start`` and ``on-run-end`` hooks, in the order dbt runs them."""

@@ -22,7 +22,7 @@ def read_project(revision: Revision, target: DbtTarget) -> Project:
         PrepareError: the profile or a file of the project cannot be read.
     """
     database, schema = _own_names(target)
-    return Project(
+    project = Project(
         revision.manifest,
         settings=dict(_settings(target.project_dir)),
         environment={**os.environ, **target.variables},
@@ -30,6 +30,9 @@ def read_project(revision: Revision, target: DbtTarget) -> Project:
         database=database,
         schema=schema,
     )
+    if cycle := project.cycle():
+        raise PrepareError(f"these nodes depend on each other: {' → '.join(cycle)}")
+    return project
 
 
 def _own_names(target: DbtTarget) -> tuple[str, str]:

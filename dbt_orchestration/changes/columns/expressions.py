@@ -1,6 +1,6 @@
 """An expression's term: its canonical form, with every column it reads resolved.
 
-The canonical form drops parentheses (the tree has them), orders the operands of AND, OR, = and <>,
+The canonical form drops parentheses (the tree has them), orders the operands of AND, OR, =, <> and *,
 and turns > round. Everything else stands as it was parsed: what is not understood is not equal.
 """
 
@@ -16,7 +16,7 @@ from dbt_orchestration.changes.columns.scope import Scope
 from dbt_orchestration.changes.terms import Relation, Term
 
 _HOLE = "?"
-_SYMMETRIC = (exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.NullSafeNEQ)
+_SYMMETRIC = (exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Mul)
 # a > b is b < a.
 _ORDERED: Mapping[type[exp.Expr], tuple[str, tuple[str, str]]] = {
     exp.LT: ("LT", ("this", "expression")),
