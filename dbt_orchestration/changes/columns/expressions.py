@@ -1,6 +1,6 @@
 """An expression's term: its canonical form, with every column it reads resolved.
 
-The canonical form drops parentheses (the tree has them), orders the operands of AND, OR, =, <> and *,
+The canonical form drops parentheses (the tree has them), orders the operands of AND, OR, =, <>, *
 and turns > round. Everything else stands as it was parsed: what is not understood is not equal.
 """
 
