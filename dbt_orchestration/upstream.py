@@ -118,7 +118,10 @@ def load_manifest(partial_parse: Path) -> Any:
     from dbt.contracts.graph.manifest import Manifest
     from dbt.parser.manifest import extended_mashumuro_decoder
 
-    return Manifest.from_msgpack(partial_parse.read_bytes(), decoder=extended_mashumuro_decoder)
+    manifest = Manifest.from_msgpack(partial_parse.read_bytes(), decoder=extended_mashumuro_decoder)
+    # What Jinja sees as `graph`: dbt makes it after parsing, and saves the manifest before.
+    manifest.build_flat_graph()
+    return manifest
 
 
 def set_batches(

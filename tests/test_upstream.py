@@ -124,6 +124,23 @@ def test_a_saved_parse_can_be_loaded_and_given_batches(prepared: Path) -> None:
     assert node.previous_batch_results.successful == []
 
 
+def test_a_saved_parse_knows_the_graph_that_jinja_reads(prepared: Path) -> None:
+    [saved] = (prepared / "revisions" / "prod").glob("*/partial_parse.msgpack")
+    manifest = upstream.load_manifest(saved)
+    assert "model.every_node.report" in manifest.flat_graph["nodes"]
+
+
+def test_is_incremental_is_answered_without_the_warehouse(prepared: Path) -> None:
+    [saved] = (prepared / "revisions" / "prod").glob("*/partial_parse.msgpack")
+    manifest = upstream.load_manifest(saved)
+    assert upstream.compiled_code(manifest, "model.every_node.report") is None
+    for answer in (True, False):
+        upstream.answer_is_incremental(manifest, answer)
+        text = manifest.macros["macro.dbt.is_incremental"].macro_sql
+        assert ("'incremental'" in text) == answer
+        assert "adapter" not in text
+
+
 def test_dbt_still_takes_its_batches_from_there() -> None:
     import inspect
 
