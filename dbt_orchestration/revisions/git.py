@@ -29,9 +29,7 @@ class Repository:
         """Raises:
         GitError: ``folder`` is in no git repository.
         """
-        root = _git(
-            folder, "rev-parse", "--show-toplevel", what=f"{folder} is in no git repository"
-        )
+        root = _git(folder, "rev-parse", "--show-toplevel", what=f"the repository of {folder}")
         return cls(Path(root))
 
     def commit(self, revision: str) -> str:

@@ -257,7 +257,7 @@ def test_a_folder_outside_git_and_a_folder_without_a_project_say_so(
 ) -> None:
     shutil.copytree(work.project, tmp_path / "elsewhere")
     outside = work.run("--project-dir", str(tmp_path / "elsewhere"))
-    assert "is in no git repository" in outside.output
+    assert "not a git repository" in outside.output
     empty = work.run("--project-dir", str(work.root))
     assert "there is no dbt_project.yml" in empty.output
     assert outside.exit_code == empty.exit_code == 1
