@@ -98,6 +98,7 @@ def describe(project: Project, unique_id: str, key: str) -> str:
         "arguments": f"arguments ({path})",
         "signature": f"signature ({path})",
         "properties": f"properties that a macro reads ({path})",
+        "graph": "the graph: properties of other nodes",
         "relation": f"name {'.'.join(p for p in project.relation_name(node) if p)}",
         "reads": "name of a relation it reads",
         "var": f"var {name}",
@@ -133,6 +134,8 @@ def _reached(project: Project, node: Mapping[str, Any], reached: Reached) -> dic
     if reached.model:
         said = ("config", "meta", "tags", "description", "columns", "fqn", "name")
         parts["properties"] = _digest({key: node.get(key) for key in said})
+    if reached.graph:
+        parts["graph"] = project.graph
     return parts
 
 

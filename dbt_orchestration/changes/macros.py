@@ -51,6 +51,7 @@ class Reached:
         asks: why compiled SQL may differ from one run to the next; empty if it may not.
         incremental: it reaches ``is_incremental``.
         model: it reads the node's own properties or config, which may be any of them.
+        graph: it reads the properties of all nodes.
     """
 
     macros: frozenset[str]
@@ -59,6 +60,7 @@ class Reached:
     asks: frozenset[str]
     incremental: bool
     model: bool
+    graph: bool
 
     @classmethod
     def together(cls, parts: Iterable[Reached]) -> Reached:
@@ -71,6 +73,7 @@ class Reached:
             none.union(*(part.asks for part in parts)),
             any(part.incremental for part in parts),
             any(part.model for part in parts),
+            any(part.graph for part in parts),
         )
 
 
@@ -169,7 +172,7 @@ class Macros:
                 waiting.extend(
                     m for n in self._by_name if _STRATEGY.fullmatch(n) for m in self._by_name[n]
                 )
-            parts.append(replace(part, model=False) if internal else part)
+            parts.append(replace(part, model=False, graph=False) if internal else part)
             waiting.extend(self._called(text))
             waiting.extend(m for m in macro["depends_on"]["macros"] if m in self.nodes)
             if _COMPUTED in part.asks:
@@ -203,4 +206,5 @@ def _read(text: Text) -> Reached:
         frozenset(asks),
         "is_incremental" in text.names,
         bool(text.names & {"model", "node"}) or "config" in objects,
+        "graph" in text.names,
     )

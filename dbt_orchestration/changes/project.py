@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from dbt_orchestration.changes.macros import Macros
+from dbt_orchestration.changes.terms import digest
 
 _NODES = ("nodes", "sources", "functions", "unit_tests")
+# Differ between two parses of the same project.
+_NOT_IN_GRAPH = frozenset({"created_at", "build_path", "compiled_path", "root_path"})
 _BUILT = ("model", "seed", "snapshot", "function")
 
 
@@ -73,6 +78,25 @@ class Project:
     @property
     def name(self) -> str:
         return str(self.manifest["metadata"].get("project_name") or "")
+
+    @cached_property
+    def graph(self) -> str:
+        """A digest of what Jinja sees as ``graph``: every property of every node."""
+        said = {
+            kind: {
+                unique_id: {k: v for k, v in node.items() if k not in _NOT_IN_GRAPH}
+                for unique_id, node in (self.manifest.get(kind) or {}).items()
+            }
+            for kind in (
+                *_NODES,
+                "exposures",
+                "metrics",
+                "semantic_models",
+                "saved_queries",
+                "groups",
+            )
+        }
+        return digest(json.dumps(said, sort_keys=True, default=str))
 
     @property
     def built(self) -> list[str]:
