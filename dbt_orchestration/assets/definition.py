@@ -47,7 +47,9 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
     """
     manifest = revision.manifest
     translator = EnvironmentTranslator(
-        environment, settings.environment(environment).full_build.timezone
+        environment,
+        settings.environment(environment).full_build.timezone,
+        revision.fingerprints,
     )
     project = DbtProject(
         settings.project_dir,

@@ -44,7 +44,7 @@ class EnvironmentTranslator(DagsterDbtTranslator):
     the code reference.
     """
 
-    def __init__(self, environment: str, timezone: str) -> None:
+    def __init__(self, environment: str, timezone: str, fingerprints: Mapping[str, str]) -> None:
         super().__init__(
             DagsterDbtTranslatorSettings(
                 enable_code_references=True,
@@ -55,7 +55,16 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         )
         self.environment = environment
         self.timezone = timezone
+        self._fingerprints = fingerprints
         self._partitions: dict[str, PartitionConfig | None] = {}
+
+    def get_code_version(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """The node's fingerprint. Dagster shows an asset that was built with another as outdated.
+
+        dagster-dbt's own is a digest of the raw SQL, which misses macros, config and vars, and is
+        another one after every comment.
+        """
+        return self._fingerprints.get(dbt_resource_props["unique_id"])
 
     def partition_config(self, node: Mapping[str, Any]) -> PartitionConfig | None:
         unique_id = node["unique_id"]

@@ -240,6 +240,7 @@ class _Reader:
         same = (
             node is not None
             and not node.elsewhere
+            and "graph" not in {**node.components.code, **node.components.content}
             and before.compiled.get(unique_id) == project.compiled.get(unique_id)
             and before.uncompiled.get(unique_id) == project.uncompiled.get(unique_id)
             and before.seeds.get(unique_id) == project.seeds.get(unique_id)

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint, scheme
+from dbt_orchestration.changes.lineage import column_lineage
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.revisions.cache import Cache
 from dbt_orchestration.revisions.compile import compile_nodes
@@ -42,6 +45,29 @@ class Analyst:
         """Store what was read since this analyst was made, and forget the rest."""
         if self._analyses.read:
             self._kept.put({scheme(): self._analyses.read})
+
+
+def analyse(revision: Revision, target: DbtTarget, home: Path) -> None:
+    """Write ``revision``'s fingerprints and column lineage next to its manifest.
+
+    Raises:
+        PrepareError: as ``Analyst.fingerprints``.
+    """
+    analyst = Analyst(home)
+    prints = analyst.fingerprints(revision, target)
+    analyst.keep()
+    lineage = {
+        unique_id: {
+            column: [[origin.node, origin.column] for origin in origins]
+            for column, origins in columns.items()
+        }
+        for unique_id, columns in column_lineage(prints).items()
+    }
+    values = {unique_id: node.value for unique_id, node in prints.nodes.items()}
+    content = {"scheme": prints.scheme, "fingerprints": values, "lineage": lineage}
+    scratch = revision.analysis_path.with_suffix(".new")
+    scratch.write_bytes(orjson.dumps(content))
+    scratch.replace(revision.analysis_path)
 
 
 class _Recording(dict[str, Any]):

@@ -48,17 +48,25 @@ class Revision:
         return self.directory / "partial_parse.msgpack"
 
     @property
-    def lineage_path(self) -> Path:
+    def analysis_path(self) -> Path:
+        return self.directory / "analysis.json"
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """What decides each node's built result, by unique id."""
+        fingerprints: Mapping[str, str] = self._analysis["fingerprints"]
+        return fingerprints
+
+    @property
+    def lineage(self) -> Mapping[str, Mapping[str, list[list[str]]]]:
         """For each node, column to the columns it is made of, as [unique id, column] pairs."""
-        return self.directory / "lineage.json"
+        lineage: Mapping[str, Mapping[str, list[list[str]]]] = self._analysis["lineage"]
+        return lineage
 
     @cached_property
-    def lineage(self) -> Mapping[str, Mapping[str, list[list[str]]]]:
-        """What stands in ``lineage_path``; nothing for nodes that cannot be analysed."""
-        if not self.lineage_path.is_file():
-            return {}
-        lineage: Mapping[str, Any] = orjson.loads(self.lineage_path.read_bytes())
-        return lineage
+    def _analysis(self) -> Mapping[str, Any]:
+        analysis: Mapping[str, Any] = orjson.loads(self.analysis_path.read_bytes())
+        return analysis
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:

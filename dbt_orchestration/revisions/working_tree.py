@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import orjson
 import yaml
 from filelock import FileLock
 
-from dbt_orchestration.changes.lineage import column_lineage
 from dbt_orchestration.invocation import DbtTarget
-from dbt_orchestration.revisions.analyse import Analyst
+from dbt_orchestration.revisions.analyse import analyse
 from dbt_orchestration.revisions.parse import PrepareError, Revision, parse, run_dbt
 from dbt_orchestration.settings import Settings
 
@@ -44,25 +42,9 @@ def prepare(settings: Settings, environment: str) -> Revision:
         _install_packages(settings, environment)
     target = DbtTarget.of(settings, environment)
     revision = parse(target, home)
-    if not revision.lineage_path.is_file():
-        _trace_columns(revision, target, home)
+    if not revision.analysis_path.is_file():
+        analyse(revision, target, home)
     return revision
-
-
-def _trace_columns(revision: Revision, target: DbtTarget, home: Path) -> None:
-    analyst = Analyst(home)
-    lineage = column_lineage(analyst.fingerprints(revision, target))
-    analyst.keep()
-    pairs = {
-        unique_id: {
-            column: [[origin.node, origin.column] for origin in origins]
-            for column, origins in columns.items()
-        }
-        for unique_id, columns in lineage.items()
-    }
-    scratch = revision.lineage_path.with_suffix(".new")
-    scratch.write_bytes(orjson.dumps(pairs))
-    scratch.replace(revision.lineage_path)
 
 
 def _home(settings: Settings, environment: str) -> Path:

@@ -88,3 +88,23 @@ def test_only_the_newest_revisions_are_kept(editable: Settings) -> None:
 def test_a_revision_that_is_gone_says_what_to_do(settings: Settings) -> None:
     with pytest.raises(PrepareError, match="is gone: reload the code location prod"):
         open_revision(settings, "prod", "0123456789abcdef")
+
+
+def test_fingerprints_follow_results_and_not_text(editable: Settings) -> None:
+    before = prepare(editable, "prod").fingerprints
+    model = editable.project_dir / "models" / "staging" / "stg_orders.sql"
+    model.write_text("-- a comment\n" + model.read_text())
+    assert prepare(editable, "prod").fingerprints == before
+    model.write_text(model.read_text().replace(", amount from", ", amount * 2 as amount from"))
+    after = prepare(editable, "prod").fingerprints
+    changed = {uid.split(".", 2)[2] for uid in after if after[uid] != before[uid]}
+    # customers_v1 and _v2 read it through an ephemeral model; the snapshot reads the seed.
+    assert {"stg_orders", "orders_daily", "report", "customers.v1", "merged"} <= changed
+    assert {"orders", "customers_snapshot", "time_spine"}.isdisjoint(changed)
+
+
+def test_a_revision_without_analysis_gets_one(editable: Settings) -> None:
+    whole = prepare(editable, "prod")
+    expected = dict(whole.fingerprints)
+    whole.analysis_path.unlink()
+    assert prepare(editable, "prod").fingerprints == expected
