@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dbt_orchestration.changes import config
@@ -38,6 +38,7 @@ class Components:
         code: what its compiled SQL is made of. Compiled SQL, where there is some, stands for it.
         content: what else decides its rows and columns.
         own: what makes the node due, but leaves its rows and columns as they are.
+        wide: what decides rows and columns of every node of the project alike.
         asks: why compiled SQL says nothing reliable; empty if it does.
         incremental: its SQL is another one when the table exists.
     """
@@ -45,6 +46,7 @@ class Components:
     code: Mapping[str, str]
     content: Mapping[str, str]
     own: Mapping[str, str]
+    wide: Mapping[str, str] = field(default_factory=dict)
     asks: tuple[str, ...] = ()
     incremental: bool = False
 
@@ -61,7 +63,12 @@ def components(project: Project, unique_id: str) -> Components:
     code = _code(project, node, text, reached)
     if kind == "test":
         code |= {f"config:{key}": _digest(v) for key, v in config.test_keys(node).items()}
-        code["arguments"] = _digest((node.get("test_metadata") or {}).get("kwargs"))
+        # A generic test calls the relation it tests `model`, as other nodes call themselves.
+        code.pop("properties", None)
+        if generic := node.get("test_metadata"):
+            # dbt writes its SQL: a call of the macro, and the config, tags and all.
+            del code["sql"]
+            code["arguments"] = _digest([generic["name"], generic.get("kwargs")])
         return Components(code, {}, {})
     own = {f"config:{key}": _digest(value) for key, value in config.own_keys(node).items()}
     own["relation"] = _digest(project.relation_name(node))
@@ -75,7 +82,7 @@ def components(project: Project, unique_id: str) -> Components:
     content |= _event_times(project, unique_id)
     _add_hooks(project, node, content, own)
     incremental = reached.incremental and node["config"].get("materialized") == "incremental"
-    return Components(code, content, own, tuple(sorted(reached.asks)), incremental)
+    return Components(code, content, own, {}, tuple(sorted(reached.asks)), incremental)
 
 
 def describe(project: Project, unique_id: str, key: str) -> str:
@@ -103,7 +110,7 @@ def describe(project: Project, unique_id: str, key: str) -> str:
         "reads": "name of a relation it reads",
         "var": f"var {name}",
         "env": f"environment variable {name}",
-        "event_time": f"event_time of {name.rpartition('.')[2]}",
+        "event_time": "event_time of what it reads",
     }
     return words.get(kind, f"{kind.replace('_', ' ')} {name}".strip())
 
@@ -204,7 +211,8 @@ def _event_times(project: Project, unique_id: str) -> dict[str, str]:
         parent: (project.nodes[parent].get("config") or {}).get("event_time")
         for parent in project.parents(unique_id)
     }
-    return {f"event_time:{parent}": _digest(time) for parent, time in times.items() if time}
+    named = [time for time in times.values() if time]
+    return {"event_time:": _digest(named)} if named else {}
 
 
 def _add_hooks(

@@ -116,8 +116,7 @@ def cast_type(state: Fingerprints, node: Fingerprint, column: str) -> str:
         elif term.op.startswith(("source ", "first and later")) and term.args:
             term = term.args[0]
         else:
-            cast = _CAST.match(term.op)
-            return cast[1] if cast else ""
+            return term.op.rpartition(",to=")[2] if term.op.startswith(_CASTS) else ""
     return ""
 
 
@@ -164,7 +163,7 @@ _NAME_PART = re.compile(r"""(?:["`\[]([^"`\]]+)["`\]]|([^."`\[\]]+))""")
 _RELATIONS = frozenset({"model", "seed", "snapshot", "source"})
 
 
-_CAST = re.compile(r"(?:Try)?Cast:\w*\(this=\?,(.*)", re.DOTALL)
+_CASTS = ("Cast:", "TryCast:")
 
 
 class _Undeclared(Opaque):
@@ -208,19 +207,21 @@ class _Reader:
             return
         node = self._project.nodes[unique_id]
         parts = components(self._project, unique_id)
-        parts = replace(parts, content={**parts.content, **self._wide})
-        parts = replace(parts, content={**parts.content, **self._functions(unique_id)})
+        content = {**parts.content, **self._functions(unique_id)}
+        parts = replace(parts, content=content, wide=self._wide)
         self._elsewhere = False
         terms, opaque = self._terms(unique_id, node, parts)
-        content = digest("content", *(f"{k}={v}" for k, v in sorted(parts.content.items())))
         memo: dict[str, str] = {}
+        rows = link(terms.rows, self._all.resolve, memo)
+        if parts.content:
+            rows = digest("built", rows, *(f"{k}={v}" for k, v in sorted(parts.content.items())))
         linked = Linked(
-            digest("built", content, link(terms.rows, self._all.resolve, memo)),
+            rows,
             tuple((name, link(t, self._all.resolve, memo)) for name, t in terms.columns),
             link(terms.rest, self._all.resolve, memo) if terms.rest is not None else "",
         )
-        own = (f"{k}={v}" for k, v in sorted(parts.own.items()))
-        value = digest(linked.whole, str(terms.positions), *own)
+        own = sorted({**parts.wide, **parts.own}.items())
+        value = digest(linked.whole, str(terms.positions), *(f"{k}={v}" for k, v in own))
         self.done[unique_id] = Fingerprint(
             unique_id, value, parts, terms, linked, opaque, self._elsewhere
         )
@@ -334,6 +335,9 @@ class _Reader:
             term = Term(f"external {self._relative(path)}")
             return Relation(term, (), rest=term)
 
+        for function in self._project.parents(unique_id):
+            for name in self._function_names(function):
+                sql = sql.replace(name, f'"{function}"')
         # Besides the SQL: what ``tables`` answers. The names of the parents' columns decide a star.
         answers = [(path, p, *_shape(self._parent(p))) for path, p in parents.items()]
         before = itself and _shape(itself)
@@ -353,6 +357,15 @@ class _Reader:
         if isinstance(known, str):
             raise Opaque(known)
         return known
+
+    def _function_names(self, unique_id: str) -> list[str]:
+        """How compiled SQL may call a function of the project; nothing for other nodes."""
+        if not unique_id.startswith("function."):
+            return []
+        node = self._project.nodes[unique_id]
+        parts = [str(part) for part in (node.get("database"), node.get("schema")) if part]
+        parts.append(str(node.get("alias") or node["name"]))
+        return [".".join(f'"{part}"' for part in parts), ".".join(parts)]
 
     def _read_by(self, unique_id: str) -> set[str]:
         """The parents, and of ephemeral ones theirs: their SQL stands in the compiled SQL."""

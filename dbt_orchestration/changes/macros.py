@@ -149,6 +149,12 @@ class Macros:
             for unique_id in by_name[name]
         }
 
+    def _called_by_dbt(self, text: Text) -> set[str]:
+        """dbt's own macros call by name and by dispatch; other names in them are variables."""
+        names = {function for function, _ in text.calls}
+        names |= {name for function, name in text.calls if function == "dispatch" and name}
+        return {unique_id for name in names for unique_id in self._by_name.get(name, ())}
+
     def _closure(self, start: frozenset[str]) -> Reached:
         if (known := self._closures.get(start)) is not None:
             return known
@@ -173,7 +179,7 @@ class Macros:
                     m for n in self._by_name if _STRATEGY.fullmatch(n) for m in self._by_name[n]
                 )
             parts.append(replace(part, model=False, graph=False) if internal else part)
-            waiting.extend(self._called(text))
+            waiting.extend(self._called_by_dbt(text) if internal else self._called(text))
             waiting.extend(m for m in macro["depends_on"]["macros"] if m in self.nodes)
             if _COMPUTED in part.asks:
                 waiting.extend(m for m in self.nodes if not self._is_internal(m))

@@ -8,7 +8,7 @@ from typing import Any
 
 from dbt_orchestration.changes.actions import Action, action_for
 from dbt_orchestration.changes.fingerprints import Fingerprint, Fingerprints, cast_type
-from dbt_orchestration.changes.reasons import Reasons, display_name
+from dbt_orchestration.changes.reasons import Reasons, differing, display_name
 
 VERSION = 1
 
@@ -194,15 +194,15 @@ def _changes(
     elif before.components.own.get("relation") != node.components.own.get("relation"):
         changes.append(Change("name", _relation(base, before.unique_id)))
     old, new = before.linked, node.linked
-    if old.rows != new.rows:
+    if old.rows != new.rows or before.components.wide != node.components.wide:
         changes.append(Change("rows"))
     if old.rest or new.rest:
         changes += [Change("columns")] if old.whole != new.whole else []
     else:
         changes += _column_changes(base, head, before, node)
     own_old, own_new = before.components.own, node.components.own
-    for key in sorted(own_old.keys() | own_new.keys()):
-        if own_old.get(key) != own_new.get(key) and key != "relation":
+    for key in differing(own_old, own_new):
+        if key != "relation":
             kind, _, name = key.partition(":")
             changes.append(Change("config", name or kind))
     return changes or [Change("columns")]

@@ -37,10 +37,15 @@ class Reasons:
         causes: dict[str, Chain] = {}
         if before.unique_id != unique_id:
             causes["renamed"] = (f"renamed from {before.unique_id.partition('.')[2]}",)
-        labels = self._labels(unique_id, before.components.own, node.components.own)
+        old, new = before.components, node.components
+        labels = self._labels(unique_id, old.own, new.own)
+        labels += self._labels(unique_id, old.wide, new.wide)
         causes.update({label: (label,) for label in labels})
         for target in self._changed_targets(before, node):
             _merge(causes, self._explain(unique_id, target))
+        if not causes:
+            labels = self._labels(unique_id, old.code, new.code)
+            causes = {label: (label,) for label in labels or ["columns of what it reads"]}
         chains = sorted({(name, *chain) for chain in causes.values()}, key=lambda c: (len(c), c))
         return tuple(chains[:_MOST])
 
@@ -85,10 +90,30 @@ class Reasons:
                     label = self._reference(reference)
                     _merge(causes, {root: (label, *chain) for root, chain in through.items()})
         if not causes:
+            causes = self._through_ephemeral(unique_id)
+        if not causes:
             # Nothing of its own and no parent's column: what a star stands for.
             labels = self._labels(unique_id, old.code, new.code)
             causes = {label: (label,) for label in labels or ["columns of what it reads"]}
         return causes
+
+    def _through_ephemeral(self, unique_id: str) -> dict[str, Chain]:
+        """The SQL of ephemeral parents stands in the node's own."""
+        causes: dict[str, Chain] = {}
+        for parent in self._head.project.parents(unique_id):
+            node, before = self._head.nodes.get(parent), self._before(parent)
+            if node is None or not self._is_ephemeral(parent):
+                continue
+            targets = list(self._changed_targets(before, node)) if before else [WHOLE]
+            for target in targets:
+                label = self._reference(Reference(parent, target))
+                through = self._explain(parent, target)
+                _merge(causes, {root: (label, *chain) for root, chain in through.items()})
+        return causes
+
+    def _is_ephemeral(self, unique_id: str) -> bool:
+        config = self._head.project.nodes[unique_id]["config"]
+        return bool(config.get("materialized") == "ephemeral")
 
     def _explain_reference(self, reference: Reference) -> dict[str, Chain]:
         if reference.node in self._head.nodes:
@@ -119,7 +144,7 @@ class Reasons:
         return self._base.nodes.get(self._former.get(unique_id, unique_id))
 
     def _labels(self, unique_id: str, old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-        differ = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        differ = differing(old, new)
         labels = []
         for key in differ:
             state = self._head if key in new else self._base
@@ -135,6 +160,13 @@ class Reasons:
         if reference.column == ROWS:
             return f"{name} (rows)"
         return name if reference.column in (WHOLE, REST) else f"{name}.{reference.column}"
+
+
+def differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """The keys of components that differ, sorted."""
+    keys = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    # What a view reads matters from one view to the next; a table has no such component.
+    return sorted(keys - ({"reads"} if not ("reads" in old and "reads" in new) else set()))
 
 
 def display_name(state: Fingerprints, unique_id: str) -> str:

@@ -186,7 +186,7 @@ def _normalised(tokens: list[tuple[str, str]]) -> str | None:
             return None
         else:
             sql.parts.append(f"{_EDGES.get(kind, value)}\0")
-    return "".join(sql.parts) if sql.in_code else None
+    return "".join(sql.parts).strip() if sql.in_code else None
 
 
 class _Sql:
@@ -217,11 +217,11 @@ class _Sql:
             position = match.end()
             kind, value = match.lastgroup, match.group()
             if kind == "line" and value.startswith("//"):
-                # A comment on Snowflake, integer division on DuckDB.
-                position = match.start() + 2
-                self.parts.append("//")
+                # A comment on Snowflake, integer division on DuckDB: the line stays as it is.
+                self._unclear = self._unclear or position == len(text) or "'" in value
+                self.parts.append(f"{value}\n")
             elif kind in ("space", "line", "block"):
-                self._gap()
+                self._gap("\n" in value)
                 self.in_line_comment = kind == "line" and position == len(text)
             elif kind == "open":
                 # A comment that ends after some Jinja.
@@ -245,6 +245,8 @@ class _Sql:
         self._quote = ""
         return end
 
-    def _gap(self) -> None:
-        if self.parts and self.parts[-1] != " ":
-            self.parts.append(" ")
+    def _gap(self, ends_line: bool) -> None:
+        # What Jinja renders may end in a comment, which the end of the line ends.
+        gap = "\n" if ends_line and self.parts and self.parts[-1].endswith("\0") else " "
+        if self.parts and self.parts[-1] not in (" ", "\n"):
+            self.parts.append(gap)

@@ -22,11 +22,12 @@ def read_project(revision: Revision, target: DbtTarget) -> Project:
         PrepareError: the profile or a file of the project cannot be read.
     """
     database, schema = _own_names(target)
+    folders = dict(_packages(target.project_dir))
     project = Project(
         revision.manifest,
-        settings=dict(_settings(target.project_dir)),
+        settings={name: _read(folder / "dbt_project.yml") for name, folder in folders.items()},
         environment={**os.environ, **target.variables},
-        seeds=_seeds(revision.manifest),
+        seeds=_seeds(revision.manifest, folders),
         database=database,
         schema=schema,
     )
@@ -48,13 +49,13 @@ def _own_names(target: DbtTarget) -> tuple[str, str]:
     return str(credentials.database or ""), str(credentials.schema or "")
 
 
-def _settings(project_dir: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _packages(project_dir: Path) -> Iterator[tuple[str, Path]]:
+    """The project itself and its installed packages: name and folder."""
     own = _read(project_dir / "dbt_project.yml")
-    yield str(own.get("name")), own
+    yield str(own.get("name")), project_dir
     packages = project_dir / str(own.get("packages-install-path") or "dbt_packages")
     for path in sorted(packages.glob("*/dbt_project.yml")):
-        settings = _read(path)
-        yield str(settings.get("name")), settings
+        yield str(_read(path).get("name")), path.parent
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -65,11 +66,12 @@ def _read(path: Path) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _seeds(manifest: Mapping[str, Any]) -> dict[str, str]:
+def _seeds(manifest: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, str]:
+    """The text of each seed. dbt's ``root_path`` may name the folder of an earlier parse."""
     seeds: dict[str, str] = {}
     for unique_id, node in manifest["nodes"].items():
         if node["resource_type"] == "seed":
-            path = Path(node["root_path"] or ".") / node["original_file_path"]
+            path = folders[node["package_name"]] / node["original_file_path"]
             try:
                 seeds[unique_id] = path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:

@@ -98,9 +98,9 @@ def test_fingerprints_follow_results_and_not_text(editable: Settings) -> None:
     model.write_text(model.read_text().replace(", amount from", ", amount * 2 as amount from"))
     after = prepare(editable, "prod").fingerprints
     changed = {uid.split(".", 2)[2] for uid in after if after[uid] != before[uid]}
-    # customers_v1 and _v2 read it through an ephemeral model; the snapshot reads the seed.
+    # customers_v1 and _v2 read it through an ephemeral model.
     assert {"stg_orders", "orders_daily", "report", "customers.v1", "merged"} <= changed
-    assert {"orders", "customers_snapshot", "time_spine"}.isdisjoint(changed)
+    assert {"orders", "time_spine"}.isdisjoint(changed)
 
 
 def test_a_revision_without_analysis_gets_one(editable: Settings) -> None:
