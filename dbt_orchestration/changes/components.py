@@ -129,6 +129,9 @@ def _code(
         return {"data": digest(data), "config:column_types": _digest(types)}
     python = node.get("language") == "python"
     code = {"python" if python else "sql": digest(text.content)}
+    if used := node["config"].get("config_keys_used"):
+        # What dbt.config.get() asks for, in a Python model: also keys that otherwise do not count.
+        code["properties"] = _digest({key: node["config"].get(key) for key in used})
     return code | _reached(project, node, reached)
 
 
