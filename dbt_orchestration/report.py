@@ -25,6 +25,7 @@ _KINDS = {
     "column_changed": "{}",
     "columns_reordered": "order of columns",
     "columns": "columns",
+    "order": "order of rows",
     "config": "config {}",
     "name": "moved from {}",
 }

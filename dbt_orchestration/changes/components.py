@@ -105,8 +105,10 @@ def describe(project: Project, unique_id: str, key: str) -> str:
         "arguments": f"arguments ({path})",
         "signature": f"signature ({path})",
         "properties": f"properties that a macro reads ({path})",
+        "dispatch": "dispatch of dbt_project.yml",
         "graph": "the graph: properties of other nodes",
         "relation": f"name {'.'.join(p for p in project.relation_name(node) if p)}",
+        "order": f"ORDER BY ({path})",
         "reads": "name of a relation it reads",
         "var": f"var {name}",
         "env": f"environment variable {name}",
@@ -129,9 +131,6 @@ def _code(
         return {"data": digest(data), "config:column_types": _digest(types)}
     python = node.get("language") == "python"
     code = {"python" if python else "sql": digest(text.content)}
-    if used := node["config"].get("config_keys_used"):
-        # What dbt.config.get() asks for, in a Python model: also keys that otherwise do not count.
-        code["properties"] = _digest({key: node["config"].get(key) for key in used})
     return code | _reached(project, node, reached)
 
 
@@ -145,7 +144,9 @@ def _reached(project: Project, node: Mapping[str, Any], reached: Reached) -> dic
         said = ("config", "meta", "tags", "description", "columns", "fqn", "name")
         parts["properties"] = _digest({key: node.get(key) for key in said})
     if reached.graph:
-        parts["graph"] = project.graph
+        parts["graph"] = project.graph(reached.names)
+    if reached.dispatches:
+        parts["dispatch"] = _digest(_dispatch(project))
     return parts
 
 
@@ -176,13 +177,21 @@ def project_wide(project: Project) -> dict[str, str]:
     flags = {k: v for k, v in (settings.get("flags") or {}).items() if not _QUIET_FLAGS.match(k)}
     if flags:
         parts["flags of dbt_project.yml"] = _digest(flags)
-    if settings.get("dispatch"):
-        parts["dispatch of dbt_project.yml"] = _digest(settings["dispatch"])
+    internal = [
+        d for d in _dispatch(project) if d.get("macro_namespace") in project.macros.internal
+    ]
+    if internal:
+        parts["dispatch of dbt's own macros"] = _digest(internal)
     for node in project.operations:
         if _is_harmless(node["raw_code"]):
             continue
         parts |= _hook(project, node, node["raw_code"], f"hook:{_hook_name(node)}")
     return parts
+
+
+def _dispatch(project: Project) -> list[Mapping[str, Any]]:
+    settings = project.settings.get(project.name) or {}
+    return [entry for entry in settings.get("dispatch") or () if isinstance(entry, Mapping)]
 
 
 def _hook_name(node: Mapping[str, Any]) -> str:

@@ -220,6 +220,8 @@ class _Reader:
             tuple((name, link(t, self._all.resolve, memo)) for name, t in terms.columns),
             link(terms.rest, self._all.resolve, memo) if terms.rest is not None else "",
         )
+        if terms.order:
+            parts = replace(parts, own={**parts.own, "order": digest(terms.order)})
         own = sorted({**parts.wide, **parts.own}.items())
         value = digest(linked.whole, str(terms.positions), *(f"{k}={v}" for k, v in own))
         self.done[unique_id] = Fingerprint(

@@ -34,6 +34,7 @@ _ASKING = {
 _PURE_ADAPTER = frozenset({"dispatch", "quote", "quote_as_configured", "quote_seed_column", "type"})
 _CLOCK = frozenset({"now", "utcnow", "today", "localtime", "time"})
 _STRATEGY = re.compile(r"get_incremental_\w+_sql|snapshot_\w+_strategy")
+_NO_NAMES: frozenset[str] = frozenset()
 _COMPUTED = "calls a macro whose name is computed"
 # Its answer is given when compiling: once yes, once no.
 _INTERNAL_PURE = frozenset({"is_incremental"})
@@ -52,6 +53,8 @@ class Reached:
         incremental: it reaches ``is_incremental``.
         model: it reads the node's own properties or config, which may be any of them.
         graph: it reads the properties of all nodes.
+        dispatches: a macro of the project or a package leaves it to dbt which macro it calls.
+        names: identifiers and strings in the Jinja of the project and packages.
     """
 
     macros: frozenset[str]
@@ -61,6 +64,8 @@ class Reached:
     incremental: bool
     model: bool
     graph: bool
+    dispatches: bool
+    names: frozenset[str]
 
     @classmethod
     def together(cls, parts: Iterable[Reached]) -> Reached:
@@ -74,6 +79,8 @@ class Reached:
             any(part.incremental for part in parts),
             any(part.model for part in parts),
             any(part.graph for part in parts),
+            any(part.dispatches for part in parts),
+            none.union(*(part.names for part in parts)),
         )
 
 
@@ -178,7 +185,9 @@ class Macros:
                 waiting.extend(
                     m for n in self._by_name if _STRATEGY.fullmatch(n) for m in self._by_name[n]
                 )
-            parts.append(replace(part, model=False, graph=False) if internal else part)
+            if internal:
+                part = replace(part, model=False, graph=False, dispatches=False, names=_NO_NAMES)
+            parts.append(part)
             waiting.extend(self._called_by_dbt(text) if internal else self._called(text))
             waiting.extend(m for m in macro["depends_on"]["macros"] if m in self.nodes)
             if _COMPUTED in part.asks:
@@ -213,4 +222,6 @@ def _read(text: Text) -> Reached:
         "is_incremental" in text.names,
         bool(text.names & {"model", "node"}) or "config" in objects,
         "graph" in text.names,
+        "dispatch" in text.names,
+        text.names | text.strings,
     )

@@ -19,7 +19,7 @@ class Change:
 
     Attributes:
         kind: new, renamed, rows, column_added, column_removed, column_retyped, column_changed,
-            columns_reordered, columns (names are not known), config, name.
+            columns_reordered, columns (names are not known), order (of rows), config, name.
         what: the column, config key or former name it is about; "" for rows.
     """
 
@@ -202,7 +202,9 @@ def _changes(
         changes += _column_changes(base, head, before, node)
     own_old, own_new = before.components.own, node.components.own
     for key in differing(own_old, own_new):
-        if key != "relation":
+        if key == "order":
+            changes.append(Change("order"))
+        elif key != "relation":
             kind, _, name = key.partition(":")
             changes.append(Change("config", name or kind))
     return changes or [Change("columns")]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from dbt_orchestration.changes.macros import Macros
@@ -79,12 +78,15 @@ class Project:
     def name(self) -> str:
         return str(self.manifest["metadata"].get("project_name") or "")
 
-    @cached_property
-    def graph(self) -> str:
-        """A digest of what Jinja sees as ``graph``: every property of every node."""
+    def graph(self, names: Collection[str]) -> str:
+        """A digest of what Jinja sees as ``graph``, as far as properties called ``names`` go.
+
+        Jinja that reads a property names it. What prints a whole node prints the time it was
+        parsed, too, and is another one each time.
+        """
         said = {
             kind: {
-                unique_id: {k: v for k, v in node.items() if k not in _NOT_IN_GRAPH}
+                unique_id: _named(node, names)
                 for unique_id, node in (self.manifest.get(kind) or {}).items()
             }
             for kind in (
@@ -162,6 +164,13 @@ class Project:
         name = node.get("alias") or node.get("identifier") or node.get("name")
         quoted = f'"{name}"' in written or f"`{name}`" in written
         return database, schema, f'"{name}"' if quoted else str(name)
+
+
+def _named(node: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    properties = {k: v for k, v in node.items() if k in names and k not in _NOT_IN_GRAPH}
+    if isinstance(config := properties.get("config"), Mapping):
+        properties["config"] = {k: v for k, v in config.items() if k in names}
+    return properties
 
 
 # Adapters whose macros build on another adapter's.

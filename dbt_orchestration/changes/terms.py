@@ -113,12 +113,14 @@ class Relation:
         columns: name and term, in order; a name may occur twice.
         rest: decides the columns whose names are not known; None if all are in ``columns``.
         positions: whether the order of ``columns`` is known.
+        order: a model's own ORDER BY. It sorts what is stored, and who reads it sees no order.
     """
 
     rows: Term
     columns: tuple[tuple[str, Term], ...]
     rest: Term | None = None
     positions: bool = True
+    order: str = ""
 
     def column(self, name: str) -> Term | None:
         """What decides the column ``name``; None if there is none of that name."""

@@ -73,7 +73,16 @@ def read_python(source: str) -> Text:
             body = getattr(node, "body", None)
             if isinstance(body, list) and len(body) > 1 and _is_string(body[0]):
                 del body[0]
-    return Text(ast.unparse(tree))
+    return Text(ast.unparse(tree), attributes=frozenset(_config_reads(tree)))
+
+
+def _config_reads(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """``dbt.config.get("meta")`` reads the config; ``dbt.config(materialized="table")`` sets it."""
+    nodes = list(ast.walk(tree))
+    called = [node.func for node in nodes if isinstance(node, ast.Call)]
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and node.attr == "config" and node not in called:
+            yield "config", "*"
 
 
 def _is_string(node: ast.stmt) -> bool:

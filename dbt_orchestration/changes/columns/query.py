@@ -66,7 +66,10 @@ def analyse(sql: str, dialect: Dialect, tables: Tables) -> Relation:
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
         raise Opaque("SQL that is not one query")
     try:
-        return _Queries(dialect, tables).relation(statements[0], {}, None)
+        query, order = _unsorted(statements[0])
+        relation = _Queries(dialect, tables).relation(query, {}, None)
+        text = order.sql(dialect=dialect, comments=False) if order else ""
+        return replace(relation, order=text)
     except RecursionError:
         raise Opaque("SQL nested too deeply") from None
 
@@ -373,6 +376,18 @@ class _Queries:
                 rows = Term("distinct", (rows, *(term for _, term in columns)))
             combined = Relation(rows, columns)
         return self._ordered(query, combined, Scope(ctes=ctes, outer=outer))
+
+
+def _unsorted(query: exp.Query) -> tuple[exp.Query, exp.Expr | None]:
+    """A query and its ORDER BY apart, where that only sorts."""
+    order = query.args.get("order")
+    distinct = query.args.get("distinct")
+    decides = any(query.args.get(key) for key in ("limit", "offset", "sample"))
+    on = isinstance(distinct, exp.Distinct) and distinct.args.get("on")
+    if order is None or decides or on or order.find(exp.AggFunc, exp.Anonymous):
+        return query, None
+    query.set("order", None)
+    return query, order
 
 
 def _paired(

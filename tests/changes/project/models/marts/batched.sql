@@ -1,0 +1,3 @@
+{{ config(materialized='incremental', incremental_strategy='microbatch', event_time='placed_at',
+          batch_size='day', begin='2026-01-01', lookback=1) }}
+select order_id, placed_at, amount from {{ ref('stg_orders_timed') }}

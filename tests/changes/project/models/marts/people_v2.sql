@@ -1,0 +1,1 @@
+select customer_id, country, email from {{ ref('stg_customers') }}

@@ -1,0 +1,2 @@
+{{ config(materialized='view', event_time='placed_at') }}
+select order_id, placed_at, amount from {{ ref('stg_orders') }}

@@ -1,0 +1,2 @@
+select {{ kit.key(['customer_id', 'country']) }} as key, n
+from {{ ref('stg_customers') }} cross join {{ ref('kit_numbers') }}

@@ -1,0 +1,1 @@
+select customer_id, {{ region() }} as region from {{ ref('stg_customers') }}

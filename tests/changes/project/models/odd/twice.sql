@@ -1,0 +1,1 @@
+select {{ function('doubled') }}(order_id::integer) as twice from {{ ref('stg_orders') }}

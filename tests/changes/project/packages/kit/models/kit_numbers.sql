@@ -1,0 +1,1 @@
+select n from range({{ var('kit_start') }}, {{ var('kit_end') }}) as r(n)

@@ -1,0 +1,1 @@
+select month from {{ ref('revenue') }} where revenue is null

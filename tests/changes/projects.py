@@ -1,0 +1,100 @@
+"""Edited copies of tests/changes/project, and the plans for the edits."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint
+from dbt_orchestration.changes.plan import Plan, plan
+from dbt_orchestration.changes.project import Project
+from dbt_orchestration.invocation import DbtTarget
+from dbt_orchestration.revisions.cache import Cache
+from dbt_orchestration.revisions.compile import compile_nodes
+from dbt_orchestration.revisions.parse import Revision, parse
+from dbt_orchestration.revisions.read import read_project
+
+PROJECT = Path(__file__).parent / "project"
+# dbt hashes only the path of a seed larger than this.
+_MEBIBYTE = 1 << 20
+
+Analyses = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class State:
+    """A parsed project. ``by_code`` is what level 1 knows of it, ``by_column`` level 2."""
+
+    revision: Revision
+    target: DbtTarget
+    project: Project
+    compiled: Cache
+    analyses: Analyses = field(repr=False)
+
+    @cached_property
+    def by_code(self) -> Fingerprints:
+        return fingerprint(self.project, self.analyses)
+
+    @cached_property
+    def by_column(self) -> Fingerprints:
+        project = compile_nodes(self.project, self.revision, self.target, self.compiled)
+        assert not project.uncompiled
+        return fingerprint(project, self.analyses)
+
+
+@dataclass(frozen=True)
+class Base:
+    """The project before any edit, and what was read of copies: before and after the edits."""
+
+    folder: Path
+    state: State
+    edited: dict[str, tuple[State, State]]
+
+
+def copy_project(folder: Path) -> Path:
+    """The project in ``folder``, with a seed that is too large for dbt to hash."""
+    shutil.copytree(PROJECT, folder)
+    lines = [f"{number},{'x' * 60}\n" for number in range(_MEBIBYTE // 60)]
+    (folder / "seeds" / "large.csv").write_text("number,text\n" + "".join(lines))
+    return folder
+
+
+def read_state(
+    project: Path, home: Path, compiled: Cache, analyses: Analyses, target: str = "prod"
+) -> State:
+    """Parse a project; fast if a revision of it is in ``home``."""
+    chosen = DbtTarget(project, home / "logs", project, "shop", target)
+    revision = parse(chosen, home / "revisions")
+    return State(revision, chosen, read_project(revision, chosen), compiled, analyses)
+
+
+def edit(project: Path, edits: Iterable[Mapping[str, Any]]) -> None:
+    """Change files: fixtures/projects_*.yml says how an edit is written."""
+    for change in edits:
+        path = project / change["file"]
+        if "replace" in change:
+            text = path.read_text()
+            assert change["replace"] in text, f"{change['file']} has no {change['replace']!r}"
+            path.write_text(text.replace(change["replace"], change["by"]))
+        elif "append" in change:
+            path.write_text(path.read_text() + change["append"])
+        elif "write" in change:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(change["write"])
+        elif "move" in change:
+            target = project / change["move"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+        else:
+            assert change["delete"] is True
+            path.unlink()
+
+
+def compare(old: Fingerprints, new: Fingerprints) -> Plan:
+    """The plan, having made sure that nothing is due from a state to itself."""
+    assert not plan(new, new)
+    return replace(plan(old, new), base="base", head="head")
