@@ -12,7 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
 from dbt_orchestration.changes import config
+from dbt_orchestration.changes.columns.names import Opaque, dialect_of
 from dbt_orchestration.changes.macros import Reached
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.changes.terms import digest
@@ -26,6 +31,7 @@ _QUIET_FLAGS = re.compile(
     r"|warn_error|write_json|static_parser|cache_|indirect_|introspect|populate_|quiet|debug"
     r"|target_path|state_modified_|source_freshness_|skip_nodes_|require_(?!batched)|validate_)"
 )
+_WRITES = (exp.Insert, exp.Delete, exp.Update, exp.Create, exp.Drop)
 # Materializations that copy rows; others keep referring to what they read.
 _COPIES = frozenset({"table", "incremental", "seed", "snapshot", "ephemeral", "function"})
 
@@ -183,7 +189,7 @@ def project_wide(project: Project) -> dict[str, str]:
     if internal:
         parts["dispatch of dbt's own macros"] = _digest(internal)
     for node in project.operations:
-        if _is_harmless(node["raw_code"]):
+        if _is_harmless(node["raw_code"]) or _writes_elsewhere(project, node["raw_code"]):
             continue
         parts |= _hook(project, node, node["raw_code"], f"hook:{_hook_name(node)}")
     return parts
@@ -241,6 +247,22 @@ def _add_hooks(
 
 def _is_harmless(sql: str) -> bool:
     return bool(_HARMLESS.match(sql)) and "{%" not in sql
+
+
+def _writes_elsewhere(project: Project, sql: str) -> bool:
+    """Whether a statement only writes tables that nothing in the project has or names."""
+    if "{" in sql:
+        return False
+    try:
+        statements = sqlglot.parse(sql, read=dialect_of(project.adapter))
+    except (SqlglotError, Opaque):
+        return False
+    return bool(statements) and all(
+        isinstance(statement, _WRITES)
+        and str(statement.args.get("kind") or "TABLE").upper() in ("TABLE", "SCHEMA")
+        and not any(project.mentions(table.name) for table in statement.find_all(exp.Table))
+        for statement in statements
+    )
 
 
 def _hook(project: Project, node: Mapping[str, Any], sql: str, key: str) -> dict[str, str]:

@@ -128,6 +128,13 @@ class Macros:
             self._materializations[name] = known
         return known
 
+    @property
+    def own(self) -> list[Mapping[str, Any]]:
+        """The macros of the project and its packages."""
+        return [
+            macro for unique_id, macro in self.nodes.items() if not self._is_internal(unique_id)
+        ]
+
     def same_as(self, other: Macros) -> bool:
         """Whether all macros, dbt's own included, have the same text."""
         return self.nodes.keys() == other.nodes.keys() and all(

@@ -117,6 +117,17 @@ class Project:
                     waiting.extend((parent, False) for parent in self.parents(unique_id)[::-1])
         return [u for u in order if self.nodes[u]["resource_type"] in _BUILT]
 
+    def mentions(self, table: str) -> bool:
+        """Whether a table of this name is the project's, or stands in its code."""
+        name = table.lower()
+        nodes = [n for n in self.nodes.values() if n["resource_type"] != "operation"]
+        own = {str(n.get("alias") or n.get("identifier") or n["name"]).lower() for n in nodes}
+        if not name or name in own:
+            return True
+        texts = [str(n.get("raw_code") or "") for n in nodes]
+        texts += [str(macro["macro_sql"]) for macro in self.macros.own]
+        return any(name in text.lower() for text in texts)
+
     def cycle(self) -> list[str]:
         """Names of nodes that depend on each other, the first one again at the end; mostly none.
 

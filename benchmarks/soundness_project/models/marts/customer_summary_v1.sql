@@ -1,0 +1,1 @@
+select customer_id, orders, cents from {{ ref('customer_totals') }} where orders > 0

@@ -1,0 +1,1 @@
+select segment, count(*) as customers, sum(score) as score from {{ ref('hooked') }} group by segment

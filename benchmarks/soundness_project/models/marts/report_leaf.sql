@@ -1,0 +1,1 @@
+select region, cents, customers from {{ ref('report') }} where region is not null
