@@ -6,7 +6,6 @@ digest of its value. Comparing the parts of two states gives the reasons for a c
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from dbt_orchestration.changes import config
 from dbt_orchestration.changes.columns.names import Opaque, dialect_of
 from dbt_orchestration.changes.macros import Reached
 from dbt_orchestration.changes.project import Project
-from dbt_orchestration.changes.terms import digest
+from dbt_orchestration.changes.terms import digest, digest_value
 from dbt_orchestration.changes.text import Text, read_python, read_sql
 
 # Statements of hooks that change neither rows nor columns.
@@ -63,26 +62,28 @@ def components(project: Project, unique_id: str) -> Components:
     kind = node["resource_type"]
     if kind == "unit_test":
         said = {key: node.get(key) for key in ("model", "given", "expect", "overrides", "versions")}
-        return Components({"definition": _digest(said)}, {}, {})
+        return Components({"definition": digest_value(said)}, {}, {})
     text = _text(node)
     reached = project.macros.reached([text], (node.get("depends_on") or {}).get("macros") or ())
     code = _code(project, node, text, reached)
     if kind == "test":
-        code |= {f"config:{key}": _digest(v) for key, v in config.test_keys(node).items()}
+        code |= {f"config:{key}": digest_value(v) for key, v in config.test_keys(node).items()}
         # A generic test calls the relation it tests `model`, as other nodes call themselves.
         code.pop("properties", None)
         if generic := node.get("test_metadata"):
             # dbt writes its SQL: a call of the macro, and the config, tags and all.
             del code["sql"]
-            code["arguments"] = _digest([generic["name"], generic.get("kwargs")])
+            code["arguments"] = digest_value(
+                [generic["name"], sorted((generic.get("kwargs") or {}).items())]
+            )
         return Components(code, {}, {})
-    own = {f"config:{key}": _digest(value) for key, value in config.own_keys(node).items()}
-    own["relation"] = _digest(project.relation_name(node))
-    content = {f"config:{key}": _digest(v) for key, v in config.content_keys(node).items()}
+    own = {f"config:{key}": digest_value(value) for key, value in config.own_keys(node).items()}
+    own["relation"] = digest_value(project.relation_name(node))
+    content = {f"config:{key}": digest_value(v) for key, v in config.content_keys(node).items()}
     if kind == "function":
-        content["signature"] = _digest([node.get("arguments"), node.get("returns")])
+        content["signature"] = digest_value([node.get("arguments"), node.get("returns")])
     if kind != "seed" and node["config"].get("materialized") not in _COPIES:
-        own["reads"] = _digest(sorted(_reads(project, unique_id)))
+        own["reads"] = digest_value(sorted(_reads(project, unique_id)))
     content |= _contract(node)
     content |= _materialization(project, node)
     content |= _event_times(project, unique_id)
@@ -134,7 +135,7 @@ def _code(
     if node["resource_type"] == "seed":
         data = project.seeds.get(node["unique_id"]) or str(node["checksum"])
         types = node["config"].get("column_types") or {}
-        return {"data": digest(data), "config:column_types": _digest(types)}
+        return {"data": digest(data), "config:column_types": digest_value(sorted(types.items()))}
     python = node.get("language") == "python"
     code = {"python" if python else "sql": digest(text.content)}
     return code | _reached(project, node, reached)
@@ -143,16 +144,17 @@ def _code(
 def _reached(project: Project, node: Mapping[str, Any], reached: Reached) -> dict[str, str]:
     parts = {f"macro:{m}": digest(project.macros.content(m)) for m in sorted(reached.macros)}
     for name in sorted(reached.variables, key=str):
-        parts[f"var:{name or 'any'}"] = _digest(_variable(project, node, name))
+        parts[f"var:{name or 'any'}"] = digest_value(_variable(project, node, name))
     for name in sorted(reached.env_vars, key=str):
-        parts[f"env:{name or 'any'}"] = _digest(_environment(project, name))
+        parts[f"env:{name or 'any'}"] = digest_value(_environment(project, name))
     if reached.model:
-        said = ("config", "meta", "tags", "description", "columns", "fqn", "name")
-        parts["properties"] = _digest({key: node.get(key) for key in said})
+        said = ("meta", "tags", "description", "columns", "fqn", "name")
+        config = sorted((node.get("config") or {}).items())
+        parts["properties"] = digest_value([config, *(node.get(key) for key in said)])
     if reached.graph:
         parts["graph"] = project.graph(reached.names)
     if reached.dispatches:
-        parts["dispatch"] = _digest(_dispatch(project))
+        parts["dispatch"] = digest_value(_dispatch(project))
     return parts
 
 
@@ -172,7 +174,7 @@ def _variable(project: Project, node: Mapping[str, Any], name: str | None) -> An
 
 def _environment(project: Project, name: str | None) -> Any:
     if name is None:
-        return dict(project.environment)
+        return sorted(project.environment.items())
     return project.environment.get(name)
 
 
@@ -182,12 +184,12 @@ def project_wide(project: Project) -> dict[str, str]:
     settings = project.settings.get(project.name) or {}
     flags = {k: v for k, v in (settings.get("flags") or {}).items() if not _QUIET_FLAGS.match(k)}
     if flags:
-        parts["flags of dbt_project.yml"] = _digest(flags)
+        parts["flags of dbt_project.yml"] = digest_value(sorted(flags.items()))
     internal = [
         d for d in _dispatch(project) if d.get("macro_namespace") in project.macros.internal
     ]
     if internal:
-        parts["dispatch of dbt's own macros"] = _digest(internal)
+        parts["dispatch of dbt's own macros"] = digest_value(internal)
     for node in project.operations:
         if _is_harmless(node["raw_code"]) or _writes_elsewhere(project, node["raw_code"]):
             continue
@@ -212,7 +214,7 @@ def _contract(node: Mapping[str, Any]) -> dict[str, str]:
     said = ("name", "data_type", "constraints", "quote")
     columns = [[column.get(key) for key in said] for column in node["columns"].values()]
     value = [columns, node.get("constraints"), contract.get("alias_types")]
-    return {"contract:": _digest(value)}
+    return {"contract:": digest_value(value)}
 
 
 def _materialization(project: Project, node: Mapping[str, Any]) -> dict[str, str]:
@@ -230,7 +232,7 @@ def _event_times(project: Project, unique_id: str) -> dict[str, str]:
         for parent in project.parents(unique_id)
     }
     named = [time for time in times.values() if time]
-    return {"event_time:": _digest(named)} if named else {}
+    return {"event_time:": digest_value(named)} if named else {}
 
 
 def _add_hooks(
@@ -278,7 +280,3 @@ def _reads(project: Project, unique_id: str) -> Iterable[tuple[str, str, str]]:
             yield from _reads(project, parent)
         else:
             yield project.relation_name(node)
-
-
-def _digest(value: Any) -> str:
-    return digest(json.dumps(value, sort_keys=True, default=str))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
@@ -261,8 +262,10 @@ class _Reader:
         now = self._project.nodes[unique_id]
         if before is now:
             return True
+        if before is None or before.keys() != now.keys():
+            return False
         # The time of parsing is the one thing in a node that says nothing about it.
-        return before is not None and {**before, "created_at": 0} == {**now, "created_at": 0}
+        return all(key == "created_at" or _equal(before[key], now[key]) for key in before)
 
     # What decides rows and columns
 
@@ -457,14 +460,22 @@ def _same_around(before: Fingerprints | None, project: Project) -> bool:
         return False
     old = before.project
     return (
-        old.settings == project.settings
-        and old.variables == project.variables
+        _equal(old.settings, project.settings)
+        and _equal(old.variables, project.variables)
         and old.environment == project.environment
         and (old.database, old.schema) == (project.database, project.schema)
         and old.adapter == project.adapter
         and old.name == project.name
         and _hooks(old) == _hooks(project)
         and old.macros.same_as(project.macros)
+    )
+
+
+def _equal(left: Any, right: Any) -> bool:
+    """Whether two JSON values are the same, the order of keys included."""
+    return bool(left == right) and (
+        not isinstance(left, dict | list)
+        or json.dumps(left, default=str) == json.dumps(right, default=str)
     )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dbt_orchestration.changes.macros import Macros
-from dbt_orchestration.changes.terms import digest
+from dbt_orchestration.changes.terms import digest_value
 
 _NODES = ("nodes", "sources", "functions", "unit_tests")
 # Differ between two parses of the same project.
@@ -85,10 +84,10 @@ class Project:
         parsed, too, and is another one each time.
         """
         said = {
-            kind: {
-                unique_id: _named(node, names)
-                for unique_id, node in (self.manifest.get(kind) or {}).items()
-            }
+            kind: [
+                [unique_id, _named(node, names)]
+                for unique_id, node in sorted((self.manifest.get(kind) or {}).items())
+            ]
             for kind in (
                 *_NODES,
                 "exposures",
@@ -98,7 +97,7 @@ class Project:
                 "groups",
             )
         }
-        return digest(json.dumps(said, sort_keys=True, default=str))
+        return digest_value(said)
 
     @property
     def built(self) -> list[str]:
@@ -178,9 +177,9 @@ class Project:
 
 
 def _named(node: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    properties = {k: v for k, v in node.items() if k in names and k not in _NOT_IN_GRAPH}
+    properties = {k: node[k] for k in sorted(node) if k in names and k not in _NOT_IN_GRAPH}
     if isinstance(config := properties.get("config"), Mapping):
-        properties["config"] = {k: v for k, v in config.items() if k in names}
+        properties["config"] = {k: config[k] for k in sorted(config) if k in names}
     return properties
 
 

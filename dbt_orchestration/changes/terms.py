@@ -8,8 +8,10 @@ Two digests are equal only if the same things, combined in the same way, decide 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 ROWS = "*rows*"
 REST = "*rest*"
@@ -19,6 +21,11 @@ WHOLE = "*"
 def digest(*parts: str) -> str:
     """128 bits of blake2b over ``parts``, in 32 hexadecimal characters."""
     return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def digest_value(value: Any) -> str:
+    """The digest of a JSON value. The order of keys counts: Jinja goes through them in order."""
+    return digest(json.dumps(value, default=str))
 
 
 @dataclass(frozen=True, slots=True, order=True)

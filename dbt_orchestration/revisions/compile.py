@@ -158,12 +158,12 @@ def _keys(project: Project, wanted: Mapping[str, Components], target: DbtTarget)
             common,
             unique_id,
             node.get("relation_name"),
-            node["config"],
+            sorted(node["config"].items()),
             sorted(parts.code.items()) if parts else node.get("raw_code"),
             sorted(parts.content.items()) if parts else None,
             read,
         ]
-        text = json.dumps(made_of, sort_keys=True, default=str)
+        text = json.dumps(made_of, default=str)
         return "compiled " + hashlib.sha256(text.encode()).hexdigest()
 
     return {unique_id: key(unique_id) for unique_id in wanted}

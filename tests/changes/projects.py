@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,7 @@ class State:
     project: Project
     compiled: Cache
     analyses: Analyses = field(repr=False)
+    previous: Fingerprints | None = field(default=None, repr=False)
 
     @cached_property
     def by_code(self) -> Fingerprints:
@@ -43,7 +45,12 @@ class State:
     def by_column(self) -> Fingerprints:
         project = compile_nodes(self.project, self.revision, self.target, self.compiled)
         assert not project.uncompiled
-        return fingerprint(project, self.analyses)
+        made = fingerprint(project, self.analyses)
+        again = fingerprint(project, self.analyses, self.previous)
+        assert {u: n.value for u, n in made.nodes.items()} == {
+            u: n.value for u, n in again.nodes.items()
+        }, "taken over from the state before the edits"
+        return made
 
 
 @dataclass(frozen=True)
@@ -64,12 +71,20 @@ def copy_project(folder: Path) -> Path:
 
 
 def read_state(
-    project: Path, home: Path, compiled: Cache, analyses: Analyses, target: str = "prod"
+    project: Path,
+    home: Path,
+    compiled: Cache,
+    analyses: Analyses,
+    *,
+    target: str = "prod",
+    previous: Fingerprints | None = None,
 ) -> State:
     """Parse a project; fast if a revision of it is in ``home``."""
+    # Any environment variable may be read, and this one is another one each time.
+    os.environ["PYTEST_CURRENT_TEST"] = ""
     chosen = DbtTarget(project, home / "logs", project, "shop", target)
     revision = parse(chosen, home / "revisions")
-    return State(revision, chosen, read_project(revision, chosen), compiled, analyses)
+    return State(revision, chosen, read_project(revision, chosen), compiled, analyses, previous)
 
 
 def edit(project: Path, edits: Iterable[Mapping[str, Any]]) -> None:

@@ -33,6 +33,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dbt_orchestration.changes.fingerprints import Fingerprints
 from dbt_orchestration.changes.plan import Plan
 from dbt_orchestration.changes.reasons import display_name
 from tests.changes.projects import Base, State, compare, edit, read_state
@@ -84,17 +85,21 @@ def states(
         old = _edited(base, tmp_path / "before", before)
     for name, value in case.get("environment", {}).items():
         monkeypatch.setenv(name, value)
-    new = _edited(base, tmp_path / "after", [*before, *case.get("edits", ())])
+    edits = [*before, *case.get("edits", ())]
+    new = _edited(base, tmp_path / "after", edits, old.by_column)
     base.edited[case["case"]] = old, new
     return old, new
 
 
-def _edited(base: Base, home: Path, edits: list[dict[str, Any]]) -> State:
+def _edited(
+    base: Base, home: Path, edits: list[dict[str, Any]], previous: Fingerprints | None = None
+) -> State:
     shutil.copytree(base.folder, home / "project")
     edit(home / "project", edits)
     # dbt parses again only what is edited.
     shutil.copytree(base.state.revision.directory, home / "revisions" / "base")
-    state = read_state(home / "project", home, base.state.compiled, base.state.analyses)
+    known = base.state.compiled, base.state.analyses
+    state = read_state(home / "project", home, *known, previous=previous)
     assert state.by_column.nodes.keys() == state.by_code.nodes.keys()
     return state
 
