@@ -209,16 +209,24 @@ def trials(
 
 @dataclass
 class Report:
-    """All trials so far, summed up."""
+    """All trials so far, summed up.
+
+    Attributes:
+        engine, dbt: over all trials. Many edits change nothing in this data, and no plan can know.
+        engine_seen, dbt_seen: over the trials that changed the content of some relation.
+        seen: how many these are.
+    """
 
     engine: Score = field(default_factory=Score)
     dbt: Score = field(default_factory=Score)
+    engine_seen: Score = field(default_factory=Score)
+    dbt_seen: Score = field(default_factory=Score)
+    seen: int = 0
     tried: Counter[str] = field(default_factory=Counter)
     invalid: Counter[str] = field(default_factory=Counter)
     by_kind: dict[str, Score] = field(default_factory=dict)
     causes: Counter[str] = field(default_factory=Counter)
     misses: list[Trial] = field(default_factory=list)
-    precisions: list[float] = field(default_factory=list)
     valid: int = 0
     nodes: int = 0
     seconds: float = 0.0
@@ -236,8 +244,10 @@ class Report:
         differ, due = set(trial.differ), set(trial.due)
         self.engine.add(due, differ)
         self.dbt.add(set(trial.dbt), differ)
-        if due:
-            self.precisions.append(len(due & differ) / len(due))
+        if differ:
+            self.seen += 1
+            self.engine_seen.add(due, differ)
+            self.dbt_seen.add(set(trial.dbt), differ)
         if len(trial.kinds) == 1:
             self.by_kind.setdefault(trial.kinds[0], Score()).add(due, differ)
         self.causes.update({" + ".join(trial.kinds): len(trial.needless)})
@@ -245,22 +255,26 @@ class Report:
             self.misses.append(trial)
 
     @property
-    def mean_precision(self) -> float:
-        """The mean over edits: one that makes all nodes due counts as one that makes one due."""
-        return sum(self.precisions) / max(len(self.precisions), 1)
+    def scores(self) -> dict[str, Score]:
+        return {
+            "engine": self.engine,
+            "dbt": self.dbt,
+            "engine_seen": self.engine_seen,
+            "dbt_seen": self.dbt_seen,
+        }
 
     def as_json(self) -> dict[str, Any]:
-        scores = {"engine": self.engine, "dbt": self.dbt}
         return {
-            "edits": self.valid,
+            "trials": self.valid,
+            "edits": (self.tried - self.invalid).total(),
+            "seen": self.seen,
             "invalid": self.invalid.total(),
             "nodes": self.nodes,
             "seconds": self.seconds,
             **{
                 name: {**asdict(score), "recall": score.recall, "precision": score.precision}
-                for name, score in scores.items()
+                for name, score in self.scores.items()
             },
-            "mean_precision": self.mean_precision,
             "by_kind": {kind: asdict(score) for kind, score in sorted(self.by_kind.items())},
             "needless": dict(self.causes.most_common(30)),
             "misses": [asdict(trial) for trial in self.misses],
@@ -273,16 +287,16 @@ class Report:
             numbers = (self.tried[kind], self.invalid[kind], score.differ, score.said)
             table.add_row(kind, *map(str, numbers), f"{score.precision:.2f}" if score.said else "")
         console.print(table)
-        for name, score in (("engine", self.engine), ("dbt state:modified+", self.dbt)):
+        for name, score in self.scores.items():
             console.print(
                 f"{name}: recall {score.recall:.4f}, precision {score.precision:.3f}"
                 f" ({score.differ} differ, {score.said} due, {score.right} of them differ)"
             )
-        console.print(f"engine: mean precision of an edit {self.mean_precision:.3f}")
         console.print(
-            f"{self.valid} edits, {self.invalid.total()} invalid, {self.nodes} nodes compared, "
-            f"{self.seconds / max(self.valid, 1):.2f} s for each edit, "
-            f"{len(self.misses)} edits with MISSES or crashes"
+            f"{(self.tried - self.invalid).total()} edits in {self.valid} trials, {self.seen} of "
+            f"which changed some content; {self.nodes} nodes compared, "
+            f"{self.seconds / max(self.valid, 1):.2f} s for each trial, "
+            f"{len(self.misses)} trials with MISSES or crashes"
         )
 
 
@@ -305,7 +319,7 @@ def _reproduce(seed: int, iteration: int, level1: bool) -> Trial:
 
 
 def main(  # noqa: PLR0917
-    edits: Annotated[int, typer.Option(help="How many valid edits.")] = 100,
+    edits: Annotated[int, typer.Option(help="How many trials.")] = 100,
     seed: Annotated[int, typer.Option()] = 1,
     seconds: Annotated[float | None, typer.Option(help="Stop after this time.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
@@ -332,7 +346,7 @@ def main(  # noqa: PLR0917
         elif report.valid % 100 == 0:
             console.print(f"{report.valid} edits, {len(report.misses)} with misses")
         if json_file and (trial.misses or report.valid % 100 == 0 or report.valid == edits):
-            whole = {**report.as_json(), "trials": [asdict(t) for t in everything]}
+            whole = {**report.as_json(), "all": [asdict(t) for t in everything]}
             json_file.write_text(json.dumps(whole, indent=1))
     report.print(console)
     sys.exit(bool(report.misses))

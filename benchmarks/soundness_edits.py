@@ -357,7 +357,7 @@ def _inline(rng: random.Random, state: State) -> str | None:
 def _macro_body(rng: random.Random, state: State) -> str | None:
     swaps = [
         ("digits=2", "digits=1"),
-        ("digits=2", "digits=3"),
+        ("digits=2", "digits=0"),
         ("* 100", "* 10"),
         ("default_amount() %}0", "default_amount() %}1"),
         ("nullif(lower(trim({{ column }})), '')", "lower(trim({{ column }}))"),

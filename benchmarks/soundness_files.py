@@ -198,7 +198,7 @@ _OVERRIDES = {
 }
 
 
-@edit("file: macro that overrides another", 3)
+@edit("file: macro that overrides another", 1)
 def _override(rng: random.Random, state: State) -> str | None:
     path = rng.choice(sorted(_OVERRIDES))
     if path in state.files:

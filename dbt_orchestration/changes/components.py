@@ -22,8 +22,9 @@ from dbt_orchestration.changes.project import Project
 from dbt_orchestration.changes.terms import digest, digest_value
 from dbt_orchestration.changes.text import Text, read_python, read_sql
 
-# Statements of hooks that change neither rows nor columns.
-_HARMLESS = re.compile(r"\s*(grant|revoke|comment|analyze|vacuum|checkpoint)\b[^;]*;?\s*\Z", re.I)
+# Statements of hooks that change neither rows nor columns, and those that change nothing at all.
+_HARMLESS = re.compile(r"\s*(grant|revoke|comment)\b[^;]*;?\s*\Z", re.I)
+_MAINTENANCE = re.compile(r"\s*(analyze|vacuum|checkpoint)\b[^;]*;?\s*\Z", re.I)
 # dbt_project.yml `flags:` that decide how dbt runs and talks, not what it builds.
 _QUIET_FLAGS = re.compile(
     r"(send_anonymous|use_colors|use_fast|printer|log_|partial_parse|version_check|fail_fast"
@@ -191,9 +192,10 @@ def project_wide(project: Project) -> dict[str, str]:
     if internal:
         parts["dispatch of dbt's own macros"] = digest_value(internal)
     for node in project.operations:
-        if _is_harmless(node["raw_code"]) or _writes_elsewhere(project, node["raw_code"]):
+        sql = node["raw_code"]
+        if _is(_HARMLESS, sql) or _is(_MAINTENANCE, sql) or _writes_elsewhere(project, sql):
             continue
-        parts |= _hook(project, node, node["raw_code"], f"hook:{_hook_name(node)}")
+        parts |= _hook(project, node, sql, f"hook:{_hook_name(node)}")
     return parts
 
 
@@ -241,14 +243,16 @@ def _add_hooks(
     for kind in ("pre-hook", "post-hook"):
         for hook in node["config"].get(kind) or ():
             sql = hook["sql"] if isinstance(hook, Mapping) else str(hook)
+            if _is(_MAINTENANCE, sql):
+                continue
             part = _hook(project, node, sql, f"{kind}:")
-            target = own if _is_harmless(sql) else content
+            target = own if _is(_HARMLESS, sql) else content
             for key, value in part.items():
                 target[key] = digest(target.get(key, ""), value)
 
 
-def _is_harmless(sql: str) -> bool:
-    return bool(_HARMLESS.match(sql)) and "{%" not in sql
+def _is(kind: re.Pattern[str], sql: str) -> bool:
+    return bool(kind.match(sql)) and "{%" not in sql
 
 
 def _writes_elsewhere(project: Project, sql: str) -> bool:
