@@ -26,10 +26,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dbt_orchestration.changes.fingerprints import Analyses, Fingerprints, fingerprint
+from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint
 from dbt_orchestration.changes.macros import _read
 from dbt_orchestration.changes.plan import plan
 from dbt_orchestration.changes.project import Compiled, Project
+from dbt_orchestration.changes.relations import Analyses
 from dbt_orchestration.changes.text import read_macro, read_python, read_sql
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.revisions.cache import Cache

@@ -22,8 +22,9 @@ from unittest.mock import patch
 import duckdb
 
 from dbt_orchestration import upstream
-from dbt_orchestration.changes.fingerprints import Analyses, Fingerprints, fingerprint
+from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint
 from dbt_orchestration.changes.project import Project
+from dbt_orchestration.changes.relations import Analyses
 from dbt_orchestration.invocation import DbtInvocation, DbtTarget
 from dbt_orchestration.revisions.cache import Cache
 from dbt_orchestration.revisions.compile import compile_nodes
