@@ -31,6 +31,8 @@ _QUIET_FLAGS = re.compile(
     r"|warn_error|write_json|static_parser|cache_|indirect_|introspect|populate_|quiet|debug"
     r"|target_path|state_modified_|source_freshness_|skip_nodes_|require_(?!batched)|validate_)"
 )
+_REFERS = re.compile(r"\b(?:ref|source)\s*\(")
+_WORD = re.compile(r"\w+")
 _WRITES = (exp.Insert, exp.Delete, exp.Update, exp.Create, exp.Drop)
 # Materializations that copy rows; others keep referring to what they read.
 _COPIES = frozenset({"table", "incremental", "seed", "snapshot", "ephemeral", "function"})
@@ -249,6 +251,32 @@ def _add_hooks(
             target = own if _is(_HARMLESS, sql) else content
             for key, value in part.items():
                 target[key] = digest(target.get(key, ""), value)
+
+
+def read_by_hooks(project: Project, unique_id: str) -> list[str]:
+    """Nodes whose rows the hooks of a node read or may read, sorted.
+
+    dbt does not tell which of a node's parents its hooks name, and a hook may name a relation
+    without ``ref()``.
+    """
+    node = project.nodes[unique_id]
+    hooks = [
+        hook
+        for kind in ("pre-hook", "post-hook")
+        for hook in (node.get("config") or {}).get(kind) or ()
+    ]
+    read: set[str] = set()
+    for hook in hooks:
+        sql = hook["sql"] if isinstance(hook, Mapping) else str(hook)
+        if _is(_MAINTENANCE, sql) or _is(_HARMLESS, sql):
+            continue
+        if _REFERS.search(sql) or project.macros.reached([read_sql(sql)]).macros:
+            read.update(project.parents(unique_id))
+        words = {word.lower() for word in _WORD.findall(sql)}
+        named = {u for u, name in project.identifiers.items() if name in words}
+        # Who reads this node is built after its hooks have run.
+        read.update(u for u in named if unique_id not in project.ancestors(u))
+    return sorted(read - {unique_id})
 
 
 def _is(kind: re.Pattern[str], sql: str) -> bool:

@@ -15,10 +15,25 @@ from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any
 
-from dbt_orchestration.changes.components import Components, components, project_wide
+from dbt_orchestration.changes.components import (
+    Components,
+    components,
+    project_wide,
+    read_by_hooks,
+)
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.changes.relations import Analyses, Relations, Undeclared
-from dbt_orchestration.changes.terms import REST, ROWS, WHOLE, Reference, Relation, digest, link
+from dbt_orchestration.changes.terms import (
+    REST,
+    ROWS,
+    WHOLE,
+    Reference,
+    Relation,
+    Term,
+    digest,
+    link,
+    refer,
+)
 
 # Raise whenever the same project may get other fingerprints than before.
 SCHEME = "1"
@@ -171,6 +186,13 @@ class _Reader:
         content = {**parts.content, **self._functions(unique_id)}
         parts = replace(parts, content=content, wide=self._wide)
         terms, opaque = self._relation(unique_id, parts)
+        if read := read_by_hooks(self._project, unique_id):
+            for other in read:
+                if not other.startswith("source."):
+                    self.read(other)
+            known = [u for u in read if u in self.done or u.startswith("source.")]
+            hooks = Term("hooks", (terms.rows, *(refer(u, WHOLE) for u in known)))
+            terms = replace(terms, rows=hooks)
         self._relations.known[unique_id] = terms
         memo: dict[str, str] = {}
         rows = link(terms.rows, self._all.resolve, memo)
@@ -185,7 +207,8 @@ class _Reader:
             parts = replace(parts, own={**parts.own, "order": digest(terms.order)})
         own = sorted({**parts.wide, **parts.own}.items())
         value = digest(linked.whole, str(terms.positions), *(f"{k}={v}" for k, v in own))
-        elsewhere = unique_id in self._relations.elsewhere
+        beyond = set(read) - set(self._project.parents(unique_id))
+        elsewhere = unique_id in self._relations.elsewhere or bool(beyond)
         self.done[unique_id] = Fingerprint(
             unique_id, value, parts, terms, linked, opaque, elsewhere
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from dbt_orchestration.changes.macros import Macros
@@ -13,6 +14,7 @@ _NODES = ("nodes", "sources", "functions", "unit_tests")
 # Differ between two parses of the same project.
 _NOT_IN_GRAPH = frozenset({"created_at", "build_path", "compiled_path", "root_path"})
 _BUILT = ("model", "seed", "snapshot", "function")
+_RELATIONS = ("model", "seed", "snapshot", "source")
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,21 @@ class Project:
                     waiting.extend((parent, False) for parent in self.parents(unique_id)[::-1])
         return [u for u in order if self.nodes[u]["resource_type"] in _BUILT]
 
+    @cached_property
+    def identifiers(self) -> Mapping[str, str]:
+        """The last part of the name of each relation, in lower case."""
+        return {
+            unique_id: str(node.get("alias") or node.get("identifier") or node["name"]).lower()
+            for unique_id, node in self.nodes.items()
+            if node["resource_type"] in _RELATIONS
+        }
+
     def mentions(self, table: str) -> bool:
         """Whether a table of this name is the project's, or stands in its code."""
         name = table.lower()
-        nodes = [n for n in self.nodes.values() if n["resource_type"] != "operation"]
-        own = {str(n.get("alias") or n.get("identifier") or n["name"]).lower() for n in nodes}
-        if not name or name in own:
+        if not name or name in self.identifiers.values():
             return True
+        nodes = [n for n in self.nodes.values() if n["resource_type"] != "operation"]
         texts = [str(n.get("raw_code") or "") for n in nodes]
         texts += [str(macro["macro_sql"]) for macro in self.macros.own]
         return any(name in text.lower() for text in texts)
@@ -158,6 +168,16 @@ class Project:
         """What a node depends on and this project has, in dbt's order."""
         depends = self.nodes[unique_id].get("depends_on") or {}
         return [node for node in depends.get("nodes") or () if node in self.nodes]
+
+    def ancestors(self, unique_id: str) -> set[str]:
+        """Everything a node depends on, directly or not."""
+        found: set[str] = set()
+        waiting = [unique_id]
+        while waiting:
+            new = set(self.parents(waiting.pop())) - found
+            found |= new
+            waiting += new
+        return found
 
     def relation_name(self, node: Mapping[str, Any]) -> tuple[str, str, str]:
         """Database, schema and identifier, relative to the target's own.
