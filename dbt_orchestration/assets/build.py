@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -10,6 +10,14 @@ from pydantic import Field
 
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.partitions import PartitionConfig, PartitionError, window
+from dbt_orchestration.assets.provenance import (
+    PUSH_TAG,
+    Record,
+    commit_metadata,
+    commit_tags,
+    recorded_versions,
+    savings_key,
+)
 from dbt_orchestration.assets.request import (
     Partitions,
     Request,
@@ -17,10 +25,19 @@ from dbt_orchestration.assets.request import (
     resumes,
     window_vars,
 )
-from dbt_orchestration.assets.results import check_result, node_result, partition_results
+from dbt_orchestration.assets.results import (
+    DURATION,
+    check_result,
+    node_result,
+    partition_results,
+)
 from dbt_orchestration.assets.translator import EnvironmentTranslator
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
-from dbt_orchestration.revisions.working_tree import Revision
+from dbt_orchestration.revisions.current import open_revision
+from dbt_orchestration.revisions.explain import read_explanations
+from dbt_orchestration.revisions.parse import Revision
+from dbt_orchestration.revisions.read import packages_of
+from dbt_orchestration.revisions.store import published
 from dbt_orchestration.settings import Settings
 
 _PAGE = 1_000
@@ -34,6 +51,12 @@ class BuildConfig(dg.Config):
     )
     vars: dict[str, Any] = Field({}, description="dbt vars for this run, for example {days: 3}.")
     exclude_tests: bool = Field(False, description="Build without running any test.")
+    rebuild: list[str] = Field(
+        [], description="Incremental models to rebuild from nothing, by name or unique id."
+    )
+    reasons: dict[str, str] = Field({}, description="Set by the push sensor: why each is built.")
+    left_alone: int = Field(0, description="Set by the push sensor: how many nodes are not due.")
+    seconds_saved: float = Field(0.0, description="Set by the push sensor: what those would take.")
 
 
 class Build:
@@ -72,13 +95,17 @@ class Build:
             if (model := self._translator.partition_config(node))
         }
         attempts = _attempts(context)
-        request = Request(
-            context.run.tags,
-            config.full_refresh,
-            self._settings.environment(self._environment).lookback,
-            attempts[-1].create_timestamp,
-        )
+        if tags := commit_tags(self._revision):
+            context.instance.add_run_tags(context.run.run_id, tags)
         try:
+            rebuilt = self._rebuilt(config, nodes)
+            request = Request(
+                context.run.tags,
+                config.full_refresh,
+                self._settings.environment(self._environment).lookback,
+                attempts[-1].create_timestamp,
+                rebuilt,
+            )
             partitions = partitions_to_build(
                 request,
                 models,
@@ -93,30 +120,96 @@ class Build:
             command = self._command(context, config, nodes, tests)
             building = {unique_id: models[unique_id] for unique_id in partitions}
             command += _vars({**config.vars, **window_vars(building, partitions)})
+            command += self._deferral(context)
             manifest = self._manifest(context, config)
         except (PartitionError, DbtError) as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         for unique_id, wanted in partitions.items():
             model = models[unique_id]
             if wanted.resumed:
-                upstream.keep_table(manifest, unique_id)
+                upstream.set_full_refresh(manifest, unique_id, False)
             if model.is_microbatch:
                 windows = [window(model, key) for key in wanted.keys]
                 upstream.set_batches(manifest, unique_id, windows)
+        for unique_id in rebuilt - {u for u, wanted in partitions.items() if wanted.resumed}:
+            upstream.set_full_refresh(manifest, unique_id, True)
+        self._record = self._to_record(context, config, nodes)
         invocation = DbtInvocation(
-            DbtTarget.of(self._settings, self._environment),
+            self._target(),
             command,
             manifest,
             {"DAGSTER_RUN_ID": context.run.run_id},
         )
         context.log.info(f"Equivalent command: {invocation}")
+        built: dict[str, float] = {}
         for event in invocation.events():
-            yield from self._results(context, event, models, partitions, tests)
+            yield from _timed(self._results(context, event, models, partitions, tests), built)
+        if PUSH_TAG in context.run.tags:
+            yield self._savings(config, built)
         try:
             invocation.raise_on_failure()
         except DbtError as error:
             raise dg.Failure(str(error)) from None
         shutil.rmtree(self._scratch(context.run.run_id), ignore_errors=True)
+
+    def _target(self) -> DbtTarget:
+        return DbtTarget.of(self._settings, self._environment, self._revision.project_dir)
+
+    def _rebuilt(self, config: BuildConfig, nodes: Mapping[str, Mapping[str, Any]]) -> set[str]:
+        named = {node["name"]: unique_id for unique_id, node in nodes.items()}
+        rebuilt = {named.get(name, name) for name in config.rebuild}
+        if unknown := rebuilt - nodes.keys():
+            raise PartitionError(
+                f"rebuild: {', '.join(sorted(unknown))} is not among the selected assets"
+            )
+        return rebuilt
+
+    def _deferral(self, context: dg.AssetExecutionContext) -> list[str]:
+        """Read what was never built here from the environment that this one defers to."""
+        other = self._settings.environment(self._environment).defer_to
+        if not other:
+            return []
+        digest = published(other, context.instance.defs_state_storage)
+        if not digest:
+            context.log.warning(f"Nothing to defer to: {other} has no commit that was prepared.")
+            return []
+        return ["--defer", "--state", str(open_revision(self._settings, other, digest).directory)]
+
+    def _to_record(
+        self,
+        context: dg.AssetExecutionContext,
+        config: BuildConfig,
+        nodes: Mapping[str, Mapping[str, Any]],
+    ) -> Callable[[str], Record]:
+        def built(unique_ids: Collection[str]) -> Mapping[str, str]:
+            keys = {self._keys[u]: u for u in unique_ids if u in self._keys}
+            versions = context.instance.get_latest_materialization_code_versions(list(keys))
+            return {keys[key]: version for key, version in versions.items() if version}
+
+        explained = read_explanations(self._settings, self._environment, self._revision.digest)
+        same = {u: why.recorded for u, why in explained.items() if not why.due}
+        if self._settings.environment(self._environment).defer_to:
+            # What was never built here is read from there, where it is the same.
+            same = dict.fromkeys(self._revision.manifest["nodes"], "") | same
+        version = recorded_versions(self._revision, nodes.keys(), built, same)
+
+        def record(unique_id: str) -> Record:
+            metadata = commit_metadata(self._revision, config.reasons.get(unique_id, ""))
+            return Record(version(unique_id), metadata)
+
+        return record
+
+    def _savings(self, config: BuildConfig, built: Mapping[str, float]) -> dg.AssetMaterialization:
+        return dg.AssetMaterialization(
+            savings_key(self._environment),
+            metadata={
+                "built": len(built),
+                "left alone": config.left_alone,
+                "seconds built": round(sum(built.values()), 1),
+                "seconds saved": config.seconds_saved,
+                **commit_metadata(self._revision, ""),
+            },
+        )
 
     def _selected_nodes(self, context: dg.AssetExecutionContext) -> dict[str, Mapping[str, Any]]:
         unique_ids = sorted(self._unique_ids[key] for key in context.selected_asset_keys)
@@ -166,12 +259,13 @@ class Build:
 
     def _manifest(self, context: dg.AssetExecutionContext, config: BuildConfig) -> Any:
         if not config.vars:
-            return upstream.load_manifest(self._revision.partial_parse_path)
+            manifest = upstream.load_manifest(self._revision.partial_parse_path)
+            upstream.set_seed_folders(manifest, dict(packages_of(self._revision.project_dir)))
+            return manifest
         # Vars may decide configs and which nodes there are, so dbt has to parse again.
         command = ["parse", "--target-path", self._scratch(context.run.run_id)]
         command += _vars(config.vars)
-        target = DbtTarget.of(self._settings, self._environment)
-        return DbtInvocation(target, [*command, "--quiet"]).finish()
+        return DbtInvocation(self._target(), [*command, "--quiet"]).finish()
 
     def _scratch(self, name: str) -> str:
         return str(self._settings.state_dir / "runs" / name)
@@ -212,9 +306,9 @@ class Build:
         unique_id = event["data"]["node_info"]["unique_id"]
         if event["info"]["name"] == "LogTestResult":
             if unique_id in tests:
-                yield from check_result(event, tests[unique_id])
+                fingerprint = self._revision.checks.get(unique_id)
+                yield from check_result(event, tests[unique_id], fingerprint)
         elif unique_id in partitions:
-            node = self._revision.manifest["nodes"][unique_id]
             yield from self._selected(
                 context,
                 partition_results(
@@ -222,12 +316,17 @@ class Build:
                     self._keys[unique_id],
                     models[unique_id],
                     partitions[unique_id],
-                    code_version=self._translator.get_code_version(node),
+                    record=self._record(unique_id),
                     facts=self._facts(unique_id),
                 ),
             )
         elif self._keys.get(unique_id) in context.selected_asset_keys:
-            yield from node_result(event, self._keys[unique_id], self._facts(unique_id))
+            yield from node_result(
+                event,
+                self._keys[unique_id],
+                self._record(unique_id),
+                self._facts(unique_id),
+            )
 
     def _facts(self, unique_id: str) -> Mapping[str, dg.MetadataValue[Any]]:
         lineage = self._revision.lineage.get(unique_id)
@@ -255,6 +354,17 @@ class Build:
                     yield result
             else:
                 yield result
+
+
+def _timed(results: Iterator[Any], seconds: dict[str, float]) -> Iterator[Any]:
+    """The same results; adds what each asset took to ``seconds``."""
+    for result in results:
+        if isinstance(result, dg.MaterializeResult | dg.AssetMaterialization):
+            name = str(result.asset_key)
+            took = (result.metadata or {})[DURATION]
+            value = took.value if isinstance(took, dg.MetadataValue) else took
+            seconds[name] = seconds.get(name, 0.0) + float(str(value))
+        yield result
 
 
 def _attempts(context: dg.AssetExecutionContext) -> Sequence[dg.RunRecord]:

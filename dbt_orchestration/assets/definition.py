@@ -19,7 +19,8 @@ from dbt_orchestration.assets.translator import (
     test_spec,
     unit_test_specs,
 )
-from dbt_orchestration.revisions.working_tree import Revision
+from dbt_orchestration.invocation import DbtTarget
+from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.settings import Settings
 from dbt_orchestration.upstream import MixedPartitionsAssets
 
@@ -35,8 +36,15 @@ class DbtAssets:
     """Asset key by dbt unique id, sources included."""
     sources: Mapping[str, dg.AssetSpec]
     """The sources that some asset reads, by dbt unique id."""
+    checks: Mapping[dg.AssetCheckKey, str]
+    """The dbt unique id of each test."""
     translator: EnvironmentTranslator
     manifest: Mapping[str, Any]
+
+    @property
+    def nodes(self) -> Mapping[str, dg.AssetKey]:
+        """Asset key by dbt unique id of what dbt builds."""
+        return {u: key for u, key in self.keys.items() if u not in self.sources}
 
 
 def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: str) -> DbtAssets:
@@ -52,9 +60,9 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
         revision.fingerprints,
     )
     project = DbtProject(
-        settings.project_dir,
+        revision.project_dir,
         target_path=revision.directory,
-        profiles_dir=settings.profiles_dir,
+        profiles_dir=DbtTarget.of(settings, environment, revision.project_dir).profiles_dir,
         profile=settings.profile,
         target=settings.environment(environment).target,
     )
@@ -83,7 +91,9 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
         )
 
     sources = {uid: spec for uid, spec in specs.items() if uid.startswith("source.")}
-    return DbtAssets(MixedPartitionsAssets.of(build), keys, sources, translator, manifest)
+    tests = {key: uid for key, uid in unique_ids.items() if isinstance(key, dg.AssetCheckKey)}
+    definition = MixedPartitionsAssets.of(build)
+    return DbtAssets(definition, keys, sources, tests, translator, manifest)
 
 
 def _specs(

@@ -47,6 +47,8 @@ class Request:
     """Overrides each model's own."""
     now: datetime
     """When the first attempt was asked for; aware."""
+    rebuilt: AbstractSet[str] = frozenset()
+    """Nodes to rebuild from nothing, all their partitions at once."""
 
 
 def partitions_to_build(
@@ -68,7 +70,9 @@ def partitions_to_build(
     partitions: dict[str, Partitions] = {}
     for name, model in models.items():
         done = landed.get(name, frozenset())
-        if chosen:
+        if name in request.rebuilt:
+            requested = partition_keys(model, request.now)
+        elif chosen:
             requested = _in_range(model, list(models.values()), chosen, request.now)
         elif request.full_refresh:
             requested = partition_keys(model, request.now)

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.assets.partitions import PartitionConfig
+from dbt_orchestration.assets.provenance import Record
 from dbt_orchestration.assets.request import Partitions
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 
@@ -16,11 +17,13 @@ Event = Mapping[str, Any]
 Facts = Mapping[str, dg.MetadataValue[Any]]
 Result = dg.MaterializeResult[Any] | dg.AssetMaterialization | dg.AssetCheckResult
 
-_CODE_VERSION_TAG, _DATA_VERSION_TAG = "dagster/code_version", "dagster/data_version"
+DURATION = "Execution Duration"
+FINGERPRINT = "dbt/fingerprint"
+_DATA_VERSION_TAG = "dagster/data_version"
 _LANDED = frozenset({"success", "no-op", "reused", "warn"})
 
 
-def check_result(event: Event, key: dg.AssetCheckKey) -> Iterator[Result]:
+def check_result(event: Event, key: dg.AssetCheckKey, fingerprint: str | None) -> Iterator[Result]:
     """The result of a data or unit test, unless dbt skipped it."""
     data = event["data"]
     status = _status(data)
@@ -31,17 +34,25 @@ def check_result(event: Event, key: dg.AssetCheckKey) -> Iterator[Result]:
             check_name=key.name,
             passed=status == "pass",
             severity=dg.AssetCheckSeverity.WARN if warned else dg.AssetCheckSeverity.ERROR,
-            metadata={"status": status, "failed_rows": int(data.get("num_failures") or 0)},
+            metadata={
+                "status": status,
+                "failed_rows": int(data.get("num_failures") or 0),
+                FINGERPRINT: fingerprint or "",
+            },
         )
 
 
-def node_result(event: Event, key: dg.AssetKey, facts: Facts) -> Iterator[Result]:
+def node_result(event: Event, key: dg.AssetKey, record: Record, facts: Facts) -> Iterator[Result]:
     """The materialization of a node without partitions, if it landed.
 
     ``facts`` is metadata that is known without running anything.
     """
     if _status(event["data"]) in _LANDED:
-        yield dg.MaterializeResult(asset_key=key, metadata={**_metadata(event["data"]), **facts})
+        yield dg.MaterializeResult(
+            asset_key=key,
+            metadata={**_metadata(event["data"]), **record.metadata, **facts},
+            tags=record.tags,
+        )
 
 
 def partition_results(
@@ -50,7 +61,7 @@ def partition_results(
     model: PartitionConfig,
     partitions: Partitions,
     *,
-    code_version: str | None,
+    record: Record,
     facts: Facts,
 ) -> Iterator[Result]:
     """What an event says about a partitioned model: a batch that landed, or the model's end.
@@ -71,12 +82,10 @@ def partition_results(
                 passed=landed,
                 metadata={"requested": len(partitions.keys), "result": data["status"]},
             )
-    tags = {_DATA_VERSION_TAG: str(uuid.uuid4())}
-    if code_version:
-        tags[_CODE_VERSION_TAG] = code_version
+    tags = {_DATA_VERSION_TAG: str(uuid.uuid4()), **record.tags}
     for partition in keys if landed else []:
         # The UI shows an asset's latest: once a run is enough.
-        known = facts if partition == partitions.keys[-1] else {}
+        known = {**record.metadata, **facts} if partition == partitions.keys[-1] else {}
         metadata = {**_metadata(data), **known}
         yield dg.AssetMaterialization(key, partition=partition, metadata=metadata, tags=tags)
 
@@ -96,5 +105,5 @@ def _status(data: Mapping[str, Any]) -> str:
 def _metadata(data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "dbt/unique_id": data["node_info"]["unique_id"],
-        "Execution Duration": float(data.get("execution_time") or 0.0),
+        DURATION: float(data.get("execution_time") or 0.0),
     }

@@ -10,6 +10,7 @@ import orjson
 
 from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint, scheme
 from dbt_orchestration.changes.lineage import column_lineage
+from dbt_orchestration.changes.terms import digest
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.revisions.cache import Cache
 from dbt_orchestration.revisions.compile import compile_nodes
@@ -64,7 +65,16 @@ def analyse(revision: Revision, target: DbtTarget, home: Path) -> None:
         for unique_id, columns in column_lineage(prints).items()
     }
     values = {unique_id: node.value for unique_id, node in prints.nodes.items()}
-    content = {"scheme": prints.scheme, "fingerprints": values, "lineage": lineage}
+    checks = {
+        unique_id: digest(*(f"{key}={value}" for key, value in sorted(parts.code.items())))
+        for unique_id, parts in prints.checks.items()
+    }
+    content = {
+        "scheme": prints.scheme,
+        "fingerprints": values,
+        "checks": checks,
+        "lineage": lineage,
+    }
     scratch = revision.analysis_path.with_suffix(".new")
     scratch.write_bytes(orjson.dumps(content))
     scratch.replace(revision.analysis_path)

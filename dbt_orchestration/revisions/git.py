@@ -29,7 +29,7 @@ class Repository:
         """Raises:
         GitError: ``folder`` is in no git repository.
         """
-        root = _git(folder, "rev-parse", "--show-toplevel", what=f"the repository of {folder}")
+        root = run_git(folder, "rev-parse", "--show-toplevel", what=f"the repository of {folder}")
         return cls(Path(root))
 
     def commit(self, revision: str) -> str:
@@ -39,7 +39,7 @@ class Repository:
             GitError: there is no such commit.
         """
         what = f"there is no commit {revision} in {self.root}"
-        return _git(
+        return run_git(
             self.root, "rev-parse", "--verify", "--quiet", "--end-of-options",
             f"{revision}^{{commit}}", what=what,
         )  # fmt: skip
@@ -52,7 +52,7 @@ class Repository:
         """
         for branch in ("@{upstream}", *_DEFAULT_BRANCHES):
             try:
-                return _git(self.root, "merge-base", self.commit(branch), self.commit(head))
+                return run_git(self.root, "merge-base", self.commit(branch), self.commit(head))
             except GitError:
                 continue
         raise GitError(
@@ -66,11 +66,7 @@ class Repository:
             home.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=home, prefix=".") as scratch:
                 files = Path(scratch) / "files"
-                files.mkdir()
-                place = ("--git-dir", self._git_dir, "--work-tree", str(files))
-                index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
-                _git(files, *place, "read-tree", commit, extra=index)
-                _git(files, *place, "checkout-index", "--all", "--force", extra=index)
+                check_out(self._git_dir, commit, files)
                 if not folder.is_dir():
                     files.rename(folder)
         os.utime(folder)
@@ -78,13 +74,34 @@ class Repository:
         return folder
 
     @property
-    def _git_dir(self) -> str:
-        return _git(self.root, "rev-parse", "--absolute-git-dir")
+    def _git_dir(self) -> Path:
+        return Path(run_git(self.root, "rev-parse", "--absolute-git-dir"))
 
 
-def _git(
+def check_out(git_dir: Path, commit: str, folder: Path) -> None:
+    """Write the files of a commit into ``folder``, which is empty or not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    place = ("--git-dir", str(git_dir), "--work-tree", str(folder))
+    index = {"GIT_INDEX_FILE": f"{folder}.index"}
+    try:
+        run_git(folder, *place, "read-tree", commit, extra=index)
+        run_git(folder, *place, "checkout-index", "--all", "--force", extra=index)
+    finally:
+        Path(index["GIT_INDEX_FILE"]).unlink(missing_ok=True)
+
+
+def run_git(
     folder: Path, *arguments: str, what: str = "", extra: Mapping[str, str] | None = None
 ) -> str:
+    """What a git command prints.
+
+    Args:
+        what: what is being done, for the message if it fails.
+        extra: environment variables.
+
+    Raises:
+        GitError: git refused, or is not there.
+    """
     if not folder.is_dir():
         raise GitError(f"there is no folder {folder}")
     inherited = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE")}

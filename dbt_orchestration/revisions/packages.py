@@ -1,7 +1,10 @@
-"""dbt packages for a checkout: those of the working tree, where they are the same."""
+"""dbt packages for a checkout: those of another one, where they are the same."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -41,6 +44,38 @@ def provide_packages(target: DbtTarget, working_tree: Path, root: Path) -> None:
         _link(installed, project / folder, root, project)
     else:
         run_dbt(target, ["deps"])
+
+
+def copy_packages(target: DbtTarget, root: Path, others: Iterable[Path]) -> None:
+    """Put packages into the checkout of ``target``, which has to stand on its own, and to move.
+
+    Args:
+        root: the top of the checkout.
+        others: the same project in other checkouts, whose packages are copied if they are the same.
+
+    Raises:
+        PrepareError: the packages differ, and ``dbt deps`` cannot install them.
+    """
+    project = target.project_dir
+    folder = _install_path(project)
+    if (project / folder).exists() or not states_packages(project):
+        return
+    for other in others:
+        if (other / folder).is_dir() and _stated(project) == _stated(other):
+            shutil.copytree(other / folder, project / folder, symlinks=True)
+            return
+    lock = project / "package-lock.yml"
+    locked = lock.is_file()
+    run_dbt(target, ["deps"])
+    if not locked:
+        # It is not the commit's: the next one with the same packages.yml has none either.
+        lock.unlink(missing_ok=True)
+    for package in (project / folder).iterdir():
+        inside = package.resolve()
+        if package.is_symlink() and inside.is_relative_to(root.resolve()):
+            # A local package: dbt links it by a path that ends when the checkout moves.
+            package.unlink()
+            package.symlink_to(os.path.relpath(inside, (project / folder).resolve()))
 
 
 def _install_path(project: Path) -> str:

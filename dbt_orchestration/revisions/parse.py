@@ -22,6 +22,7 @@ import orjson
 from filelock import FileLock
 
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
+from dbt_orchestration.revisions.remote import Commit
 
 _KEEP = 10
 _ENV_VAR = re.compile(rb"""env_var\(\s*['"]([^'"]+)['"]""")
@@ -34,10 +35,18 @@ class PrepareError(RuntimeError):
 
 @dataclass(frozen=True)
 class Revision:
-    """A prepared project. ``directory`` holds what dbt wrote when it parsed."""
+    """A prepared project.
+
+    Attributes:
+        directory: holds what dbt wrote when it parsed.
+        project_dir: the project's files.
+        commit: which commit it is; None if it is the project as it lay in its folder.
+    """
 
     digest: str
     directory: Path
+    project_dir: Path
+    commit: Commit | None = None
 
     @property
     def manifest_path(self) -> Path:
@@ -56,6 +65,12 @@ class Revision:
         """What decides each node's built result, by unique id."""
         fingerprints: Mapping[str, str] = self._analysis["fingerprints"]
         return fingerprints
+
+    @property
+    def checks(self) -> Mapping[str, str]:
+        """What decides each test, by unique id."""
+        checks: Mapping[str, str] = self._analysis["checks"]
+        return checks
 
     @property
     def lineage(self) -> Mapping[str, Mapping[str, list[list[str]]]]:
@@ -112,18 +127,28 @@ def _revision(target: DbtTarget, home: Path) -> Revision:
     duckdb = Path(target.variables.get("DBT_DUCKDB_PATH", "")).name
     named = target.profile, target.target, duckdb
     digest.update(repr((target.project_dir, named, version("dbt-core"))).encode())
-    variables: set[str] = set()
-    profiles = (target.profiles_dir or target.project_dir) / "profiles.yml"
-    for path in (profiles, *_source_files(target.project_dir)):
-        content = path.read_bytes() if path.is_file() else b""
+    for path in (_profiles(target), *_source_files(target.project_dir)):
         digest.update(f"\0{path}\0".encode())
-        digest.update(content)
-        variables.update(name.decode() for name in _ENV_VAR.findall(content))
-    for name in sorted(variables - target.variables.keys()):
-        if not name.startswith("DBT_ENV_SECRET_"):
-            digest.update(f"\0{name}={os.environ.get(name)}".encode())
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    for name in variables_read(target):
+        digest.update(f"\0{name}={os.environ.get(name)}".encode())
     name = digest.hexdigest()[:16]
-    return Revision(name, home / name)
+    return Revision(name, home / name, target.project_dir)
+
+
+def variables_read(target: DbtTarget) -> list[str]:
+    """Names of the environment variables that the project and its profile read, but for secrets."""
+    names: set[str] = set()
+    for path in (_profiles(target), *_source_files(target.project_dir)):
+        content = path.read_bytes() if path.is_file() else b""
+        names.update(name.decode() for name in _ENV_VAR.findall(content))
+    return sorted(
+        name for name in names - target.variables.keys() if not name.startswith("DBT_ENV_SECRET_")
+    )
+
+
+def _profiles(target: DbtTarget) -> Path:
+    return (target.profiles_dir or target.project_dir) / "profiles.yml"
 
 
 def _source_files(project: Path) -> Iterator[Path]:

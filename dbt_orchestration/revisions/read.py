@@ -22,7 +22,7 @@ def read_project(revision: Revision, target: DbtTarget) -> Project:
         PrepareError: the profile or a file of the project cannot be read.
     """
     database, schema = _own_names(target)
-    folders = dict(_packages(target.project_dir))
+    folders = dict(packages_of(target.project_dir))
     project = Project(
         revision.manifest,
         settings={name: _read(folder / "dbt_project.yml") for name, folder in folders.items()},
@@ -49,7 +49,7 @@ def _own_names(target: DbtTarget) -> tuple[str, str]:
     return str(credentials.database or ""), str(credentials.schema or "")
 
 
-def _packages(project_dir: Path) -> Iterator[tuple[str, Path]]:
+def packages_of(project_dir: Path) -> Iterator[tuple[str, Path]]:
     """The project itself and its installed packages: name and folder."""
     own = _read(project_dir / "dbt_project.yml")
     yield str(own.get("name")), project_dir

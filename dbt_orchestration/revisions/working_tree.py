@@ -24,7 +24,8 @@ def open_revision(settings: Settings, environment: str, digest: str) -> Revision
     Raises:
         PrepareError: it is not there any more.
     """
-    revision = Revision(digest, _home(settings, environment) / digest)
+    folder = _home(settings, environment) / digest
+    revision = Revision(digest, folder, settings.project_dir)
     if not revision.manifest_path.is_file():
         raise PrepareError(f"{revision.directory} is gone: reload the code location {environment}")
     return revision

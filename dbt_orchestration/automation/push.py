@@ -1,0 +1,284 @@
+"""The push sensor: what the newest commit of the environment's branch makes due is built.
+
+Nothing remembers which commits were seen. Each tick compares what was built, as Dagster recorded
+it, with what the newest commit says, so that several pushes at once, a force-push, a revert, a
+failed build and a crash are no special cases. What is due is tried once for a commit: a node that
+fails is due until somebody pushes a remedy or starts it by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from dbt_orchestration import upstream
+from dbt_orchestration.assets.definition import DbtAssets
+from dbt_orchestration.assets.provenance import PUSH_TAG, commit_metadata, commit_tags, savings_key
+from dbt_orchestration.automation.due import Due, Ledger, unfinished_runs
+from dbt_orchestration.automation.ledger import read_built
+from dbt_orchestration.changes.terms import digest_value
+from dbt_orchestration.revisions.commits import find_commit, is_current
+from dbt_orchestration.revisions.explain import Why
+from dbt_orchestration.revisions.follow import Follower
+from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.revisions.parse import Revision
+from dbt_orchestration.revisions.remote import Remote
+from dbt_orchestration.revisions.store import forget_old, open_commit, publish, published
+from dbt_orchestration.settings import Settings
+
+# A tick may take a minute; what is not prepared by then is there for one of the next.
+_WAIT_SECONDS = 30.0
+_RELOAD_SECONDS = 60
+# A process that died is no failure of the code it ran; dbt's failures are not tried again.
+_RETRY_TAGS = {
+    "dagster/max_retries": "2",
+    "dagster/retry_on_asset_or_op_failure": "false",
+    "dagster/retry_strategy": "FROM_ASSET_FAILURE",
+}
+
+
+def push_sensor(
+    settings: Settings, environment: str, revision: Revision | None, dbt: DbtAssets | None
+) -> dg.SensorDefinition:
+    """The sensor of an environment whose code location has loaded ``revision``, if any."""
+    followed = settings.environment(environment)
+    selection = None
+    if dbt:
+        checks = [spec.key for spec in dbt.definition.check_specs]
+        selection = dg.AssetSelection.assets(dbt.definition) | dg.AssetSelection.checks(*checks)
+
+    @dg.sensor(
+        name="push",
+        asset_selection=selection,
+        job=None if dbt else _nothing,
+        minimum_interval_seconds=followed.push.interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Builds what a push to {followed.branch} changed.",
+    )
+    def push(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        tick = _Tick(settings, environment, revision, dbt, context)
+        tick.look()
+        return tick.result()
+
+    return push
+
+
+@dg.op
+def wait_for_the_first_commit() -> None:
+    """A sensor has to have something that it could start."""
+
+
+@dg.job(name="nothing")
+def _nothing() -> None:
+    wait_for_the_first_commit()
+
+
+@dataclass
+class _Tick:
+    settings: Settings
+    environment: str
+    loaded: Revision | None
+    dbt: DbtAssets | None
+    context: dg.SensorEvaluationContext
+    said: list[str] = field(default_factory=list)
+    events: list[dg.AssetMaterialization] = field(default_factory=list)
+    requests: list[dg.RunRequest] = field(default_factory=list)
+    cursor: str | None = None
+
+    def result(self) -> dg.SensorResult:
+        """What Dagster is told."""
+        return dg.SensorResult(
+            run_requests=self.requests,
+            skip_reason=None if self.requests else " ".join(self.said),
+            asset_events=self.events,
+            cursor=self.cursor,
+        )
+
+    def look(self) -> None:
+        """Prepare and load the newest commit, or if it is loaded build what is due."""
+        if (sha := self._newest()) and not self._is_loaded(sha) and self._load(sha):
+            return
+        if self.loaded and self.loaded.commit and self.dbt:
+            self._build(self.loaded, self.dbt)
+        elif not self.said:
+            self.said.append("No commit has been prepared yet.")
+
+    @property
+    def _branch(self) -> str:
+        return self.settings.environment(self.environment).branch
+
+    @property
+    def _follower(self) -> Follower:
+        return Follower(self.settings, self.environment)
+
+    # The newest commit
+
+    def _newest(self) -> str | None:
+        try:
+            remote = Remote.of(self.settings)
+            sha = remote.head(self._branch)
+        except GitError as error:
+            self.said.append(f"Cannot see the branch {self._branch}: {error}.")
+            return None
+        if sha is None:
+            self.said.append(
+                f"There is no branch {self._branch} in {remote.url}: push one to build"
+                f" {self.environment} from it."
+            )
+        return sha
+
+    def _is_loaded(self, sha: str) -> bool:
+        loaded = self.loaded
+        return bool(
+            loaded
+            and loaded.commit
+            and loaded.commit.sha == sha
+            and is_current(self.settings, self.environment, loaded)
+        )
+
+    def _load(self, sha: str) -> bool:
+        """Whether ``sha`` is on its way; if not, what is loaded stays."""
+        storage = self.context.instance.defs_state_storage
+        if storage is None:
+            self.said.append("Dagster has no defs_state_storage: see dagster.yaml.")
+            return True
+        revision = self._prepared(sha, storage)
+        if revision is None and not (problem := self._follower.problem(sha)):
+            if not self._follower.prepare(sha, self._recorded(), _WAIT_SECONDS):
+                self.said.append(f"Preparing {self._branch} at {sha[:10]}.")
+                return True
+            revision = self._prepared(sha, storage)
+            problem = self._follower.problem(sha)
+        if revision is None and problem:
+            self.said.append(f"{self._branch} at {sha[:10]} cannot be prepared: {problem}")
+            return False
+        if revision is None:
+            self.said.append(f"{self._branch} has moved on from {sha[:10]}.")
+            return True
+        if published(self.environment, storage) != revision.digest:
+            publish(self.environment, revision, storage)
+        in_use = {
+            run.tags.get("dbt/revision", "") for run in unfinished_runs(self.context.instance)
+        }
+        in_use |= {self.loaded.digest} if self.loaded else set()
+        forget_old(self.settings, self.environment, in_use, storage)
+        upstream.reload_code_location(self.context, _RELOAD_SECONDS)
+        self.said.append(f"{_title(revision)}: prepared, and being loaded.")
+        return True
+
+    def _prepared(self, sha: str, storage: upstream.StateStorage) -> Revision | None:
+        if revision := find_commit(self.settings, self.environment, sha):
+            return revision
+        digest = published(self.environment, storage) or ""
+        if not digest.startswith(sha):
+            return None
+        # Prepared on another machine.
+        revision = open_commit(self.settings, self.environment, digest, storage)
+        return revision if is_current(self.settings, self.environment, revision) else None
+
+    def _recorded(self) -> Mapping[str, str]:
+        built = read_built(self.context.instance, self.dbt.nodes) if self.dbt else {}
+        return {unique_id: last.fingerprint for unique_id, last in built.items()}
+
+    # The commit that is loaded
+
+    def _build(self, revision: Revision, dbt: DbtAssets) -> None:
+        instance = self.context.instance
+        known = _read(self.context.cursor)
+        position = instance.event_log_storage.get_maximum_record_id()
+        if (known.get("revision"), known.get("position")) == (revision.digest, position):
+            # Nothing has happened since the last tick said this.
+            self.said.append(known["said"])
+            return
+        ledger = Ledger(self.settings, self.environment, instance, revision, dbt)
+        assert revision.commit is not None
+        explain = partial(self._follower.prepare, revision.commit.sha, seconds=_WAIT_SECONDS)
+        due = ledger.due(explain)
+        if due is None:
+            self.said.append(f"{_title(revision)}: finding out what is due.")
+            return
+        if due and (waiting := ledger.unfinished(due)):
+            said = f"{due.count} due, waiting for run {waiting[0].run_id[:8]}."
+        elif fresh := ledger.not_tried(due):
+            said = f"{due.count} due: {due.names(dbt)}."
+            self.requests.append(_request(self.environment, revision, dbt, fresh))
+        elif due:
+            said = (
+                f"{due.count} still due, and tried already: {due.names(dbt)}. See the runs of"
+                " this commit; push a remedy, or materialize them by hand."
+            )
+        else:
+            said = f"nothing is due; all {len(dbt.nodes)} nodes are as it says."
+            if due.built and known.get("revision") != revision.digest:
+                self.events.append(_saved_all(self.environment, revision, due))
+        said = f"{_title(revision)}: {said}"
+        self.said.append(said)
+        self.cursor = json.dumps({"revision": revision.digest, "position": position, "said": said})
+
+
+def _request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> dg.RunRequest:
+    keys = sorted(dbt.keys[unique_id] for unique_id in due.nodes)
+    wanted = set(keys)
+    checks = {spec.key for spec in dbt.definition.check_specs if spec.asset_key in wanted}
+    alone = [u for u in dbt.nodes if u not in due.nodes]
+    config = {
+        "reasons": {u: _reason(why) for u, why in due.nodes.items()},
+        "rebuild": sorted(u for u, why in due.nodes.items() if why.action == "full_refresh"),
+        "left_alone": len(alone),
+        "seconds_saved": _seconds(due, alone),
+    }
+    attempt = digest_value(sorted((u, why.recorded) for u, why in due.nodes.items()))
+    return dg.RunRequest(
+        # The same again, should the daemon die before the run is launched.
+        run_key=f"{revision.digest} {attempt}",
+        run_config={"ops": {dbt.definition.node_def.name: {"config": config}}},
+        asset_selection=keys,
+        asset_check_keys=sorted(checks | set(due.checks)),
+        tags={
+            **commit_tags(revision),
+            **_RETRY_TAGS,
+            PUSH_TAG: environment,
+            "dbt/due": f"{due.count} of {len(dbt.nodes)}: {due.names(dbt)}",
+        },
+    )
+
+
+def _saved_all(environment: str, revision: Revision, due: Due) -> dg.AssetMaterialization:
+    saved = _seconds(due, list(due.built))
+    return dg.AssetMaterialization(
+        savings_key(environment),
+        metadata={
+            "built": 0,
+            "left alone": len(due.built),
+            "seconds saved": saved,
+            **commit_metadata(revision, ""),
+        },
+    )
+
+
+def _seconds(due: Due, nodes: Sequence[str]) -> float:
+    """What building these nodes took the last time."""
+    return round(sum(due.built[u].seconds for u in nodes if u in due.built), 1)
+
+
+def _reason(why: Why) -> str:
+    return f"{', '.join(why.changes)}: {why.reason}" if why.changes else why.reason
+
+
+def _title(revision: Revision) -> str:
+    commit = revision.commit
+    assert commit is not None
+    return f"{commit.branch} at {commit.short} “{commit.subject}”"
+
+
+def _read(cursor: str | None) -> Mapping[str, Any]:
+    try:
+        known: Mapping[str, Any] = json.loads(cursor or "{}")
+    except ValueError:
+        return {}
+    return known

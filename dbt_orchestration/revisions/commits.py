@@ -1,0 +1,193 @@
+"""Prepare a commit: its files, packages, manifest and fingerprints, in a folder of its own.
+
+The folder is renamed into its place when it is whole, and is never changed afterwards. Its name,
+the revision's digest, is the SHA and a stamp of what else decides the parse: profile, target,
+versions, and the environment variables that the project reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import orjson
+from filelock import FileLock
+
+from dbt_orchestration.changes.fingerprints import scheme
+from dbt_orchestration.invocation import DbtTarget
+from dbt_orchestration.revisions.analyse import analyse
+from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.revisions.packages import copy_packages
+from dbt_orchestration.revisions.parse import PrepareError, Revision, run_dbt, variables_read
+from dbt_orchestration.revisions.remote import Commit, Remote
+from dbt_orchestration.settings import Settings
+
+_FILES, _ABOUT = "files", "commit.json"
+
+
+def revisions_home(settings: Settings, environment: str) -> Path:
+    """The folder of an environment's revisions."""
+    return settings.state_dir / "revisions" / environment
+
+
+def kept_commits(settings: Settings, environment: str) -> list[Revision]:
+    """The prepared commits that are on this machine, the one used last first."""
+    found = revisions_home(settings, environment).glob(f"*/{_ABOUT}")
+    folders = sorted((path.parent for path in found), key=lambda path: -path.stat().st_mtime)
+    return [read_commit(folder) for folder in folders if not folder.name.startswith(".")]
+
+
+def read_commit(folder: Path) -> Revision:
+    """The revision in ``folder``."""
+    about = orjson.loads((folder / _ABOUT).read_bytes())
+    project = folder / _FILES / about["project_path"]
+    return Revision(folder.name, folder, project, Commit(**about["commit"]))
+
+
+def is_current(settings: Settings, environment: str, revision: Revision) -> bool:
+    """Whether preparing the same commit again would give the same."""
+    about = orjson.loads((revision.directory / _ABOUT).read_bytes())
+    target = DbtTarget.of(settings, environment, revision.project_dir)
+    return bool(revision.digest.endswith(f"-{_stamp(target, about['variables'])}"))
+
+
+def find_commit(settings: Settings, environment: str, sha: str) -> Revision | None:
+    """The commit ``sha``, if it is prepared on this machine as it would be prepared now."""
+    for revision in kept_commits(settings, environment):
+        commit = revision.commit
+        if commit and commit.sha == sha and is_current(settings, environment, revision):
+            return revision
+    return None
+
+
+def prepare_newest(
+    settings: Settings, environment: str, say: Callable[[str], None] = lambda _: None
+) -> Revision:
+    """Prepare the newest commit of the environment's branch, unless that was done.
+
+    Raises:
+        GitError: the remote cannot be reached or refuses.
+        PrepareError: the commit does not parse, or its packages cannot be installed.
+    """
+    remote = Remote.of(settings)
+    say("fetching")
+    commit = remote.fetch(settings.environment(environment).branch)
+    return prepare_commit(settings, environment, remote, commit, say)
+
+
+def prepare_commit(
+    settings: Settings,
+    environment: str,
+    remote: Remote,
+    commit: Commit,
+    say: Callable[[str], None] = lambda _: None,
+) -> Revision:
+    """Prepare a commit that was fetched, unless that was done.
+
+    Raises:
+        PrepareError: it does not parse, or its packages cannot be installed.
+    """
+    home = revisions_home(settings, environment)
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / "prepare.lock"):
+        if known := find_commit(settings, environment, commit.sha):
+            os.utime(known.directory)
+            return known
+
+        def check_out(folder: Path) -> None:
+            remote.checkout(commit.sha, folder)
+
+        return _prepare(settings, environment, commit, remote.project_path, check_out, say=say)
+
+
+def prepare_again(settings: Settings, environment: str, revision: Revision) -> Revision:
+    """The same commit as ``revision``, prepared as it would be now; needs no remote.
+
+    Raises:
+        PrepareError: as ``prepare_commit``.
+    """
+    commit = revision.commit
+    if commit is None or is_current(settings, environment, revision):
+        return revision
+    with FileLock(revisions_home(settings, environment) / "prepare.lock"):
+        if known := find_commit(settings, environment, commit.sha):
+            return known
+        files = revision.directory / _FILES
+
+        def copy(folder: Path) -> None:
+            shutil.copytree(files, folder, symlinks=True, dirs_exist_ok=True)
+
+        path = str(revision.project_dir.relative_to(files))
+        return _prepare(settings, environment, commit, path, copy, say=lambda _: None)
+
+
+def _prepare(
+    settings: Settings,
+    environment: str,
+    commit: Commit,
+    project_path: str,
+    provide_files: Callable[[Path], None],
+    *,
+    say: Callable[[str], None],
+) -> Revision:
+    home = revisions_home(settings, environment)
+    scratch = Path(tempfile.mkdtemp(dir=home, prefix="."))
+    project = scratch / _FILES / project_path
+    target = DbtTarget.of(settings, environment, project)
+    try:
+        say("checking out")
+        provide_files(scratch / _FILES)
+        if not (project / "dbt_project.yml").is_file():
+            raise PrepareError(f"there is no dbt_project.yml in {project_path} (git.project_path)")
+        say("installing packages")
+        previous = kept_commits(settings, environment)
+        copy_packages(target, scratch / _FILES, [known.project_dir for known in previous])
+        say("parsing")
+        _seed_parse(previous, scratch)
+        run_dbt(target, ["parse", "--target-path", str(scratch)])
+        say("analysing")
+        analyse(Revision("", scratch, project), target, home)
+        names = variables_read(target)
+        about = {
+            "commit": commit.as_json(),
+            "project_path": project_path,
+            "variables": names,
+        }
+        (scratch / _ABOUT).write_bytes(orjson.dumps(about))
+        folder = home / f"{commit.sha}-{_stamp(target, names)}"
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.rename(folder)
+    except (PrepareError, GitError, OSError) as error:
+        said = str(error).replace(f", {project}", "").replace(f"{project}{os.sep}", "")
+        raise PrepareError(f"{commit.short}: {said}") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return read_commit(folder)
+
+
+def _seed_parse(previous: Sequence[Revision], scratch: Path) -> None:
+    for revision in previous:
+        if revision.partial_parse_path.is_file():
+            shutil.copy(revision.partial_parse_path, scratch)
+            return
+
+
+def _stamp(target: DbtTarget, names: Sequence[str]) -> str:
+    folder = target.profiles_dir or target.project_dir
+    profiles = folder / "profiles.yml"
+    digest = hashlib.sha256(profiles.read_bytes() if profiles.is_file() else b"")
+    for part in _decisive(target, names):
+        digest.update(f"\0{part}".encode())
+    return digest.hexdigest()[:8]
+
+
+def _decisive(target: DbtTarget, names: Sequence[str]) -> Iterator[str]:
+    yield from (scheme(), version("dbt-core"), str(target.profile), str(target.target))
+    # The name of the DuckDB file is the name of its database; its folder is in no relation's name.
+    yield Path(target.variables.get("DBT_DUCKDB_PATH", "")).name
+    yield from (f"{name}={os.environ.get(name)}" for name in names)

@@ -1,0 +1,42 @@
+"""Which revision a code location loads, and what a run opens."""
+
+from __future__ import annotations
+
+import re
+
+from dbt_orchestration import upstream
+from dbt_orchestration.revisions import working_tree
+from dbt_orchestration.revisions.parse import Revision
+from dbt_orchestration.revisions.store import open_commit, published
+from dbt_orchestration.settings import Settings
+
+_COMMIT = re.compile(r"[0-9a-f]{40}-[0-9a-f]{8}")
+
+
+def current(settings: Settings, environment: str) -> str:
+    """The digest of the revision that the environment is now; "" if there is none yet.
+
+    That is the published commit, if the environment follows its branch, or else the project as it
+    lies in its folder.
+
+    Raises:
+        PrepareError: that project does not parse.
+    """
+    if settings.environment(environment).push.enabled and (
+        digest := published(environment, upstream.state_storage())
+    ):
+        return digest
+    if not (settings.project_dir / "dbt_project.yml").is_file():
+        return ""
+    return working_tree.prepare(settings, environment).digest
+
+
+def open_revision(settings: Settings, environment: str, digest: str) -> Revision:
+    """The revision ``digest`` that was prepared before.
+
+    Raises:
+        PrepareError: it is not there any more.
+    """
+    if _COMMIT.fullmatch(digest):
+        return open_commit(settings, environment, digest, upstream.state_storage())
+    return working_tree.open_revision(settings, environment, digest)

@@ -1,0 +1,147 @@
+"""Why nodes of a revision differ from what was recorded when they were built.
+
+What was recorded is a fingerprint. Whose it is, and so what has changed since, is told by the
+revisions that were kept: the node's plan from one that has that fingerprint to the one to build.
+Both are fingerprinted anew, so that an upgrade of dbt, sqlglot or the change engine is no change.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+from dbt_orchestration.changes.actions import Partitioned
+from dbt_orchestration.changes.fingerprints import Fingerprints
+from dbt_orchestration.changes.plan import Due, plan
+from dbt_orchestration.invocation import DbtTarget
+from dbt_orchestration.revisions.analyse import Analyst
+from dbt_orchestration.revisions.commits import kept_commits, prepare_again, revisions_home
+from dbt_orchestration.revisions.parse import PrepareError, Revision
+from dbt_orchestration.settings import Settings
+
+# Stands in what was recorded of a node between its fingerprint and a digest of what above it was
+# not up to date when it was built.
+BEHIND = "."
+
+
+@dataclass(frozen=True)
+class Why:
+    """What has become of a node since it was built.
+
+    Attributes:
+        recorded: the fingerprint it was built with.
+        due: False if it is the same, and only computed in another way now.
+        action: ``build``, ``partitions`` or ``full_refresh``: see ``changes.actions``.
+        changes: what is another one: ``rows``, ``column_added cents``, ``config unique_key`` …
+        reason: the chain from the node to what was edited.
+    """
+
+    recorded: str
+    due: bool
+    action: str
+    changes: list[str]
+    reason: str
+
+
+def read_explanations(settings: Settings, environment: str, digest: str) -> Mapping[str, Why]:
+    """What was explained of a revision so far, by unique id."""
+    try:
+        content = orjson.loads(_path(settings, environment, digest).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return {unique_id: Why(**why) for unique_id, why in content.items()}
+
+
+def explain(
+    settings: Settings, environment: str, head: Revision, recorded: Mapping[str, str]
+) -> None:
+    """Explain every node of ``head`` that was recorded with another fingerprint, and keep that."""
+    differ = {u: value for u, value in recorded.items() if head.fingerprints.get(u, value) != value}
+    known = {
+        u: why
+        for u, why in read_explanations(settings, environment, head.digest).items()
+        if differ.get(u) == why.recorded
+    }
+    if missing := {u: value for u, value in differ.items() if u not in known}:
+        known |= _Explaining(settings, environment, head).all(missing)
+        scratch = _path(settings, environment, head.digest).with_suffix(".new")
+        scratch.write_bytes(orjson.dumps({u: asdict(why) for u, why in known.items()}))
+        scratch.rename(_path(settings, environment, head.digest))
+
+
+def _path(settings: Settings, environment: str, digest: str) -> Path:
+    return revisions_home(settings, environment) / f"{digest}.why.json"
+
+
+class _Explaining:
+    def __init__(self, settings: Settings, environment: str, head: Revision) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._head = head
+        self._analyst = Analyst(revisions_home(settings, environment))
+
+    def all(self, recorded: Mapping[str, str]) -> dict[str, Why]:
+        """One explanation for each node, from as few revisions as it takes."""
+        waiting, found = dict(recorded), dict[str, Why]()
+        kept = {r.digest: r for r in kept_commits(self._settings, self._environment)}
+        head: Fingerprints | None = None
+        while waiting and kept:
+            knows = Counter(
+                {
+                    digest: sum(r.fingerprints.get(u) == _own(v) for u, v in waiting.items())
+                    for digest, r in kept.items()
+                }
+            )
+            [(digest, count)] = knows.most_common(1)
+            base = kept.pop(digest)
+            if not count:
+                break
+            head = head or self._fingerprints(self._head)
+            known = {u: v for u, v in waiting.items() if base.fingerprints.get(u) == _own(v)}
+            found |= self._from(base, head, known)
+            waiting = {u: value for u, value in waiting.items() if u not in found}
+        self._analyst.keep()
+        return {**found, **{u: self._unknown(u, value) for u, value in waiting.items()}}
+
+    def _from(
+        self, base: Revision, head: Fingerprints, recorded: Mapping[str, str]
+    ) -> dict[str, Why]:
+        try:
+            again = prepare_again(self._settings, self._environment, base)
+        except PrepareError:
+            return {}  # it did parse once; this dbt says no
+        due = {node.unique_id: node for node in plan(self._fingerprints(again), head).due}
+        return {
+            u: self._unknown(u, value, "built while something above it was not up to date")
+            if u not in due and BEHIND in value
+            else _why(value, due.get(u))
+            for u, value in recorded.items()
+        }
+
+    def _fingerprints(self, revision: Revision) -> Fingerprints:
+        target = DbtTarget.of(self._settings, self._environment, revision.project_dir)
+        return self._analyst.fingerprints(revision, target)
+
+    def _unknown(
+        self, unique_id: str, recorded: str, why: str = "built by a revision that is not kept"
+    ) -> Why:
+        kept = Partitioned.of(self._head.manifest["nodes"][unique_id])
+        action = "build"
+        if kept.incremental and not kept.forward_only:
+            action = "partitions" if kept.partitions else "full_refresh"
+        return Why(recorded, True, action, [], why)
+
+
+def _own(recorded: str) -> str:
+    return recorded.partition(BEHIND)[0]
+
+
+def _why(recorded: str, due: Due | None) -> Why:
+    if due is None:
+        return Why(recorded, False, "build", [], "")
+    changes = [f"{change.kind} {change.what}".strip() for change in due.changes]
+    return Why(recorded, True, due.action, changes, " ← ".join(due.reasons[0]))

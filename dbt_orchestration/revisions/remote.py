@@ -1,0 +1,205 @@
+"""The remote that an environment follows: its branch, its commits, and their files.
+
+Commits are fetched one at a time into a bare repository of ours, so that neither the size of the
+remote's history nor a force-push matters. Credentials reach git through its environment: they stand
+in no URL, on no command line and in no file.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from dbt_orchestration.revisions.git import GitError, Repository, check_out, run_git
+from dbt_orchestration.settings import Git, Settings
+
+_SSH = re.compile(r"(?:ssh://)?(?:[^@/]+@)?(?P<host>[^:/]+)[:/](?:\d+/)?(?P<path>.+)")
+_PAGES = {"bitbucket.org": "commits", "gitlab": "-/commit"}
+_REFUSED = ("authentication failed", "permission denied", "could not read", "access denied")
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit, as people see it.
+
+    Attributes:
+        author: name and e-mail address.
+        url: its page on the host; "" if that is not known.
+    """
+
+    sha: str
+    branch: str
+    author: str
+    subject: str
+    committed_at: str
+    url: str = ""
+
+    @property
+    def short(self) -> str:
+        return self.sha[:10]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Remote:
+    """A git remote.
+
+    Attributes:
+        project_path: where dbt_project.yml lies in it.
+    """
+
+    def __init__(self, url: str, project_path: str, git: Git, home: Path) -> None:
+        self.project_path = project_path
+        self._url = url
+        self._git = git
+        self._mirror = home / hashlib.sha256(url.encode()).hexdigest()[:16]
+        self._home = home
+
+    @classmethod
+    def of(cls, settings: Settings) -> Remote:
+        """The remote of an installation.
+
+        Raises:
+            GitError: none is set, and the project lies in no repository.
+        """
+        git, home = settings.git, settings.state_dir / "git"
+        if git.remote:
+            return cls(git.remote, git.project_path or ".", git, home)
+        root = Repository.around(settings.project_dir).root
+        inside = settings.project_dir.resolve().relative_to(root.resolve())
+        return cls(str(root), git.project_path or str(inside), git, home)
+
+    @property
+    def url(self) -> str:
+        """The remote, to be shown."""
+        return self._url
+
+    def head(self, branch: str) -> str | None:
+        """The SHA that ``branch`` points to; None if there is no such branch.
+
+        Raises:
+            GitError: the remote cannot be reached, or refuses.
+        """
+        self._home.mkdir(parents=True, exist_ok=True)
+        line = self._run(self._home, "ls-remote", "--heads", self._url, f"refs/heads/{branch}")
+        return line.split()[0] if line else None
+
+    def fetch(self, branch: str) -> Commit:
+        """Fetch the newest commit of ``branch``.
+
+        Raises:
+            GitError: the remote cannot be reached, refuses, or has no such branch.
+        """
+        self._home.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self._mirror}.lock"):
+            if not (self._mirror / "HEAD").is_file():
+                run_git(self._home, "init", "--quiet", "--bare", str(self._mirror))
+            ours = f"refs/followed/{branch}"
+            self._run(
+                self._mirror, "fetch", "--quiet", "--depth=1", "--no-tags", "--force",
+                "--no-write-fetch-head", self._url, f"+refs/heads/{branch}:{ours}",
+            )  # fmt: skip
+            said = run_git(self._mirror, "log", "-1", "--format=%H%x00%an <%ae>%x00%s%x00%cI", ours)
+        sha, author, subject, committed_at = said.split("\0")
+        return Commit(sha, branch, author, subject, committed_at, self._page(sha))
+
+    def checkout(self, sha: str, folder: Path) -> None:
+        """Write the files of a fetched commit into ``folder``, which is empty.
+
+        Raises:
+            GitError: a submodule cannot be fetched.
+        """
+        check_out(self._mirror, sha, folder)
+        modules = folder / ".gitmodules"
+        if not (self._git.submodules and modules.is_file()):
+            return
+        listed = run_git(folder, "config", "--file", str(modules), "--get-regexp", r"\.path$")
+        for line in listed.splitlines():
+            key, path = line.split(" ", 1)
+            name = key.removesuffix(".path")
+            url = run_git(folder, "config", "--file", str(modules), f"{name}.url")
+            pinned = run_git(self._mirror, "rev-parse", f"{sha}:{path}")
+            self._module(url).check_out_exactly(pinned, folder / path)
+
+    def check_out_exactly(self, sha: str, folder: Path) -> None:
+        """Fetch one commit by its SHA, and write its files into ``folder``."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self._mirror}.lock"):
+            if not (self._mirror / "HEAD").is_file():
+                run_git(self._home, "init", "--quiet", "--bare", str(self._mirror))
+            try:
+                self._run(self._mirror, "fetch", "--quiet", "--depth=1", self._url, sha)
+            except GitError:
+                # Not every host serves a commit by its SHA.
+                self._run(self._mirror, "fetch", "--quiet", self._url, "+refs/heads/*:refs/all/*")
+        self.checkout(sha, folder)
+
+    def _module(self, url: str) -> Remote:
+        if url.startswith(("./", "../")):
+            parts = self._url.rstrip("/").split("/")
+            while url.startswith(("./", "../")):
+                step, _, url = url.partition("/")
+                parts = parts[:-1] if step == ".." else parts
+            url = "/".join([*parts, url])
+        same = _host(url) == _host(self._url)
+        return Remote(url, ".", self._git if same else Git(submodules=True), self._home)
+
+    def _run(self, folder: Path, *arguments: str) -> str:
+        what = f"git {arguments[0]} {self._url}"
+        try:
+            return run_git(folder, *arguments, what=what, extra=self._credentials())
+        except GitError as error:
+            said = " ".join(str(error).split())
+            hint = ""
+            if any(word in said.lower() for word in _REFUSED):
+                hint = ": check git.token or git.ssh_key (docs/settings.md)"
+            raise GitError(said + hint) from None
+
+    def _credentials(self) -> Mapping[str, str]:
+        git = self._git
+        variables: dict[str, str] = {}
+        if git.ssh_key:
+            options = ["-o IdentitiesOnly=yes", "-o BatchMode=yes"]
+            if git.known_hosts:
+                options += ["-o StrictHostKeyChecking=yes"]
+                options += [f"-o UserKnownHostsFile='{git.known_hosts}'"]
+            else:
+                options += ["-o StrictHostKeyChecking=accept-new"]
+            variables["GIT_SSH_COMMAND"] = f"ssh -i '{git.ssh_key}' {' '.join(options)}"
+        if git.token and self._url.startswith(("https://", "http://")):
+            pair = f"{git.username}:{git.token.get_secret_value()}"
+            header = base64.b64encode(pair.encode()).decode()
+            address = urlsplit(self._url)
+            variables |= {
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": f"http.{address.scheme}://{address.netloc}/.extraHeader",
+                "GIT_CONFIG_VALUE_0": f"Authorization: Basic {header}",
+            }
+        return variables
+
+    def _page(self, sha: str) -> str:
+        if self._url.startswith(("https://", "http://")):
+            address = urlsplit(self._url)
+            host, path = address.netloc.rpartition("@")[2], address.path.strip("/")
+        elif (ssh := _SSH.fullmatch(self._url)) and not Path(self._url).exists():
+            host, path = ssh["host"], ssh["path"]
+        else:
+            return ""
+        kind = next((page for known, page in _PAGES.items() if known in host), "commit")
+        return f"https://{host}/{path.removesuffix('.git')}/{kind}/{sha}"
+
+
+def _host(url: str) -> str:
+    if "://" in url:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    ssh = _SSH.fullmatch(url)
+    return ssh["host"] if ssh and not Path(url).exists() else ""

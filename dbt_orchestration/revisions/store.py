@@ -1,0 +1,97 @@
+"""Publish revisions through Dagster's own state storage, and open them, on one machine or on many.
+
+The newest published revision of an environment is what its code location loads; a run opens the one
+it was launched with. A machine that does not have a revision downloads it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+from filelock import FileLock
+
+from dbt_orchestration import upstream
+from dbt_orchestration.revisions.commits import kept_commits, read_commit, revisions_home
+from dbt_orchestration.revisions.parse import PrepareError, Revision
+from dbt_orchestration.settings import Settings
+
+_ATTEMPTS = 3
+
+
+def state_key(environment: str) -> str:
+    """The key of an environment's revisions in Dagster's state storage."""
+    return f"dbt_orchestration/{environment}"
+
+
+def published(environment: str, storage: upstream.StateStorage | None) -> str | None:
+    """The digest of the revision that the environment's code location loads."""
+    return storage.get_latest_version(state_key(environment)) if storage else None
+
+
+def publish(environment: str, revision: Revision, storage: upstream.StateStorage) -> None:
+    """Make ``revision`` the one that the environment's code location loads from now on."""
+    key = state_key(environment)
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "revision.tar.gz"
+        with tarfile.open(archive, "w:gz", compresslevel=3) as tar:
+            tar.add(revision.directory, arcname=".")
+        storage.upload_state_from_path(key, revision.digest, archive)
+    storage.set_latest_version(key, revision.digest)
+
+
+def open_commit(
+    settings: Settings, environment: str, digest: str, storage: upstream.StateStorage | None
+) -> Revision:
+    """A published revision, downloaded if it is not on this machine.
+
+    Raises:
+        PrepareError: it is nowhere any more.
+    """
+    home = revisions_home(settings, environment)
+    folder = home / digest
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / "open.lock"):
+        if not folder.is_dir():
+            _download(environment, digest, folder, storage)
+    return read_commit(folder)
+
+
+def _download(
+    environment: str, digest: str, folder: Path, storage: upstream.StateStorage | None
+) -> None:
+    problem: Exception | None = None
+    for _ in range(_ATTEMPTS if storage else 0):
+        assert storage is not None
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
+            archive, files = Path(scratch) / "revision.tar.gz", Path(scratch) / "files"
+            try:
+                storage.download_state_to_path(state_key(environment), digest, archive)
+                with tarfile.open(archive) as tar:
+                    tar.extractall(files, filter="tar")
+            except (OSError, ValueError, EOFError, tarfile.TarError) as error:
+                problem = error  # perhaps it is being written just now
+                continue
+            files.rename(folder)
+            return
+    raise PrepareError(
+        f"{environment}: revision {digest} is not on this machine, and cannot be downloaded from"
+        f" Dagster's defs_state_storage: {problem or 'there is none'}. Start the push sensor of"
+        f" {environment}: it prepares the branch anew"
+    )
+
+
+def forget_old(
+    settings: Settings,
+    environment: str,
+    in_use: Collection[str],
+    storage: upstream.StateStorage,
+) -> None:
+    """Remove all but the last revisions and those ``in_use`` (digests), here and in the storage."""
+    for revision in kept_commits(settings, environment)[settings.keep_revisions :]:
+        if revision.digest not in in_use:
+            upstream.delete_state(storage, state_key(environment), revision.digest)
+            shutil.rmtree(revision.directory, ignore_errors=True)

@@ -1,0 +1,192 @@
+"""A remote, a clone of it, and environments that follow it: everything but Dagster's daemon."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from dbt_orchestration.definitions import build_definitions
+from dbt_orchestration.settings import Environment, Git, Push, Schedule, Settings
+from tests.conftest import PROJECTS
+
+SHOP = PROJECTS / "shop"
+_GIT = {
+    "GIT_AUTHOR_NAME": "Ann",
+    "GIT_AUTHOR_EMAIL": "ann@example.com",
+    "GIT_COMMITTER_NAME": "Ann",
+    "GIT_COMMITTER_EMAIL": "ann@example.com",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments],
+        cwd=folder,
+        env={**os.environ, **_GIT},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+@dataclass
+class Clone:
+    """A bare remote whose project is in the folder ``dbt``, and a person's clone of it."""
+
+    home: Path
+    project: Path = SHOP
+
+    def __post_init__(self) -> None:
+        if self.remote.is_dir():  # a copy of another one
+            git(self.folder, "remote", "set-url", "origin", str(self.remote))
+            return
+        git(self.home, "init", "--quiet", "--bare", "--initial-branch=main", str(self.remote))
+        git(self.home, "clone", "--quiet", str(self.remote), str(self.folder))
+        git(self.folder, "checkout", "-q", "-B", "main")
+        shutil.copytree(self.project, self.folder / "dbt")
+        self.push("first")
+
+    @property
+    def remote(self) -> Path:
+        return self.home / "remote.git"
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "clone"
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.folder / "dbt" / path
+        text = file.read_text()
+        assert old in text, f"{path} has no {old!r}"
+        file.write_text(text.replace(old, new))
+
+    def write(self, path: str, text: str) -> None:
+        (self.folder / "dbt" / path).write_text(text)
+
+    def commit(self, message: str) -> str:
+        git(self.folder, "add", "--all")
+        git(self.folder, "commit", "--quiet", "--allow-empty", "-m", message)
+        return git(self.folder, "rev-parse", "HEAD")
+
+    def push(self, message: str, branch: str = "main") -> str:
+        sha = self.commit(message)
+        git(self.folder, "push", "--quiet", "--force", "origin", f"HEAD:{branch}")
+        return sha
+
+
+@dataclass
+class Site:
+    """Environments that follow a clone's remote; ticks and runs happen when they are asked for."""
+
+    clone: Clone
+    instance: dg.DagsterInstance
+    settings: Settings
+    cursors: dict[str, str | None] = field(default_factory=dict)
+    loaded: dict[str, dg.Definitions] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, home: Path, instance: dg.DagsterInstance, **changes: Any) -> Site:
+        clone = Clone(home)
+        return cls(clone, instance, follow(home, str(clone.remote), **changes))
+
+    def load(self, name: str = "prod") -> dg.Definitions:
+        """What the code location is after it has reloaded."""
+        self.loaded[name] = build_definitions(self.settings, name)
+        return self.loaded[name]
+
+    def tick(self, name: str = "prod") -> dg.SensorExecutionData:
+        """One evaluation of the sensor as it was loaded last."""
+        definitions = self.loaded.get(name) or self.load(name)
+        context = dg.build_sensor_context(
+            self.instance, cursor=self.cursors.get(name), definitions=definitions
+        )
+        data = definitions.resolve_sensor_def("push").evaluate_tick(context)
+        self.cursors[name] = data.cursor
+        for event in data.asset_events:
+            self.instance.report_runless_asset_event(event)
+        return data
+
+    def says(self, name: str = "prod") -> str:
+        """Ticks and reloads until the newest commit is loaded; what a tick then says."""
+        data = self.tick(name)
+        while "prepared, and being loaded" in (data.skip_message or ""):
+            self.load(name)
+            data = self.tick(name)
+        assert not data.run_requests, data.run_requests
+        return data.skip_message or ""
+
+    def request(self, name: str = "prod") -> dg.RunRequest:
+        """Ticks and reloads until a run is asked for."""
+        data = self.tick(name)
+        while "prepared, and being loaded" in (data.skip_message or ""):
+            self.load(name)
+            data = self.tick(name)
+        requests: Sequence[dg.RunRequest] = data.run_requests or ()
+        assert len(requests) == 1, data.skip_message
+        return requests[0]
+
+    def run(self, request: dg.RunRequest, name: str = "prod") -> dg.ExecuteInProcessResult:
+        """What the run that was asked for does."""
+        job = self.loaded[name].resolve_implicit_global_asset_job_def()
+        if not request.asset_selection:
+            job = job.get_subset(asset_check_selection=set(request.asset_check_keys or ()))
+        return job.execute_in_process(
+            instance=self.instance,
+            # Also what the run's record says it was to build.
+            asset_selection=list(request.asset_selection or ()) or None,
+            run_config=request.run_config,
+            tags=dict(request.tags),
+            raise_on_error=False,
+        )
+
+    def build(self, name: str = "prod") -> dg.ExecuteInProcessResult:
+        """Do what is due."""
+        return self.run(self.request(name), name)
+
+    def materialize(self, *names: str, name: str = "prod") -> dg.ExecuteInProcessResult:
+        """What a person does who presses Materialize."""
+        keys = {dg.AssetKey([name, each]) for each in names}
+        job = self.loaded[name].resolve_implicit_global_asset_job_def()
+        return job.get_subset(asset_selection=keys).execute_in_process(
+            instance=self.instance, raise_on_error=False
+        )
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.settings.duckdb_path)) as connection:
+            return connection.execute(sql).fetchall()
+
+
+def follow(home: Path, remote: str, **changes: Any) -> Settings:
+    """Settings of an installation whose project is nowhere but in the remote."""
+    environments: Mapping[str, Environment] = changes.pop("environments", None) or {
+        "prod": Environment(branch="main", target="prod"),
+        "dev": Environment(
+            branch="dev", target="dev", full_build=Schedule(enabled=False), push=Push()
+        ),
+    }
+    shutil.copytree(SHOP, home / "profile", dirs_exist_ok=True)
+    values = {
+        "project_dir": home / "nowhere",
+        "profiles_dir": home / "profile",
+        "state_dir": home / "state",
+        "git": Git(remote=remote, project_path="dbt"),
+        "environments": environments,
+        "load_raw": False,
+        **changes,
+    }
+    return Settings(**values)
+
+
+def names(request: dg.RunRequest) -> list[str]:
+    """The assets that a run is asked to build."""
+    return sorted(key.path[-1] for key in request.asset_selection or ())

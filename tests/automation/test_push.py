@@ -1,0 +1,319 @@
+"""A push builds exactly what it changed: real git, dbt and DuckDB, and ticks when asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dbt_orchestration.changes import fingerprints
+from dbt_orchestration.settings import Environment
+from tests.automation.site import Site, git, names
+from tests.conftest import clean_environment, materialized
+
+EVERYTHING = ["big_customers", "customers", "daily", "kept", "raw_orders", "stg_orders", "totals"]
+
+
+@pytest.fixture
+def persistent(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dagster_in(tmp_path) as instance:
+        yield instance
+
+
+@pytest.fixture(scope="module")
+def first_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site whose first commit was built."""
+    home = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patch, dagster_in(home) as instance:
+        clean_environment(patch)
+        site = Site.of(home, instance)
+        assert names(request := site.request()) == EVERYTHING
+        assert site.run(request).success
+        assert site.query("select orders from main.totals") == [(4,)]
+        assert "nothing is due; all 7 nodes are as it says" in site.says()
+    return home
+
+
+@pytest.fixture
+def built(first_build: Path, tmp_path: Path) -> Iterator[Site]:
+    """A copy of it."""
+    shutil.copytree(first_build, tmp_path, dirs_exist_ok=True, symlinks=True)
+    with dagster_in(tmp_path) as instance:
+        yield Site.of(tmp_path, instance)
+
+
+@contextlib.contextmanager
+def dagster_in(home: Path) -> Iterator[dg.DagsterInstance]:
+    (home / "dagster").mkdir(exist_ok=True)
+    with dg.DagsterInstance.local_temp(str(home / "dagster")) as instance:
+        yield instance
+
+
+def last(site: Site, name: str) -> dg.AssetMaterialization:
+    event = site.instance.get_latest_materialization_event(dg.AssetKey(["prod", name]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    return event.asset_materialization
+
+
+def test_a_push_of_one_model_builds_it_and_who_reads_what_changed(built: Site) -> None:
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    sha = built.clone.push("largest")
+    request = built.request()
+    assert names(request) == ["big_customers", "customers"]
+    assert request.tags["dbt/commit"] == sha
+    assert request.tags["dbt/author"] == "Ann <ann@example.com>"
+    assert request.tags["dbt/due"] == "2 nodes of 7: big_customers, customers"
+    result = built.run(request)
+    assert result.success
+    assert materialized(result) == ["big_customers", "customers", "pushes"]
+    assert result.dagster_run.tags["dbt/branch"] == "main"
+    assert last(built, "big_customers").metadata["why"].value == (
+        "rows, column_changed amount: big_customers ← customers.amount ← SQL (models/customers.sql)"
+    )
+    savings = {k: v.value for k, v in last(built, "pushes").metadata.items()}
+    assert (savings["built"], savings["left alone"]) == (2, 5)
+    assert float(str(savings["seconds saved"])) > 0
+    assert savings["commit"] == f"{sha[:10]} largest"
+    assert "nothing is due" in built.says()
+
+
+def test_a_comment_runs_nothing_and_says_so(built: Site) -> None:
+    built.clone.edit("models/customers.sql", "select", "-- all of them\nselect")
+    sha = built.clone.push("explain")
+    assert built.says() == (
+        f"main at {sha[:10]} “explain”: nothing is due; all 7 nodes are as it says."
+    )
+    assert last(built, "pushes").metadata["built"].value == 0
+    assert last(built, "pushes").metadata["left alone"].value == 7
+
+
+def test_of_three_pushes_the_newest_is_built_once(built: Site) -> None:
+    for number in (2, 3, 4):
+        built.clone.edit("models/big_customers.sql", "amount >", f"{number} < amount and amount >")
+        sha = built.clone.push(str(number))
+    request = built.request()
+    assert names(request) == ["big_customers"]
+    assert request.tags["dbt/commit"] == sha
+    assert built.run(request).success
+    assert "nothing is due" in built.says()
+
+
+def test_what_failed_stays_due_and_is_not_tried_again_for_the_same_commit(built: Site) -> None:
+    built.clone.edit("models/customers.sql", "sum(amount)", "error('no')")
+    built.clone.push("broken at run time")
+    request = built.request()
+    assert names(request) == ["big_customers", "customers"]
+    assert not built.run(request).success
+    said = built.says()
+    assert "2 nodes still due, and tried already: big_customers, customers" in said
+    assert built.says() == said
+    built.clone.edit("models/kept.sql", "amount * 2", "amount * 3")
+    built.clone.push("unrelated")
+    assert names(built.request()) == ["big_customers", "customers", "kept"]
+    built.clone.edit("models/customers.sql", "error('no')", "sum(amount)")
+    built.clone.push("remedy")
+    assert names(built.request()) == ["kept"]
+
+
+def test_a_commit_that_was_built_before_is_built_again_after_another(built: Site) -> None:
+    first = git(built.clone.folder, "rev-parse", "HEAD")
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("largest")
+    assert built.build().success
+    git(built.clone.folder, "push", "--force", "--quiet", "origin", f"{first}:main")
+    request = built.request()
+    assert names(request) == ["big_customers", "customers"]
+    assert request.tags["dbt/commit"] == first
+    assert built.run(request).success
+    git(built.clone.folder, "push", "--force", "--quiet", "origin", "HEAD:main")
+    assert names(built.request()) == ["big_customers", "customers"]
+
+
+def test_a_squash_of_what_was_built_is_nothing_new(built: Site) -> None:
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("largest")
+    assert built.build().success
+    git(built.clone.folder, "reset", "--soft", "HEAD~1")
+    git(built.clone.folder, "commit", "--quiet", "--amend", "-m", "squashed", "--allow-empty")
+    built.clone.push("squashed")
+    assert "nothing is due" in built.says()
+
+
+def test_a_deleted_branch_stays_as_it_was_until_it_is_back(built: Site) -> None:
+    git(built.clone.remote, "update-ref", "-d", "refs/heads/main")
+    assert built.says().startswith(f"There is no branch main in {built.clone.remote}: push one")
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("back")
+    assert names(built.request()) == ["big_customers", "customers"]
+
+
+def test_a_commit_that_does_not_parse_changes_nothing(built: Site) -> None:
+    good = built.load()
+    built.clone.edit("models/customers.sql", "{{ ref(", "{{ ref((")
+    sha = built.clone.push("broken")
+    said = built.says()
+    assert said.startswith(f"main at {sha[:10]} cannot be prepared: {sha[:10]}: dbt parse: ")
+    assert "models/customers.sql" in said
+    assert "unexpected '}', expected ')'" in said
+    assert "\n" not in said
+    assert str(built.settings.state_dir) not in said
+    assert built.loaded["prod"] is good
+    built.clone.edit("models/customers.sql", "{{ ref((", "{{ ref(")
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("good")
+    assert names(built.request()) == ["big_customers", "customers"]
+
+
+def test_a_model_built_by_hand_counts(built: Site) -> None:
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("largest")
+    built.request()
+    assert built.materialize("customers").success
+    assert names(built.request()) == ["big_customers"]
+
+
+def test_a_child_built_by_hand_on_an_old_parent_stays_due(built: Site) -> None:
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("largest")
+    built.request()
+    assert built.materialize("big_customers").success
+    request = built.request()
+    assert names(request) == ["big_customers", "customers"]
+    assert built.run(request).success
+    assert "nothing is due" in built.says()
+
+
+def test_what_a_running_build_will_build_is_waited_for(built: Site) -> None:
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("largest")
+    built.request()
+    run = built.instance.create_run_for_job(
+        built.loaded["prod"].resolve_job_def("full_build"),
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=frozenset({dg.AssetKey(["prod", "customers"])}),
+    )
+    assert f"2 nodes due, waiting for run {run.run_id[:8]}" in built.says()
+    built.instance.report_run_canceled(run)
+    assert names(built.request()) == ["big_customers", "customers"]
+
+
+def test_a_changed_test_runs_alone(built: Site) -> None:
+    built.clone.edit("models/models.yml", "[unique]", "[unique, not_null]")
+    built.clone.push("test more")
+    request = built.request()
+    assert not request.asset_selection
+    assert [key.name for key in request.asset_check_keys or ()] == [
+        "not_null_customers_customer_id"
+    ]
+    result = built.run(request)
+    assert result.success
+    assert [e.passed for e in result.get_asset_check_evaluations()] == [True]
+    assert "nothing is due" in built.says()
+
+
+def test_a_changed_key_rebuilds_the_table(built: Site) -> None:
+    built.clone.edit("models/kept.sql", "amount * 2 as", "amount + 1 as")
+    built.clone.push("another number")
+    request = built.request()
+    assert names(request) == ["kept"]
+    assert request.run_config["ops"]["dbt_prod"]["config"]["rebuild"] == ["model.shop.kept"]
+    assert built.run(request).success
+    assert built.query("select doubled from main.kept order by order_id") == [
+        (51,),
+        (151,),
+        (201,),
+        (26,),
+    ]
+
+
+def test_new_and_deleted_models_come_and_go(built: Site) -> None:
+    built.clone.write("models/regulars.sql", "select 1 as one from {{ ref('customers') }}")
+    (built.clone.folder / "dbt" / "models" / "totals.sql").unlink()
+    built.clone.push("come and go")
+    assert names(built.request()) == ["regulars"]
+    keys = {spec.key.path[-1] for spec in built.loaded["prod"].resolve_all_asset_specs()}
+    assert "regulars" in keys
+    assert "totals" not in keys
+
+
+def test_an_upgrade_of_the_engine_makes_nothing_due(
+    built: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprints, "SCHEME", "another")
+    monkeypatch.setattr(
+        "dbt_orchestration.revisions.follow.Follower._start", _in_this_process, raising=True
+    )
+    assert "nothing is due" in built.says()
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("largest")
+    assert names(built.request()) == ["big_customers", "customers"]
+
+
+def _in_this_process(follower: object, sha: str, recorded: object) -> None:
+    follower.work(sha, recorded)  # type: ignore[attr-defined]
+
+
+def test_a_deferring_environment_builds_only_what_differs(
+    tmp_path: Path, persistent: dg.DagsterInstance
+) -> None:
+    environments = {
+        "prod": Environment(branch="main", target="prod"),
+        "dev": Environment(branch="dev", target="dev", defer_to="prod"),
+    }
+    site = Site.of(tmp_path, persistent, environments=environments)
+    assert site.build().success
+    site.clone.edit("models/big_customers.sql", "amount from", "amount + 1 as amount from")
+    site.clone.push("one model", branch="dev")
+    request = site.request("dev")
+    assert names(request) == ["big_customers"]
+    assert site.run(request, "dev").success
+    assert site.query(
+        "select table_schema, table_name from information_schema.tables where table_schema = 'dev'"
+    ) == [("dev", "big_customers")]
+    assert site.query("select sum(amount) from dev.big_customers") == [(402,)]
+    assert "nothing is due" in site.says("dev")
+
+
+def test_without_deferral_a_new_environment_builds_all(built: Site) -> None:
+    built.clone.push("dev", branch="dev")
+    request = built.request("dev")
+    assert names(request) == EVERYTHING
+    assert built.run(request, "dev").success
+    assert built.query("select count(*) from dev.customers") == [(3,)]
+
+
+def test_an_idle_tick_asks_only_for_the_branch(
+    built: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert built.says() == built.says()
+    monkeypatch.setattr("dbt_orchestration.automation.due.read_built", None)
+    assert "nothing is due" in built.says()
+
+
+def test_old_revisions_are_forgotten(tmp_path: Path, persistent: dg.DagsterInstance) -> None:
+    site = Site.of(tmp_path, persistent, keep_revisions=2)
+    shas = []
+    for number in range(4):
+        shas.append(site.clone.push(str(number)))
+        site.tick()
+        site.load()
+    kept = sorted(
+        p.name[:40]
+        for p in (site.settings.state_dir / "revisions" / "prod").iterdir()
+        if p.is_dir()
+    )
+    # The last two, and the one that was loaded when the newest was prepared.
+    assert kept == sorted(shas[-2:])
+
+
+def test_a_machine_without_the_revision_downloads_it(built: Site) -> None:
+    shutil.rmtree(built.settings.state_dir / "revisions")
+    definitions = built.load()
+    keys = {key.path[-1] for key in definitions.resolve_asset_graph().materializable_asset_keys}
+    assert keys >= set(EVERYTHING)
+    assert built.materialize("raw_orders").success

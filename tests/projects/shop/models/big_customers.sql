@@ -1,0 +1,1 @@
+select customer_id, amount from {{ ref("customers") }} where amount > {{ var("big") }}
