@@ -133,9 +133,9 @@ def up(port: Port = 3000) -> None:
 
 @app.command()
 def demo() -> None:
-    """The main job without the UI: load the raw data, build everything, show what it took."""
+    """What a push does, without the UI: a full build, two commits, and what they cost."""
+    from dbt_orchestration.demo import demo as show
     from dbt_orchestration.laptop import LaptopError
-    from dbt_orchestration.laptop import demo as show
 
     try:
         show(_settings(), console)

@@ -1,4 +1,4 @@
-"""``make up`` and ``make demo``: everything on one machine, from nothing."""
+"""``make up``: everything on one machine, from nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,10 @@ import yaml
 from dagster_graphql import DagsterGraphQLClient
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.table import Table
 
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.raw import raw_sources
-from dbt_orchestration.definitions import LOAD_RAW, build_definitions, warehouse_pool
+from dbt_orchestration.definitions import LOAD_RAW, warehouse_pool
 from dbt_orchestration.doctor import missing_credentials
 from dbt_orchestration.revisions.commits import prepare_newest
 from dbt_orchestration.revisions.git import GitError
@@ -70,8 +70,49 @@ def up(settings: Settings, port: int, console: Console) -> None:
 
 
 def _serve(settings: Settings, port: int, console: Console) -> None:
+    with running(settings, port, console, {}) as dagster:
+        dagster.first_build()
+        console.print(_WELCOME.format(port=port))
+        dagster.process.wait()
+        raise LaptopError(f"Dagster stopped by itself: see {dagster.log}")
+
+
+@dataclass(frozen=True)
+class Running:
+    """Dagster, as it runs on this machine.
+
+    Attributes:
+        revisions: what each environment was when it started.
+    """
+
+    settings: Settings
+    port: int
+    console: Console
+    instance: dg.DagsterInstance
+    revisions: Mapping[str, Revision | None]
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def first_build(self) -> None:
+        """Build the first environment, once for each DuckDB file, and say what it took."""
+        _first_build(self)
+
+    def follow(self, run_id: str, label: str) -> dg.DagsterRunStatus:
+        """Show how a run gets on, until it has ended."""
+        return _follow(self.instance, run_id, label, self.console)
+
+
+@contextlib.contextmanager
+def running(
+    settings: Settings, port: int, console: Console, variables: Mapping[str, str]
+) -> Iterator[Running]:
+    """Prepare every environment, and run Dagster with ``variables`` in its environment.
+
+    Raises:
+        LaptopError: the port is taken, the project does not parse, Dagster does not start.
+    """
     _refuse_taken(port)
-    revisions: dict[str, Revision] = {}
+    revisions: dict[str, Revision | None] = {}
     for name in settings.environments:
         with _dbt_errors():
             missing = missing_credentials(settings, name)
@@ -83,18 +124,12 @@ def _serve(settings: Settings, port: int, console: Console) -> None:
             with console.status(f"Preparing the dbt project for {name} …"), _dbt_errors():
                 started = time.monotonic()
                 revisions[name] = revision = _prepare(settings, name, instance)
-            what = (
-                f"{revision.commit.branch} at {revision.commit.short}"
-                if revision.commit
-                else (f"the project in {settings.project_dir}")
-            )
-            console.print(f"Prepared {name}, {what}, in {_seconds(started)}.")
+            console.print(f"Prepared {name}, {_what(settings, revision)}, in {_seconds(started)}.")
         upstream.set_pool_limit(instance, warehouse_pool(settings), settings.pool_limit)
-        with _dagster(settings, home, port, instance, console) as process:
-            _first_build(settings, revisions, instance, port, console)
-            console.print(_WELCOME.format(port=port))
-            process.wait()
-            raise LaptopError(f"Dagster stopped by itself: see {home / 'dagster.log'}")
+        dagster = _dagster(settings, home, port, instance, console=console, variables=variables)
+        with dagster as process:
+            log = home / "dagster.log"
+            yield Running(settings, port, console, instance, revisions, process, log)
 
 
 _WELCOME = """
@@ -109,22 +144,30 @@ Ctrl-C stops everything. Started again, it goes on where it was.
 """
 
 
-def _prepare(settings: Settings, name: str, instance: dg.DagsterInstance) -> Revision:
+def _prepare(settings: Settings, name: str, instance: dg.DagsterInstance) -> Revision | None:
     """The newest commit of the environment's branch, published; else the project as it lies."""
     storage = instance.defs_state_storage
     environment = settings.environment(name)
-    if not environment.push.enabled or storage is None:
-        return prepare(settings, name)
-    try:
-        if Remote.of(settings).head(environment.branch) is None:
-            return prepare(settings, name)
-        revision = prepare_newest(settings, name)
-    except GitError as error:
-        if settings.git.remote:
-            raise LaptopError(str(error)) from None
-        return prepare(settings, name)
-    publish(name, revision, storage)
-    return revision
+    if environment.push.enabled and storage is not None:
+        try:
+            if Remote.of(settings).head(environment.branch):
+                revision = prepare_newest(settings, name)
+                publish(name, revision, storage)
+                return revision
+        except GitError as error:
+            if settings.git.remote:
+                raise LaptopError(str(error)) from None
+    if not (settings.project_dir / "dbt_project.yml").is_file():
+        return None
+    return prepare(settings, name)
+
+
+def _what(settings: Settings, revision: Revision | None) -> str:
+    if revision is None:
+        return "whose branch is still to be pushed"
+    if revision.commit is None:
+        return f"the project in {settings.project_dir}"
+    return f"{revision.commit.branch} at {revision.commit.short}"
 
 
 def _refuse_taken(port: int) -> None:
@@ -171,12 +214,18 @@ def _interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _dagster(
-    settings: Settings, home: Path, port: int, instance: dg.DagsterInstance, console: Console
+    settings: Settings,
+    home: Path,
+    port: int,
+    instance: dg.DagsterInstance,
+    *,
+    console: Console,
+    variables: Mapping[str, str],
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Webserver, daemon and code locations, in a session of their own, stopped at the end."""
     command = [sys.executable, "-m", "dagster", "dev", "--host", _HOST, "--port", str(port)]
     command += ["--workspace", str(REPOSITORY / "workspace.yaml")]
-    variables = {"DAGSTER_HOME": str(home), **settings.dbt_environment}
+    variables = {"DAGSTER_HOME": str(home), **settings.dbt_environment, **variables}
     with (home / "dagster.log").open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -255,17 +304,10 @@ def _stop(process: subprocess.Popen[bytes], instance: dg.DagsterInstance, port: 
         process.wait()
 
 
-def _first_build(
-    settings: Settings,
-    revisions: Mapping[str, Revision],
-    instance: dg.DagsterInstance,
-    port: int,
-    console: Console,
-) -> None:
-    """Build the first environment, once for each DuckDB file.
-
-    On any other warehouse there is no telling what is in it, so that is left to a person.
-    """
+def _first_build(dagster: Running) -> None:
+    # On any other warehouse than a DuckDB file there is no telling what is in it, so that is left
+    # to a person.
+    settings, console, instance = dagster.settings, dagster.console, dagster.instance
     name = next(iter(settings.environments))
     built = settings.duckdb_path.with_suffix(".built")
     if settings.warehouse_type != "duckdb" or (built.exists() and settings.duckdb_path.exists()):
@@ -274,7 +316,9 @@ def _first_build(
         # Dagster must not take for built what was in a file that is gone.
         instance.wipe_assets(list(instance.all_asset_keys()))
         built.unlink(missing_ok=True)
-    client = DagsterGraphQLClient(_HOST, port_number=port)
+    if (revision := dagster.revisions[name]) is None:
+        return
+    client = DagsterGraphQLClient(_HOST, port_number=dagster.port)
     # All at once: they wait for each other in the queue, and the push sensor waits for them.
     runs = [
         (
@@ -283,15 +327,15 @@ def _first_build(
                 job, repository_location_name=name, repository_name="__repository__"
             ),
         )
-        for job, label in _steps(settings, revisions[name])
+        for job, label in _steps(settings, revision)
     ]
     for label, run_id in runs:
         started = time.monotonic()
-        status = _follow(instance, run_id, f"{label} of {name}", console)
+        status = dagster.follow(run_id, f"{label} of {name}")
         if status is not dg.DagsterRunStatus.SUCCESS:
             console.print(
                 f"[red]{label} of {name}: {status.value.lower()}.[/]"
-                f" See http://localhost:{port}/runs/{run_id}"
+                f" See http://localhost:{dagster.port}/runs/{run_id}"
             )
             return
         console.print(f"{label} of {name}: done in {_seconds(started)}.")
@@ -324,62 +368,6 @@ def _follow(
             if run is None or run.is_finished:
                 return run.status if run else dg.DagsterRunStatus.FAILURE
             time.sleep(0.5)
-
-
-def demo(settings: Settings, console: Console) -> None:
-    """Load and build everything in a folder of its own, and show what was built and how long.
-
-    Raises:
-        LaptopError: the project does not parse, or the build failed.
-    """
-    state = settings.state_dir / "demo"
-    shutil.rmtree(state, ignore_errors=True)
-    update = {"state_dir": state, "duckdb_path": state / "warehouse.duckdb"}
-    settings = settings.model_copy(update=update)
-    name = next(iter(settings.environments))
-    state.mkdir(parents=True)
-    console.file = sys.stdout  # ours stays on the screen; dbt's, redirected below, goes to a file
-    with (
-        (state / "dbt.log").open("w") as log,
-        contextlib.redirect_stdout(log),
-        dg.DagsterInstance.ephemeral() as instance,
-    ):
-        with console.status("Preparing the dbt project …"), _dbt_errors():
-            definitions = build_definitions(settings, name)
-            steps = _steps(settings, prepare(settings, name))
-        for job, label in steps:
-            with console.status(f"{label} …"):
-                started = time.monotonic()
-                result = definitions.resolve_job_def(job).execute_in_process(
-                    instance=instance,
-                    raise_on_error=False,
-                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                )
-            if not result.success:
-                raise LaptopError(f"{label} failed: see {state / 'dbt.log'}")
-            console.print(f"{label}: {_seconds(started)}")
-    console.print(_built(result))
-
-
-def _built(result: dg.ExecuteInProcessResult) -> Table:
-    seconds: dict[str, float] = {}
-    partitions: dict[str, int] = {}
-    for event in result.get_asset_materialization_events():
-        materialization = event.materialization
-        asset = materialization.asset_key.to_user_string()
-        took = materialization.metadata["Execution Duration"].value
-        seconds[asset] = seconds.get(asset, 0.0) + float(str(took))
-        partitions[asset] = partitions.get(asset, 0) + bool(materialization.partition)
-    table = Table("asset", "partitions", "seconds", title="Built")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for asset, duration in seconds.items():
-        table.add_row(asset, str(partitions[asset] or ""), f"{duration:.2f}")
-    table.add_section()
-    table.add_row(
-        f"{len(seconds)} assets", str(sum(partitions.values())), f"{sum(seconds.values()):.2f}"
-    )
-    return table
 
 
 def _seconds(started: float) -> str:

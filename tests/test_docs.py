@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from dbt_orchestration.assets.partitions import partition_config
-from dbt_orchestration.settings import REPOSITORY, Environment, Settings
+from dbt_orchestration.settings import REPOSITORY, Environment, Git, Push, Settings
 
 ENGLISH, KOREAN = REPOSITORY / "README.md", REPOSITORY / "README.ko.md"
 PAGES = [ENGLISH, KOREAN, *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -82,8 +82,14 @@ def test_make_doctor_runs_with_the_exports_of_the_page(tmp_path: Path) -> None:
 
 
 def test_the_settings_page_names_every_setting() -> None:
-    page = (REPOSITORY / "docs" / "settings.md").read_text()
-    for name in (*Settings.model_fields, *Environment.model_fields):
+    pages = ("settings.md", "push.md")
+    page = "".join((REPOSITORY / "docs" / name).read_text() for name in pages)
+    for name in (
+        *Settings.model_fields,
+        *Environment.model_fields,
+        *Push.model_fields,
+        *Git.model_fields,
+    ):
         assert f"`{name}`" in page or f"{name}:" in page, name
 
 

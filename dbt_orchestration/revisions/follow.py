@@ -74,8 +74,10 @@ class Follower:
         with FileLock(self._lock):
             try:
                 revision = find_commit(self.settings, self.environment, sha)
-                revision = revision or prepare_newest(self.settings, self.environment)
+                revision = revision or prepare_newest(self.settings, self.environment, _log)
+                _log("explaining")
                 explain(self.settings, self.environment, revision, recorded)
+                _log("done")
             except (PrepareError, GitError, OSError) as error:
                 self._note(sha, str(error))
                 return 1
@@ -130,6 +132,10 @@ class Follower:
     @property
     def _log(self) -> Path:
         return self._home / "follow.log"
+
+
+def _log(doing: str) -> None:
+    print(f"{time.time():.3f} {doing}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import duckdb
 import pytest
-import requests
 
 from dbt_orchestration.automation.jobs import RETRY_TAGS
-from tests.conftest import EVERY_NODE
+from tests.e2e.running import FINISHED, Up, free_port, materialized, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-_LAUNCH = """mutation($params: ExecutionParams!) {
-    launchPipelineExecution(executionParams: $params) { __typename
-        ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
-_RUN = """query($id: ID!) { runOrError(runId: $id) { ... on Run {
-    status rootRunId parentRunId tags { key value } assetSelection { path }
-    stats { ... on RunStatsSnapshot { startTime endTime } }
-    eventConnection { events { __typename
-        ... on MaterializationEvent { assetKey { path } partition }
-        ... on ExecutionStepFailureEvent { stepKey error { message } } } } } } }"""
 _RUNS = "query { runsOrError { ... on Runs { results { runId status rootRunId } } } }"
 _TERMINATE = """mutation($id: String!) { terminateRun(runId: $id) { __typename } }"""
 _SCHEDULES = """query { repositoryOrError(repositorySelector:
     {repositoryLocationName: "prod", repositoryName: "__repository__"}) { ... on Repository {
     schedules { name scheduleState { status } } } } }"""
-T = TypeVar("T")
 _BACKFILL = """mutation($params: LaunchBackfillParams!) {
     launchPartitionBackfill(backfillParams: $params) { __typename
         ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
@@ -46,124 +31,6 @@ _SCHEDULE = """mutation($name: String!) { startSchedule(scheduleSelector: {sched
     repositoryLocationName: "prod", repositoryName: "__repository__"}) {
     ... on ScheduleStateResult { scheduleState { id } } } }"""
 _STOP_SCHEDULE = """mutation($id: String!) { stopRunningSchedule(id: $id) { __typename } }"""
-_FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def until(what: Callable[[], T | None], seconds: float = 120) -> T:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if (found := what()) is not None:
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"not within {seconds} s")
-
-
-@dataclass
-class Up:
-    """One ``dbt-orchestration up`` on the small project."""
-
-    state: Path
-    port: int
-    process: subprocess.Popen[str] | None = None
-
-    @property
-    def warehouse(self) -> Path:
-        return self.state / "warehouse.duckdb"
-
-    def start(self) -> None:
-        variables = {
-            "DBT_ORCHESTRATION_PROJECT_DIR": str(EVERY_NODE),
-            "DBT_ORCHESTRATION_STATE_DIR": str(self.state),
-            "DBT_ORCHESTRATION_CONFIG": "tests/e2e/environments.yaml",
-        }
-        with (self.state / "up.log").open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "dbt_orchestration.cli", "up", "--port", str(self.port)],
-                env=os.environ | variables,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-            )
-        until(lambda: True if "Dagster is up" in self.output() else self._died(), 300)
-
-    def _died(self) -> None:
-        assert self.process is not None
-        assert self.process.poll() is None, self.output()
-
-    def output(self) -> str:
-        return (self.state / "up.log").read_text()
-
-    def stop(self) -> int:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=120)
-
-    def query(self, query: str, **variables: Any) -> Any:
-        answer = requests.post(
-            f"http://127.0.0.1:{self.port}/graphql",
-            json={"query": query, "variables": variables},
-            timeout=60,
-        ).json()
-        assert "errors" not in answer, answer
-        [data] = answer["data"].values()
-        return data
-
-    def launch(
-        self,
-        *names: str,
-        job: str = "__ASSET_JOB",
-        config: Mapping[str, Any] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> str:
-        """Press Materialize."""
-        selector: dict[str, Any] = {
-            "repositoryLocationName": "prod",
-            "repositoryName": "__repository__",
-            "pipelineName": job,
-        }
-        if names:
-            selector["assetSelection"] = [{"path": ["prod", name]} for name in names]
-        ops = {"ops": {"dbt_prod": {"config": dict(config)}}} if config else {}
-        metadata = [{"key": key, "value": value} for key, value in (tags or {}).items()]
-        params = {
-            "selector": selector,
-            "runConfigData": ops,
-            "executionMetadata": {"tags": metadata},
-        }
-        launched = self.query(_LAUNCH, params=params)
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-        run_id: str = launched["run"]["runId"]
-        return run_id
-
-    def run(self, run_id: str) -> Any:
-        return self.query(_RUN, id=run_id)
-
-    def finished(self, run_id: str) -> Any:
-        def look() -> Any:
-            run = self.run(run_id)
-            return run if run["status"] in _FINISHED else None
-
-        return until(look)
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.warehouse)) as connection:
-            return connection.execute(sql).fetchall()
-
-
-def materialized(run: Any) -> list[tuple[str, str | None]]:
-    return [
-        (event["assetKey"]["path"][-1], event["partition"])
-        for event in run["eventConnection"]["events"]
-        if event["__typename"] == "MaterializationEvent"
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +84,7 @@ def test_a_failed_build_retries_once_and_only_what_failed(up: Up) -> None:
 
     def retry() -> Any:
         for run in up.query(_RUNS)["results"]:
-            if run["rootRunId"] == root and run["runId"] != root and run["status"] in _FINISHED:
+            if run["rootRunId"] == root and run["runId"] != root and run["status"] in FINISHED:
                 return up.run(run["runId"])
         return None
 

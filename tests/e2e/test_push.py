@@ -1,0 +1,246 @@
+"""Pushes to a real remote, followed by the real daemon, code servers and run workers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dbt_orchestration.settings import REPOSITORY
+from tests.automation.site import SHOP, Clone
+from tests.e2e.running import FINISHED, Up, free_port, materialized, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+_RUNS = """query { runsOrError(filter: {tags: [{key: "dagster/sensor_name", value: "push"}]}) {
+    ... on Runs { results { runId status rootRunId tags { key value }
+    assetSelection { path } } } } }"""
+_ASSETS = """query { assetNodes(pipeline: {repositoryLocationName: "prod",
+    repositoryName: "__repository__", pipelineName: "full_build"}) { assetKey { path } } }"""
+_TICKS = """query($name: String!) { sensorOrError(sensorSelector: {sensorName: "push",
+    repositoryLocationName: $name, repositoryName: "__repository__"}) { ... on Sensor {
+    id sensorState { id selectorId status ticks(limit: 1) { status skipReason error { message }
+    runIds } } } } }"""
+_MESSAGES = """query($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events {
+    ... on MessageEvent { message } } } } } }"""
+_STOP = """mutation($id: String!) { stopSensor(id: $id) { __typename } }"""
+_START = """mutation { startSensor(sensorSelector: {sensorName: "push",
+    repositoryLocationName: "prod", repositoryName: "__repository__"}) { __typename } }"""
+# Some ten seconds of work.
+_SLOW = "(select sum(a.range * b.range) from range({rows}) as a, range(20000) as b)"
+
+
+class Pushed:
+    """A clone, and ``make up`` that follows its remote."""
+
+    def __init__(self, home: Path) -> None:
+        self.clone = Clone(home)
+        settings = {
+            "project_dir": "nowhere",
+            "profiles_dir": str(SHOP),
+            "load_raw": False,
+            "git": {"remote": str(self.clone.remote), "project_path": "dbt"},
+            "environments": {
+                "prod": {"branch": "main", "target": "prod", "push": {"interval_seconds": 1}},
+                "dev": {
+                    **{"branch": "dev", "target": "dev", "push": {"interval_seconds": 1}},
+                    "full_build": {"enabled": False},
+                },
+            },
+        }
+        config = home / "environments.yaml"
+        config.write_text(yaml.safe_dump(settings))
+        state = home / "state"
+        state.mkdir()
+        variables = {
+            "DBT_ORCHESTRATION_CONFIG": str(config),
+        }
+        self.up = Up(state, free_port(), variables)
+
+    def says(self, name: str = "prod") -> str:
+        """What the last tick of an environment's sensor said."""
+        ticks = self.up.query(_TICKS, name=name)["sensorState"]["ticks"]
+        if not ticks or ticks[0]["status"] == "STARTED":
+            return ""
+        assert ticks[0]["error"] is None, ticks[0]["error"]["message"]
+        return ticks[0]["skipReason"] or ""
+
+    def runs(self, sha: str) -> list[Mapping[str, Any]]:
+        """The push runs of a commit."""
+        found = self.up.query(_RUNS)["results"]
+        return [run for run in found if _tags(run)["dbt/commit"] == sha]
+
+    def settled(self, sha: str, name: str = "prod", seconds: float = 150) -> list[Any]:
+        """Wait until nothing is due for a commit; its runs."""
+
+        def look() -> bool | None:
+            said = self.says(name)
+            return True if f"{sha[:10]} " in said and "nothing is due" in said else None
+
+        until(look, seconds)
+        return [self.up.run(run["runId"]) for run in self.runs(sha)]
+
+    def models(self) -> set[str]:
+        """What prod consists of in the UI."""
+        return {asset["assetKey"]["path"][-1] for asset in self.up.query(_ASSETS)}
+
+    def worker(self, run_id: str) -> int | None:
+        """The process of a run, once dbt is at work in it."""
+        events = self.up.query(_MESSAGES, id=run_id)["eventConnection"]["events"]
+        messages = [event.get("message", "") for event in events]
+        if not any("Equivalent command" in message for message in messages):
+            return None
+        [pid] = {int(found[1]) for m in messages if (found := re.search(r"pid: (\d+)", m))}
+        return pid
+
+
+def _tags(run: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in run["tags"]}
+
+
+def _built(run: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name, _ in materialized(run) if name != "pushes")
+
+
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
+    site = Pushed(tmp_path_factory.mktemp("pushed"))
+    site.up.start()
+    yield site
+    site.up.stop()
+
+
+def test_a_push_runs_what_it_changed_and_nothing_else(pushed: Pushed) -> None:
+    pushed.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    sha = pushed.clone.push("largest")
+    [run] = pushed.settled(sha)
+    assert run["status"] == "SUCCESS"
+    assert sorted(key["path"][-1] for key in run["assetSelection"]) == _built(run)
+    assert _built(run) == ["big_customers", "customers"]
+    assert pushed.up.rows("select amount from main.customers where customer_id = 10") == [(150,)]
+
+
+def test_a_comment_runs_nothing(pushed: Pushed) -> None:
+    pushed.clone.edit("models/customers.sql", "select", "-- all\nselect")
+    assert pushed.settled(pushed.clone.push("comment")) == []
+
+
+def test_new_models_come_and_deleted_ones_go_by_themselves(pushed: Pushed) -> None:
+    pushed.clone.write("models/regulars.sql", "select 1 as one from {{ ref('customers') }}")
+    (pushed.clone.folder / "dbt" / "models" / "totals.sql").unlink()
+    [run] = pushed.settled(pushed.clone.push("come and go"))
+    assert _built(run) == ["regulars"]
+    assert "regulars" in pushed.models()
+    assert "totals" not in pushed.models()
+
+
+def test_a_run_keeps_its_commit_while_a_newer_one_is_loaded(pushed: Pushed) -> None:
+    slow = _SLOW.format(rows=150_000)
+    pushed.clone.write("models/slow.sql", f"select {slow} as n, 'old' as version")
+    old = pushed.clone.push("slow")
+    until(lambda: next((True for r in pushed.runs(old) if r["status"] == "STARTED"), None))
+    pushed.clone.write("models/slow.sql", "select 1 as n, 'new' as version")
+    new = pushed.clone.push("fast")
+    until(
+        lambda: (
+            True
+            if f"waiting for run {pushed.runs(old)[0]['runId'][:8]}" in pushed.says()
+            or "nothing is due" in pushed.says()
+            else None
+        )
+    )
+    [first] = [pushed.up.finished(run["runId"]) for run in pushed.runs(old)]
+    assert first["status"] == "SUCCESS"
+    assert _tags(first)["dbt/commit"] == old
+    [second] = pushed.settled(new)
+    assert _built(second) == ["slow"]
+    assert pushed.up.rows("select version from main.slow") == [("new",)]
+
+
+def test_two_environments_are_pushed_to_at_once(pushed: Pushed) -> None:
+    pushed.clone.edit("models/kept.sql", "amount * 2", "amount * 4")
+    sha = pushed.clone.push("both")
+    pushed.clone.push("both", branch="dev")
+    dev = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        cwd=pushed.clone.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    [prod_run] = pushed.settled(sha)
+    [dev_run] = pushed.settled(dev, "dev")
+    assert _built(prod_run) == ["kept"]
+    assert len(set(_built(dev_run))) == 8
+    assert pushed.up.rows("select max(doubled) from dev.kept") == [(800,)]
+
+
+def test_a_git_hook_makes_dagster_look_at_once(pushed: Pushed) -> None:
+    sensor = pushed.up.query(_TICKS, name="prod")
+    state = sensor["sensorState"]
+    pushed.up.query(_STOP, id=state["id"])
+    hook = pushed.clone.remote / "hooks" / "post-receive"
+    variables = f"export DAGSTER_URL=http://127.0.0.1:{pushed.up.port} ENVIRONMENTS=prod\n"
+    script = (REPOSITORY / "docs" / "hooks" / "post-receive").read_text()
+    hook.write_text(script.replace("set -eu\n", f"set -eu\n{variables}"))
+    hook.chmod(0o755)
+    pushed.clone.write("models/hooked.sql", "select 1 as one")
+    sha = pushed.clone.push("hook")  # returns when the hook does
+    until(lambda: True if "hooked" in pushed.models() else None, 30)
+    hook.unlink()
+    assert not pushed.runs(sha)
+    pushed.up.query(_START)
+    [run] = pushed.settled(sha)
+    assert _built(run) == ["hooked"]
+
+
+def test_a_worker_that_is_killed_is_replaced(pushed: Pushed) -> None:
+    slow = _SLOW.format(rows=150_000)
+    pushed.clone.write("models/slow.sql", f"select {slow} as n, 'killed' as version")
+    sha = pushed.clone.push("slow again")
+    run = until(lambda: next((r for r in pushed.runs(sha) if r["status"] == "STARTED"), None))
+    os.kill(until(lambda: pushed.worker(run["runId"])), signal.SIGKILL)
+    runs = pushed.settled(sha, seconds=240)
+    assert sorted(run["status"] for run in runs) == ["FAILURE", "SUCCESS"]
+    assert pushed.up.rows("select version from main.slow") == [("killed",)]
+
+
+@pytest.mark.parametrize("seconds", [1.5, 6.0, 12.0])
+def test_everything_killed_and_started_again_ends_as_without(
+    pushed: Pushed, seconds: float
+) -> None:
+    number = int(seconds * 10)
+    pushed.clone.edit("models/big_customers.sql", "amount >", f"amount <> {number} and amount >")
+    sha = pushed.clone.push(f"killed after {seconds} s")
+    time.sleep(seconds)
+    assert pushed.up.process is not None
+    _kill_all(pushed.up.process.pid)
+    pushed.up.start()
+    runs = pushed.settled(sha, seconds=240)
+    assert [_built(run) for run in runs if run["status"] == "SUCCESS"] == [["big_customers"]]
+    assert all(run["status"] in FINISHED for run in runs)
+
+
+def _kill_all(pid: int) -> None:
+    """Kill a process and all it started, sessions of their own included."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
+    children: dict[int, list[int]] = {}
+    for line in listed.stdout.splitlines():
+        child, parent = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    waiting, found = [pid], list[int]()
+    while waiting:
+        found.append(waiting.pop())
+        waiting += children.get(found[-1], [])
+    for each in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
