@@ -118,7 +118,7 @@ class _Story:
                 if status is not dg.DagsterRunStatus.SUCCESS:
                     raise LaptopError(f"the run failed: see {dagster.log}")
                 return
-            new = _last_tick(dagster.instance, name)
+            new = next((tick.skip_reason or "" for tick in dagster.ticks(name, 1)), "")
             if sha[:10] in new and new != said:
                 said = new
                 self._say(said, started)
@@ -130,15 +130,6 @@ class _Story:
 
     def _say(self, what: str, started: float) -> None:
         self._console.print(f"  {time.monotonic() - started:5.1f} s  {escape(what)}")
-
-
-def _last_tick(instance: dg.DagsterInstance, name: str) -> str:
-    for state in instance.all_instigator_state():
-        place = state.origin.repository_origin.code_location_origin.location_name
-        if state.name == "push" and place == name:
-            for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1):
-                return tick.skip_reason or ""
-    return ""
 
 
 def _table(instance: dg.DagsterInstance, run_id: str, name: str) -> Table:

@@ -97,6 +97,16 @@ class Running:
         """Build the first environment, once for each DuckDB file, and say what it took."""
         _first_build(self)
 
+    def ticks(self, environment: str, limit: int) -> Sequence[Any]:
+        """The last ticks of an environment's push sensor, the newest first."""
+        for state in self.instance.all_instigator_state():
+            place = state.origin.repository_origin.code_location_origin.location_name
+            if (state.name, place) == ("push", environment):
+                return self.instance.get_ticks(
+                    state.instigator_origin_id, state.selector_id, limit=limit
+                )
+        return ()
+
     def follow(self, run_id: str, label: str) -> dg.DagsterRunStatus:
         """Show how a run gets on, until it has ended."""
         return _follow(self.instance, run_id, label, self.console)

@@ -1,0 +1,237 @@
+"""Remotes: folders, https with a token, ssh with a key; real git on both sides."""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.revisions.remote import Remote
+from dbt_orchestration.settings import Git
+from tests.automation.site import Clone, git
+
+TOKEN = "s3cret-t0ken"
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    return Clone(tmp_path)
+
+
+def remote(clone: Clone, url: str | None = None, **settings: object) -> Remote:
+    return Remote(url or str(clone.remote), "dbt", Git.model_validate(settings), clone.home / "git")
+
+
+def test_the_head_of_a_branch(clone: Clone) -> None:
+    sha = git(clone.folder, "rev-parse", "HEAD")
+    assert remote(clone).head("main") == sha
+    assert remote(clone).head("nowhere") is None
+
+
+def test_a_commit_is_fetched_with_who_wrote_it(clone: Clone, tmp_path: Path) -> None:
+    sha = clone.push("A subject\n\nand a body")
+    commit = remote(clone).fetch("main")
+    assert (commit.sha, commit.branch, commit.subject) == (sha, "main", "A subject")
+    assert commit.author == "Ann <ann@example.com>"
+    remote(clone).checkout(sha, tmp_path / "files")
+    assert (tmp_path / "files" / "dbt" / "dbt_project.yml").is_file()
+    assert not (tmp_path / "files" / ".git").exists()
+
+
+def test_a_force_push_to_another_history_is_followed(clone: Clone) -> None:
+    remote(clone).fetch("main")
+    git(clone.folder, "checkout", "-q", "--orphan", "fresh")
+    sha = clone.push("another history")
+    assert remote(clone).fetch("main").sha == sha
+
+
+def test_only_the_newest_commit_of_a_long_history_is_fetched(clone: Clone) -> None:
+    for number in range(20):
+        clone.commit(str(number))
+    clone.push("newest")
+    commit = remote(clone).fetch("main")
+    [mirror] = (clone.home / "git").glob("*/HEAD")
+    assert git(mirror.parent, "rev-list", "--count", commit.sha) == "1"
+
+
+def test_a_shallow_remote(clone: Clone, tmp_path: Path) -> None:
+    sha = clone.push("second")
+    git(tmp_path, "clone", "-q", "--bare", "--depth=1", f"file://{clone.remote}", "shallow.git")
+    assert remote(clone, str(tmp_path / "shallow.git")).fetch("main").sha == sha
+
+
+def test_a_remote_that_is_gone_says_so_in_one_line(clone: Clone) -> None:
+    gone = remote(clone, str(clone.home / "gone.git"))
+    with pytest.raises(GitError, match=r"^git ls-remote .*gone.git: .*does not appear to be") as e:
+        gone.head("main")
+    assert "\n" not in str(e.value)
+
+
+def test_submodules_are_left_out_unless_asked_for(clone: Clone, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Clone(tmp_path / "other")
+    git(
+        clone.folder, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add",
+        "../other/remote.git", "dbt/shared",
+    )  # fmt: skip
+    sha = clone.push("with a submodule")
+    other.push("moved on")
+    for asked in (False, True):
+        place = remote(clone, submodules=asked)
+        place.fetch("main")
+        place.checkout(sha, tmp_path / str(asked))
+        inside = tmp_path / str(asked) / "dbt" / "shared" / "dbt" / "dbt_project.yml"
+        assert inside.is_file() is asked
+
+
+@pytest.mark.parametrize(
+    ("url", "page"),
+    [
+        ("https://github.com/acme/dbt.git", "https://github.com/acme/dbt/commit/"),
+        ("git@github.com:acme/dbt.git", "https://github.com/acme/dbt/commit/"),
+        ("ssh://git@gitlab.acme.io:2222/a/b/dbt.git", "https://gitlab.acme.io/a/b/dbt/-/commit/"),
+        ("https://ann@bitbucket.org/acme/dbt", "https://bitbucket.org/acme/dbt/commits/"),
+        ("/srv/git/dbt.git", ""),
+    ],
+)
+def test_the_page_of_a_commit(clone: Clone, url: str, page: str) -> None:
+    found = remote(clone, url)._page("abc")
+    assert found == (f"{page}abc" if page else "")
+
+
+def test_a_password_in_a_url_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"use git\.token instead"):
+        Git(remote="https://ann:hunter2@github.com/acme/dbt.git")
+
+
+# https: git's own server program, behind a door that wants a token
+
+
+class _GitServer(BaseHTTPRequestHandler):
+    root: Path
+
+    def do_GET(self) -> None:
+        self._serve(b"")
+
+    def do_POST(self) -> None:
+        self._serve(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def _serve(self, body: bytes) -> None:
+        wanted = base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
+        if self.headers["Authorization"] != f"Basic {wanted}":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Basic")
+            self.end_headers()
+            return
+        path, _, query = self.path.partition("?")
+        done = subprocess.run(
+            ["git", "http-backend"],
+            input=body,
+            env={
+                **os.environ,
+                "GIT_PROJECT_ROOT": str(self.root),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "PATH_INFO": path,
+                "QUERY_STRING": query,
+                "REQUEST_METHOD": self.command,
+                "CONTENT_TYPE": self.headers["Content-Type"] or "",
+                "HTTP_CONTENT_ENCODING": self.headers["Content-Encoding"] or "",
+                "GIT_PROTOCOL": self.headers["Git-Protocol"] or "",
+            },
+            capture_output=True,
+            check=True,
+        )
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        self.send_response(200)
+        for line in head.decode().splitlines():
+            name, _, value = line.partition(": ")
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def https(clone: Clone) -> Iterator[str]:
+    handler = type("Handler", (_GitServer,), {"root": clone.home})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/remote.git"
+        server.shutdown()
+
+
+def test_a_token_opens_an_https_remote_and_is_seen_nowhere(
+    clone: Clone, https: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = _record_arguments(tmp_path, monkeypatch, "git")
+    place = remote(clone, https, token=TOKEN)
+    assert place.fetch("main").sha == git(clone.folder, "rev-parse", "HEAD")
+    said = arguments.read_text()
+    assert "fetch" in said
+    for secret in (TOKEN, base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()):
+        assert secret not in said
+        assert secret not in repr(place._git)
+        for file in (clone.home / "git").rglob("*"):
+            assert not file.is_file() or secret.encode() not in file.read_bytes()
+
+
+def test_a_wrong_token_says_what_to_check(clone: Clone, https: str) -> None:
+    place = remote(clone, https, token="wrong")
+    with pytest.raises(GitError, match=r"check git\.token or git\.ssh_key") as error:
+        place.head("main")
+    assert "wrong" not in str(error.value)
+
+
+def test_no_token_does_not_ask_anybody(clone: Clone, https: str) -> None:
+    with pytest.raises(GitError, match=r"check git\.token"):
+        remote(clone, https).head("main")
+
+
+def test_the_token_can_be_set_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Git(token=SecretStr(TOKEN)).token is not None
+    assert TOKEN not in str(Git(token=SecretStr(TOKEN)))
+
+
+# ssh: a client that runs git's server program here
+
+
+def test_ssh_uses_the_key_and_asks_nobody(
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    ssh = folder / "ssh"
+    ssh.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/ssh.log\n'
+        'for command; do :; done\nexec sh -c "$command"\n'
+    )
+    ssh.chmod(ssh.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    place = remote(clone, f"git@example.com:{clone.remote}", ssh_key="/keys/deploy key")
+    assert place.fetch("main").sha == git(clone.folder, "rev-parse", "HEAD")
+    said = (tmp_path / "ssh.log").read_text()
+    assert "-i /keys/deploy key -o IdentitiesOnly=yes -o BatchMode=yes" in said
+    assert "StrictHostKeyChecking=accept-new" in said
+
+
+def _record_arguments(folder: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> Path:
+    real = subprocess.run(
+        ["which", program], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    (folder / "recorder").mkdir()
+    script = folder / "recorder" / program
+    script.write_text(f'#!/bin/sh\necho "$@" >> {folder}/arguments.log\nexec {real} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
+    return folder / "arguments.log"
