@@ -103,7 +103,7 @@ class Push(_Model):
         description="Follow the branch. If not, the environment is the project as it lies in"
         " project_dir, and nothing is built by itself but the schedules.",
     )
-    interval_seconds: int = Field(15, ge=1, description="How often the branch is looked at.")
+    interval_seconds: int = Field(15, ge=1, description="How often git is asked for the branch.")
 
 
 class Environment(_Model):

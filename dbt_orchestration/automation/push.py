@@ -9,6 +9,7 @@ fails is due until somebody pushes a remedy or starts it by hand.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +32,9 @@ from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.revisions.store import forget_old, open_commit, publish, published
 from dbt_orchestration.settings import Settings
 
+# A tick asks git only every ``push.interval_seconds``. Those between are for what is in progress: a
+# commit that has just been loaded, a run that has ended.
+_TICK_SECONDS = 5
 # A tick may take a minute; what is not prepared by then is there for one of the next.
 _WAIT_SECONDS = 30.0
 _RELOAD_SECONDS = 60
@@ -56,7 +60,7 @@ def push_sensor(
         name="push",
         asset_selection=selection,
         job=None if dbt else _nothing,
-        minimum_interval_seconds=followed.push.interval_seconds,
+        minimum_interval_seconds=min(_TICK_SECONDS, followed.push.interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Builds what a push to {followed.branch} changed.",
     )
@@ -101,10 +105,19 @@ class _Tick:
 
     def look(self) -> None:
         """Prepare and load the newest commit, or if it is loaded build what is due."""
-        if (sha := self._newest()) and not self._is_loaded(sha) and self._load(sha):
-            return
+        known = _read(self.context.cursor)
+        looked = float(known.get("looked", 0.0))
+        interval = self.settings.environment(self.environment).push.interval_seconds
+        if (
+            not self.loaded
+            or known.get("revision") != self.loaded.digest
+            or not looked <= time.time() < looked + interval - 1
+        ):
+            if (sha := self._newest()) and not self._is_loaded(sha) and self._load(sha):
+                return
+            looked = time.time()
         if self.loaded and self.loaded.commit and self.dbt:
-            self._build(self.loaded, self.dbt)
+            self._build(self.loaded, self.dbt, known, looked)
         elif not self.said:
             self.said.append("No commit has been prepared yet.")
 
@@ -187,13 +200,15 @@ class _Tick:
 
     # The commit that is loaded
 
-    def _build(self, revision: Revision, dbt: DbtAssets) -> None:
+    def _build(
+        self, revision: Revision, dbt: DbtAssets, known: Mapping[str, Any], looked: float
+    ) -> None:
         instance = self.context.instance
-        known = _read(self.context.cursor)
         position = instance.event_log_storage.get_maximum_record_id()
         if (known.get("revision"), known.get("position")) == (revision.digest, position):
             # Nothing has happened since the last tick said this.
             self.said.append(known["said"])
+            self.cursor = json.dumps({**known, "looked": looked})
             return
         ledger = Ledger(self.settings, self.environment, instance, revision, dbt)
         assert revision.commit is not None
@@ -218,7 +233,9 @@ class _Tick:
                 self.events.append(_saved_all(self.environment, revision, due))
         said = f"{_title(revision)}: {said}"
         self.said.append(said)
-        self.cursor = json.dumps({"revision": revision.digest, "position": position, "said": said})
+        self.cursor = json.dumps(
+            {"revision": revision.digest, "position": position, "said": said, "looked": looked}
+        )
 
 
 def _request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> dg.RunRequest:

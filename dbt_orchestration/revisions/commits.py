@@ -28,6 +28,7 @@ from dbt_orchestration.revisions.remote import Commit, Remote
 from dbt_orchestration.settings import Settings
 
 _FILES, _ABOUT = "files", "commit.json"
+_SCRATCH = ".preparing-"
 
 
 def revisions_home(settings: Settings, environment: str) -> Path:
@@ -136,7 +137,9 @@ def _prepare(
     say: Callable[[str], None],
 ) -> Revision:
     home = revisions_home(settings, environment)
-    scratch = Path(tempfile.mkdtemp(dir=home, prefix="."))
+    for left in home.glob(f"{_SCRATCH}*"):  # by a preparer that was killed: we hold the lock
+        shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(dir=home, prefix=_SCRATCH))
     project = scratch / _FILES / project_path
     target = DbtTarget.of(settings, environment, project)
     try:

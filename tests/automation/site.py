@@ -18,6 +18,8 @@ from dbt_orchestration.settings import Environment, Git, Push, Schedule, Setting
 from tests.conftest import PROJECTS
 
 SHOP = PROJECTS / "shop"
+# A tick asks git if the last one that did is a second ago or more.
+ALWAYS = Push(interval_seconds=1)
 _GIT = {
     "GIT_AUTHOR_NAME": "Ann",
     "GIT_AUTHOR_EMAIL": "ann@example.com",
@@ -169,9 +171,9 @@ class Site:
 def follow(home: Path, remote: str, **changes: Any) -> Settings:
     """Settings of an installation whose project is nowhere but in the remote."""
     environments: Mapping[str, Environment] = changes.pop("environments", None) or {
-        "prod": Environment(branch="main", target="prod"),
+        "prod": Environment(branch="main", target="prod", push=ALWAYS),
         "dev": Environment(
-            branch="dev", target="dev", full_build=Schedule(enabled=False), push=Push()
+            branch="dev", target="dev", full_build=Schedule(enabled=False), push=ALWAYS
         ),
     }
     shutil.copytree(SHOP, home / "profile", dirs_exist_ok=True)

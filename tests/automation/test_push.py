@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import dagster as dg
 import pytest
 
 from dbt_orchestration.changes import fingerprints
-from dbt_orchestration.settings import Environment
-from tests.automation.site import Site, git, names
+from dbt_orchestration.settings import Environment, Git
+from tests.automation.site import ALWAYS, SHOP, Clone, Site, follow, git, names
 from tests.conftest import clean_environment, materialized
 
 EVERYTHING = ["big_customers", "customers", "daily", "kept", "raw_orders", "stg_orders", "totals"]
@@ -262,8 +263,8 @@ def test_a_deferring_environment_builds_only_what_differs(
     tmp_path: Path, persistent: dg.DagsterInstance
 ) -> None:
     environments = {
-        "prod": Environment(branch="main", target="prod"),
-        "dev": Environment(branch="dev", target="dev", defer_to="prod"),
+        "prod": Environment(branch="main", target="prod", push=ALWAYS),
+        "dev": Environment(branch="dev", target="dev", push=ALWAYS, defer_to="prod"),
     }
     site = Site.of(tmp_path, persistent, environments=environments)
     assert site.build().success
@@ -293,6 +294,54 @@ def test_an_idle_tick_asks_only_for_the_branch(
     assert built.says() == built.says()
     monkeypatch.setattr("dbt_orchestration.automation.due.read_built", None)
     assert "nothing is due" in built.says()
+
+
+def test_git_is_asked_only_now_and_then(
+    built: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments = {"prod": Environment(branch="main", target="prod")}
+    seldom = follow(tmp_path, str(built.clone.remote), environments=environments)
+    site = Site(built.clone, built.instance, seldom)
+    assert "nothing is due" in site.says()
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("largest")
+    assert "nothing is due" in site.says()
+    later = time.time() + 15
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert names(site.request()) == ["big_customers", "customers"]
+
+
+def test_a_laptop_follows_the_repository_it_stands_in(
+    tmp_path: Path, persistent: dg.DagsterInstance
+) -> None:
+    clone = Clone(tmp_path)
+    settings = follow(tmp_path, "", project_dir=clone.folder / "dbt", git=Git())
+    site = Site(clone, persistent, settings)
+    assert names(site.request()) == EVERYTHING
+    clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    sha = clone.commit("not pushed anywhere")
+    assert site.request().tags["dbt/commit"] == sha
+
+
+def test_outside_a_repository_the_sensor_says_what_to_do(
+    tmp_path: Path, persistent: dg.DagsterInstance
+) -> None:
+    shutil.copytree(SHOP, tmp_path / "shop")
+    settings = follow(tmp_path, "", project_dir=tmp_path / "shop", git=Git())
+    site = Site(Clone(tmp_path), persistent, settings)
+    said = site.says()
+    assert said.startswith("Cannot see the branch main: ")
+    assert "not a git repository" in said
+
+
+def test_a_remote_that_is_down_changes_nothing(built: Site) -> None:
+    built.load()
+    built.clone.remote.rename(built.clone.home / "away.git")
+    said = built.says()
+    assert said.startswith(f"Cannot see the branch main: git ls-remote {built.clone.remote}: ")
+    assert "nothing is due" in said
+    (built.clone.home / "away.git").rename(built.clone.remote)
+    assert built.says().startswith("main at ")
 
 
 def test_old_revisions_are_forgotten(tmp_path: Path, persistent: dg.DagsterInstance) -> None:
