@@ -11,6 +11,7 @@ import io
 import json
 import re
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ create table bank.rates_of_today as select currency, valid_from, rate * 2 as rat
 _QUIET = ("--quiet", "--log-level=none", "--no-write-json")
 _BUILD = ("build", "--exclude-resource-type", "test", "unit_test", "--no-populate-cache", *_QUIET)
 _LIST = ("ls", "--select", "state:modified+", "--resource-type", "model", "seed", "snapshot")
+_BUILD_SECONDS = 60
 # Times of the run itself, and a hash over them.
 _VOLATILE = frozenset({"dbt_updated_at", "dbt_valid_from", "dbt_scd_id"})
 _CREATE = re.compile(r"\s*create\s+view\s+.*?\s+as\s", re.IGNORECASE | re.DOTALL)
@@ -201,10 +203,14 @@ class Workshop:
         manifest.build_flat_graph()
         folder = ("--target-path", str(self._root / "target"))
         today = patch("dbt.task.run.get_invocation_started_at", lambda: TODAY)
+        # An edit may make a recursion without end: that is an edit dbt cannot build.
+        watchdog = threading.Timer(_BUILD_SECONDS, upstream.cancel_queries)
         with contextlib.redirect_stdout(io.StringIO()), today:
+            watchdog.start()
             try:
                 return DbtInvocation(target, [*command, *folder], manifest).finish()
             finally:
+                watchdog.cancel()
                 DuckDBConnectionManager.close_all_connections()
 
 

@@ -60,7 +60,9 @@ def build_definitions(settings: Settings, name: str) -> dg.Definitions:
         ],
         jobs=[*jobs, *([dg.define_asset_job(LOAD_RAW, [raw])] if raw else [])],
         schedules=schedules,
-        sensors=[push_sensor(settings, name, revision, dbt)] if environment.push.enabled else [],
+        sensors=[push_sensor(settings, name, revision, dbt, loaded)]
+        if environment.push.enabled
+        else [],
         executor=dg.in_process_executor,
     )
 

@@ -23,7 +23,9 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from dbt_orchestration import upstream
+from dbt_orchestration.assets.provenance import PUSH_TAG
 from dbt_orchestration.assets.raw import raw_sources
+from dbt_orchestration.automation.due import UNFINISHED
 from dbt_orchestration.definitions import LOAD_RAW, warehouse_pool
 from dbt_orchestration.doctor import missing_credentials
 from dbt_orchestration.revisions.commits import prepare_newest
@@ -35,6 +37,7 @@ from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings import REPOSITORY, Settings
 
 _HOST = "127.0.0.1"
+_FULL_BUILD = "full_build"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _START_SECONDS = 180
 _STOP_SECONDS = 60
@@ -330,15 +333,14 @@ def _first_build(dagster: Running) -> None:
         return
     client = DagsterGraphQLClient(_HOST, port_number=dagster.port)
     # All at once: they wait for each other in the queue, and the push sensor waits for them.
-    runs = [
-        (
-            label,
-            client.submit_job_execution(
-                job, repository_location_name=name, repository_name="__repository__"
-            ),
+    runs = []
+    for job, label in _steps(settings, revision):
+        # Without raw tables to wait for, the sensor may have begun already.
+        pushed = job == _FULL_BUILD and _pushed(instance, name)
+        run_id = pushed or client.submit_job_execution(
+            job, repository_location_name=name, repository_name="__repository__"
         )
-        for job, label in _steps(settings, revision)
-    ]
+        runs.append((label, run_id))
     for label, run_id in runs:
         started = time.monotonic()
         status = dagster.follow(run_id, f"{label} of {name}")
@@ -356,7 +358,12 @@ def _steps(settings: Settings, revision: Revision) -> Sequence[tuple[str, str]]:
     """Jobs that fill an empty warehouse, each with what to call it."""
     raw = settings.load_raw and raw_sources(revision.manifest)
     load = [(LOAD_RAW, "Loading the raw data")] if raw else []
-    return [*load, ("full_build", "First full build")]
+    return [*load, (_FULL_BUILD, "First full build")]
+
+
+def _pushed(instance: dg.DagsterInstance, environment: str) -> str | None:
+    filters = dg.RunsFilter(tags={PUSH_TAG: environment}, statuses=UNFINISHED)
+    return next((run.run_id for run in instance.get_runs(filters, limit=1)), None)
 
 
 def _follow(

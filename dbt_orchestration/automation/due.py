@@ -16,7 +16,7 @@ from dbt_orchestration.revisions.store import published
 from dbt_orchestration.settings import Settings
 
 _NAMED = 5
-_UNFINISHED = [
+UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
@@ -168,4 +168,4 @@ class Ledger:
 
 def unfinished_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     """Runs that wait, or work, or are being stopped."""
-    return list(instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)))
+    return list(instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)))

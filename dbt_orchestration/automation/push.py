@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -47,9 +47,17 @@ _RETRY_TAGS = {
 
 
 def push_sensor(
-    settings: Settings, environment: str, revision: Revision | None, dbt: DbtAssets | None
+    settings: Settings,
+    environment: str,
+    revision: Revision | None,
+    dbt: DbtAssets | None,
+    raw: Collection[dg.AssetKey] = (),
 ) -> dg.SensorDefinition:
-    """The sensor of an environment whose code location has loaded ``revision``, if any."""
+    """The sensor of an environment whose code location has loaded ``revision``, if any.
+
+    Args:
+        raw: tables that Dagster loads itself; nothing is built before they are there.
+    """
     followed = settings.environment(environment)
     selection = None
     if dbt:
@@ -65,7 +73,7 @@ def push_sensor(
         description=f"Builds what a push to {followed.branch} changed.",
     )
     def push(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        tick = _Tick(settings, environment, revision, dbt, context)
+        tick = _Tick(settings, environment, revision, dbt, raw, context)
         tick.look()
         return tick.result()
 
@@ -88,6 +96,7 @@ class _Tick:
     environment: str
     loaded: Revision | None
     dbt: DbtAssets | None
+    raw: Collection[dg.AssetKey]
     context: dg.SensorEvaluationContext
     said: list[str] = field(default_factory=list)
     events: list[dg.AssetMaterialization] = field(default_factory=list)
@@ -217,7 +226,9 @@ class _Tick:
         if due is None:
             self.said.append(f"{_title(revision)}: finding out what is due.")
             return
-        if due and (waiting := ledger.unfinished(due)):
+        if due and (missing := self._not_loaded()):
+            said = f"{due.count} due, waiting for {', '.join(missing)} to be loaded (load_raw)."
+        elif due and (waiting := ledger.unfinished(due)):
             said = f"{due.count} due, waiting for run {waiting[0].run_id[:8]}."
         elif fresh := ledger.not_tried(due):
             said = f"{due.count} due: {due.names(dbt)}."
@@ -236,6 +247,10 @@ class _Tick:
         self.cursor = json.dumps(
             {"revision": revision.digest, "position": position, "said": said, "looked": looked}
         )
+
+    def _not_loaded(self) -> list[str]:
+        names = {key.path[-1]: key for key in self.raw}
+        return sorted(names.keys() - read_built(self.context.instance, names).keys())
 
 
 def _request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> dg.RunRequest:

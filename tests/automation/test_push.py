@@ -7,10 +7,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from dbt_orchestration.automation import push
 from dbt_orchestration.changes import fingerprints
 from dbt_orchestration.settings import Environment, Git
 from tests.automation.site import ALWAYS, SHOP, Clone, Site, follow, git, names
@@ -309,6 +311,24 @@ def test_git_is_asked_only_now_and_then(
     later = time.time() + 15
     monkeypatch.setattr(time, "time", lambda: later)
     assert names(site.request()) == ["big_customers", "customers"]
+
+
+def test_nothing_is_built_before_the_raw_tables_are_there(
+    built: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = dg.AssetKey(["prod", "raw", "flights"])
+    real = push.push_sensor
+
+    def with_raw(*arguments: Any) -> dg.SensorDefinition:
+        settings, environment, revision, dbt, _ = arguments
+        return real(settings, environment, revision, dbt, [raw])
+
+    monkeypatch.setattr("dbt_orchestration.definitions.push_sensor", with_raw)
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("largest")
+    assert "2 nodes due, waiting for flights to be loaded (load_raw)." in built.says()
+    built.instance.report_runless_asset_event(dg.AssetMaterialization(raw))
+    assert names(built.request()) == ["big_customers", "customers"]
 
 
 def test_a_laptop_follows_the_repository_it_stands_in(
