@@ -21,7 +21,7 @@ plan: install
 	@$(RUN)/dbt-orchestration plan
 
 test: lint
-	@$(RUN)/pytest
+	@$(RUN)/pytest --numprocesses 2 --dist loadfile
 
 lint: install
 	@$(RUN)/ruff format --check .

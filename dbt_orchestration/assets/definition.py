@@ -96,6 +96,13 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
     return DbtAssets(definition, keys, sources, tests, translator, manifest)
 
 
+def everything(dbt: DbtAssets) -> dg.AssetSelection:
+    """All assets of an environment with the checks on them, and the checks on sources."""
+    sources = {spec.key for spec in dbt.sources.values()}
+    checks = [spec.key for spec in dbt.definition.check_specs if spec.asset_key in sources]
+    return dg.AssetSelection.assets(dbt.definition) | dg.AssetSelection.checks(*checks)
+
+
 def _specs(
     manifest: Mapping[str, Any], translator: EnvironmentTranslator, project: DbtProject
 ) -> dict[str, dg.AssetSpec]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 from dagster_dbt.utils import select_unique_ids
 
-from dbt_orchestration.assets.definition import DbtAssets
+from dbt_orchestration.assets.definition import DbtAssets, everything
 from dbt_orchestration.settings import Environment, Job, Schedule, SettingsError
 from dbt_orchestration.upstream import MixedPartitionsJob
 
@@ -21,12 +21,10 @@ def jobs_and_schedules(
     Raises:
         SettingsError: a job's selection is wrong or matches nothing.
     """
-    everything = dg.AssetSelection.assets(dbt.definition)
-    sources = [spec.key for spec in dbt.sources.values()]
-    source_checks = _checks_on(dbt, sources)
+    source_checks = _checks_on(dbt, [spec.key for spec in dbt.sources.values()])
     full = _job(
         "full_build",
-        everything | dg.AssetSelection.checks(*source_checks),
+        everything(dbt),
         "Every model, seed and snapshot; incremental models for their newest partitions.",
     )
     jobs, schedules = [full], [_schedule(full, environment.full_build, dbt, source_checks)]

@@ -18,7 +18,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration import upstream
-from dbt_orchestration.assets.definition import DbtAssets
+from dbt_orchestration.assets.definition import DbtAssets, everything
 from dbt_orchestration.assets.provenance import PUSH_TAG, commit_metadata, commit_tags, savings_key
 from dbt_orchestration.automation.due import Due, Ledger, unfinished_runs
 from dbt_orchestration.automation.ledger import read_built
@@ -61,8 +61,7 @@ def push_sensor(
     followed = settings.environment(environment)
     selection = None
     if dbt:
-        checks = [spec.key for spec in dbt.definition.check_specs]
-        selection = dg.AssetSelection.assets(dbt.definition) | dg.AssetSelection.checks(*checks)
+        selection = everything(dbt)
 
     @dg.sensor(
         name="push",

@@ -8,7 +8,6 @@ its parents.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -288,10 +287,13 @@ def _same_around(before: Fingerprints | None, project: Project) -> bool:
 
 def _equal(left: Any, right: Any) -> bool:
     """Whether two JSON values are the same, the order of keys included."""
-    return bool(left == right) and (
-        not isinstance(left, dict | list)
-        or json.dumps(left, default=str) == json.dumps(right, default=str)
-    )
+    if left is right:
+        return True
+    if type(left) is not type(right) or left != right:
+        return False
+    if isinstance(left, dict):
+        return list(left) == list(right) and all(_equal(left[key], right[key]) for key in left)
+    return not isinstance(left, list) or all(map(_equal, left, right))
 
 
 def _hooks(project: Project) -> list[tuple[str, str]]:
