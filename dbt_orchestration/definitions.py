@@ -23,6 +23,7 @@ from dbt_orchestration.assets.translator import exposure_specs  # noqa: E402
 from dbt_orchestration.automation.jobs import jobs_and_schedules  # noqa: E402
 from dbt_orchestration.automation.push import push_sensor  # noqa: E402
 from dbt_orchestration.revisions.current import current, open_revision  # noqa: E402
+from dbt_orchestration.revisions.parse import PrepareError, Revision  # noqa: E402
 from dbt_orchestration.settings import Settings, load_settings  # noqa: E402
 
 LOAD_RAW = "load_raw"
@@ -40,11 +41,26 @@ def build_definitions(settings: Settings, name: str) -> dg.Definitions:
     In a run, from the revision that the code server had loaded when the run was launched. Where
     nothing is prepared yet, only the sensor that will.
     """
-    environment = settings.environment(name)
     digest = _revision(settings, name)
-    if not digest:
+    try:
+        revision = open_revision(settings, name, digest) if digest else None
+    except PrepareError:
+        if not settings.environment(name).push.enabled:
+            raise
+        revision = None  # the sensor prepares it anew
+    if revision is None:
         return dg.Definitions(sensors=[push_sensor(settings, name, None, None)])
-    revision = open_revision(settings, name, digest)
+    return definitions_of(settings, name, revision)
+
+
+def definitions_of(settings: Settings, name: str, revision: Revision) -> dg.Definitions:
+    """Everything of the environment ``name`` at one revision.
+
+    Raises:
+        SettingsError, ProjectError, PartitionError: the project, or what the settings say of it,
+            cannot become assets.
+    """
+    environment = settings.environment(name)
     pool = warehouse_pool(settings)
     dbt = dbt_assets(settings, name, revision, pool)
     raw = settings.load_raw and raw_assets(settings, name, dbt.sources, revision.manifest, pool)
@@ -65,6 +81,16 @@ def build_definitions(settings: Settings, name: str) -> dg.Definitions:
         else [],
         executor=dg.in_process_executor,
     )
+
+
+def check_revision(settings: Settings, name: str, revision: Revision) -> None:
+    """Raises:
+    PrepareError: no code location could be made of the revision; says why.
+    """
+    try:
+        definitions_of(settings, name, revision).resolve_asset_graph()
+    except Exception as error:
+        raise PrepareError(f"it cannot be loaded: {error}") from None
 
 
 def _revision(settings: Settings, name: str) -> str:

@@ -18,7 +18,7 @@ from rich.table import Table
 from dbt_orchestration.assets.provenance import PUSH_TAG, savings_key
 from dbt_orchestration.assets.results import DURATION
 from dbt_orchestration.laptop import LaptopError, Running, running
-from dbt_orchestration.settings import PREFIX, Settings
+from dbt_orchestration.settings import PREFIX, Git, Settings
 
 _SECONDS = 180
 _INTERVAL = 3
@@ -33,6 +33,8 @@ def demo(settings: Settings, console: Console) -> None:
     Raises:
         LaptopError: the project does not parse, or a build failed.
     """
+    if settings.warehouse_type != "duckdb":
+        raise LaptopError("the demo builds into a DuckDB file: unset DBT_ORCHESTRATION_PROFILE")
     state = settings.state_dir / "demo"
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True)
@@ -46,6 +48,7 @@ def demo(settings: Settings, console: Console) -> None:
             "profiles_dir": story.project,
             "state_dir": state,
             "duckdb_path": state / "warehouse.duckdb",
+            "git": Git(),
             "environments": {name: environment.model_copy(update={"push": push})},
         }
     )
@@ -54,6 +57,8 @@ def demo(settings: Settings, console: Console) -> None:
         f"{PREFIX}PROFILES_DIR": str(story.project),
         f"{PREFIX}STATE_DIR": str(state),
         f"{PREFIX}DUCKDB_PATH": str(settings.duckdb_path),
+        f"{PREFIX}GIT__REMOTE": "",
+        f"{PREFIX}GIT__PROJECT_PATH": "",
         f"{PREFIX}ENVIRONMENTS__{name.upper()}__PUSH__INTERVAL_SECONDS": str(_INTERVAL),
     }
     with running(settings, _free_port(), console, variables) as dagster:

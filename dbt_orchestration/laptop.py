@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from dbt_orchestration import upstream
 from dbt_orchestration.assets.provenance import PUSH_TAG
 from dbt_orchestration.assets.raw import raw_sources
 from dbt_orchestration.automation.due import UNFINISHED
-from dbt_orchestration.definitions import LOAD_RAW, warehouse_pool
+from dbt_orchestration.definitions import LOAD_RAW, check_revision, warehouse_pool
 from dbt_orchestration.doctor import missing_credentials
 from dbt_orchestration.revisions.commits import prepare_newest
 from dbt_orchestration.revisions.git import GitError
@@ -164,7 +165,9 @@ def _prepare(settings: Settings, name: str, instance: dg.DagsterInstance) -> Rev
     if environment.push.enabled and storage is not None:
         try:
             if Remote.of(settings).head(environment.branch):
-                revision = prepare_newest(settings, name)
+                revision = prepare_newest(
+                    settings, name, check=partial(check_revision, settings, name)
+                )
                 publish(name, revision, storage)
                 return revision
         except GitError as error:

@@ -134,8 +134,11 @@ class Environment(_Model):
 
 
 def _check_remote(value: str) -> str:
-    if re.match(r"[a-z+]+://[^/@]*:[^/@]*@", value):
-        raise ValueError("a remote with a password in it is shown in logs: use git.token instead")
+    if re.match(r"(?i)https?://[^/]*@|[a-z+]+://[^/@]*:[^/@]*@", value):
+        raise ValueError(
+            "a remote with a user or a password in it is shown in logs: use git.username and"
+            " git.token instead"
+        )
     return value
 
 

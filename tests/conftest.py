@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
+from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
 
 from dbt_orchestration.definitions import build_definitions
 from dbt_orchestration.revisions.working_tree import prepare
@@ -31,6 +32,8 @@ def clean_environment(patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     clean_environment(monkeypatch)
+    # What an earlier test in this process has loaded is not what this one loads.
+    monkeypatch.setattr(DefinitionsLoadContext, "_instance", None)
 
 
 def make_settings(state: Path, project: Path = EVERY_NODE, **changes: Any) -> Settings:

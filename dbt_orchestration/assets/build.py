@@ -9,6 +9,8 @@ import dagster as dg
 from pydantic import Field
 
 from dbt_orchestration import upstream
+from dbt_orchestration.assets.deferral import same_elsewhere
+from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.partitions import PartitionConfig, PartitionError, window
 from dbt_orchestration.assets.provenance import (
     PUSH_TAG,
@@ -32,9 +34,10 @@ from dbt_orchestration.assets.results import (
     partition_results,
 )
 from dbt_orchestration.assets.translator import EnvironmentTranslator
+from dbt_orchestration.changes.actions import Partitioned
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.revisions.current import open_revision
-from dbt_orchestration.revisions.explain import read_explanations
+from dbt_orchestration.revisions.explain import read_explanations, unknown
 from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.revisions.read import packages_of
 from dbt_orchestration.revisions.store import published
@@ -98,7 +101,7 @@ class Build:
         if tags := commit_tags(self._revision):
             context.instance.add_run_tags(context.run.run_id, tags)
         try:
-            rebuilt = self._rebuilt(config, nodes)
+            rebuilt = self._rebuilt(context, config, nodes)
             request = Request(
                 context.run.tags,
                 config.full_refresh,
@@ -155,14 +158,34 @@ class Build:
     def _target(self) -> DbtTarget:
         return DbtTarget.of(self._settings, self._environment, self._revision.project_dir)
 
-    def _rebuilt(self, config: BuildConfig, nodes: Mapping[str, Mapping[str, Any]]) -> set[str]:
-        named = {node["name"]: unique_id for unique_id, node in nodes.items()}
-        rebuilt = {named.get(name, name) for name in config.rebuild}
-        if unknown := rebuilt - nodes.keys():
-            raise PartitionError(
-                f"rebuild: {', '.join(sorted(unknown))} is not among the selected assets"
-            )
-        return rebuilt
+    def _rebuilt(
+        self,
+        context: dg.AssetExecutionContext,
+        config: BuildConfig,
+        nodes: Mapping[str, Mapping[str, Any]],
+    ) -> set[str]:
+        """What is rebuilt from nothing: what is asked for, and what its change calls for.
+
+        Whoever builds a model whose table must be rebuilt, rebuilds it: recorded as built, it would
+        be due no more.
+        """
+        every = self._revision.manifest["nodes"]
+        named = {node["name"]: u for u, node in every.items() if u in self._keys}
+        asked = {named.get(name, name) for name in config.rebuild}
+        if absent := asked - self._keys.keys():
+            raise PartitionError(f"rebuild: there is no model {', '.join(sorted(absent))}")
+        if kept := [u for u in asked if every[u]["config"].get("full_refresh") is False]:
+            raise PartitionError(f"rebuild: {', '.join(kept)} says full_refresh: false")
+        keys = {u: self._keys[u] for u, n in nodes.items() if Partitioned.of(n).incremental}
+        explained = read_explanations(self._settings, self._environment, self._revision.digest)
+        for unique_id, last in read_built(context.instance, keys).items():
+            if last.fingerprint != self._revision.fingerprints[unique_id]:
+                why = explained.get(unique_id)
+                if why is None or why.recorded != last.fingerprint:
+                    why = unknown(self._revision, unique_id, last.fingerprint)
+                if why.due and why.action == "full_refresh":
+                    asked.add(unique_id)
+        return asked & nodes.keys()
 
     def _deferral(self, context: dg.AssetExecutionContext) -> list[str]:
         """Read what was never built here from the environment that this one defers to."""
@@ -190,7 +213,10 @@ class Build:
         same = {u: why.recorded for u, why in explained.items() if not why.due}
         if self._settings.environment(self._environment).defer_to:
             # What was never built here is read from there, where it is the same.
-            same = dict.fromkeys(self._revision.manifest["nodes"], "") | same
+            there = same_elsewhere(
+                self._settings, self._environment, context.instance, self._revision, self._keys
+            )
+            same = dict.fromkeys(there, "") | same
         version = recorded_versions(self._revision, nodes.keys(), built, same)
 
         def record(unique_id: str) -> Record:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -129,6 +130,13 @@ def _check_specs(
     keys: Mapping[str, dg.AssetKey],
 ) -> Sequence[dg.AssetCheckSpec]:
     checks = []
+
+    @cache
+    def depth(unique_id: str) -> int:
+        node = manifest["nodes"].get(unique_id)
+        above = get_upstream_unique_ids(manifest, node) if node else ()
+        return 1 + max(map(depth, above), default=0)
+
     for unique_id, node in sorted(manifest["nodes"].items()):
         if node["resource_type"] != "test":
             continue
@@ -141,17 +149,11 @@ def _check_specs(
         if any(named):
             checks += [next(check for check in named if check)]
         elif parents:
-            last = max(parents, key=lambda parent: (_depth(manifest, parent), parent))
+            last = max(parents, key=lambda parent: (depth(parent), parent))
             checks.append(test_spec(node, keys[last]))
     checks += unit_test_specs(manifest, keys)
     checks += [partitions_check_spec(spec.key) for spec in specs.values() if spec.partitions_def]
     return checks
-
-
-def _depth(manifest: Mapping[str, Any], unique_id: str) -> int:
-    node = manifest["nodes"].get(unique_id)
-    parents = get_upstream_unique_ids(manifest, node) if node else ()
-    return 1 + max((_depth(manifest, parent) for parent in parents), default=0)
 
 
 def _refuse_two_nodes_of_one_key(

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import dagster as dg
 
+from dbt_orchestration.assets.deferral import same_elsewhere
 from dbt_orchestration.assets.definition import DbtAssets
+from dbt_orchestration.assets.ledger import Built, read_built, read_checked
 from dbt_orchestration.assets.provenance import PUSH_TAG
-from dbt_orchestration.automation.ledger import Built, read_built, read_checked
-from dbt_orchestration.revisions.explain import Why, read_explanations
+from dbt_orchestration.revisions.explain import Why, read_explanations, unknown
 from dbt_orchestration.revisions.parse import Revision
-from dbt_orchestration.revisions.store import published
 from dbt_orchestration.settings import Settings
 
 _NAMED = 5
@@ -82,13 +82,17 @@ class Ledger:
             if not explain(differ):
                 return None
             explained = self._explained(differ)
-        elsewhere = self._elsewhere()
+        if missing := differ.keys() - explained.keys():
+            # Whatever kept them from being explained: what is certain is only that they differ.
+            explained |= {u: unknown(self.revision, u, differ[u]) for u in missing}
+        elsewhere = same_elsewhere(
+            self.settings, self.environment, self.instance, self.revision, self.dbt.nodes
+        )
         nodes: dict[str, Why] = {}
         for unique_id in self.dbt.nodes:
             if unique_id in differ:
-                why = explained.get(unique_id)
-                if why is None or why.due:
-                    nodes[unique_id] = why or Why("", True, "build", [], "built by other code")
+                if explained[unique_id].due:
+                    nodes[unique_id] = explained[unique_id]
             elif unique_id not in built and unique_id not in elsewhere:
                 nodes[unique_id] = Why("", True, "build", ["new"], "never built here")
         return Due(nodes, self._checks(built, nodes), built)
@@ -96,21 +100,6 @@ class Ledger:
     def _explained(self, differ: Mapping[str, str]) -> dict[str, Why]:
         known = read_explanations(self.settings, self.environment, self.revision.digest)
         return {u: why for u, why in known.items() if differ.get(u) == why.recorded}
-
-    def _elsewhere(self) -> Collection[str]:
-        """Nodes that are the same in the environment that this one defers to, and built there."""
-        other = self.settings.environment(self.environment).defer_to
-        if not other:
-            return ()
-        there = {u: dg.AssetKey([other, *key.path[1:]]) for u, key in self.dbt.nodes.items()}
-        digest = published(other, self.instance.defs_state_storage) or ""
-        explained = read_explanations(self.settings, other, digest)
-        same = {u: why.recorded for u, why in explained.items() if not why.due}
-        return {
-            u
-            for u, last in read_built(self.instance, there).items()
-            if last.fingerprint in (self.revision.fingerprints[u], same.get(u))
-        }
 
     def _checks(
         self, built: Mapping[str, Built], due: Collection[str]
@@ -141,23 +130,30 @@ class Ledger:
         ]
 
     def not_tried(self, due: Due) -> Due:
-        """What of it no push run of this commit has tried since it was built last."""
-        assert self.revision.commit is not None
-        tags = {PUSH_TAG: self.environment, "dbt/commit": self.revision.commit.sha}
+        """What of it no push run of this commit has tried since somebody else built it last."""
+        tags = {PUSH_TAG: self.environment, "dbt/revision": self.revision.digest}
         tried: dict[dg.AssetKey, float] = {}
+        succeeded: set[dg.AssetKey] = set()
+        runs: set[str] = set()
         checked: set[dg.AssetCheckKey] = set()
         for record in self.instance.get_run_records(dg.RunsFilter(tags=tags)):
             if record.dagster_run.status is dg.DagsterRunStatus.NOT_STARTED:
                 continue  # the daemon died before it could launch it, and will when asked again
             started = record.create_timestamp.timestamp()
+            runs.add(record.dagster_run.run_id)
+            if record.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
+                succeeded |= set(record.dagster_run.asset_selection or ())
             for key in record.dagster_run.asset_selection or ():
                 tried[key] = max(started, tried.get(key, 0.0))
             checked |= set(record.dagster_run.asset_check_selection or ())
 
         def is_new(unique_id: str) -> bool:
-            last = due.built.get(unique_id)
-            started = tried.get(self.dbt.keys[unique_id])
-            return started is None or (last is not None and started < last.timestamp)
+            key, last = self.dbt.keys[unique_id], due.built.get(unique_id)
+            if key not in tried:
+                return True
+            if last is None:
+                return key in succeeded  # it was there, and has been wiped
+            return tried[key] < last.timestamp and last.run_id not in runs
 
         return replace(
             due,

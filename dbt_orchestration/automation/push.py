@@ -19,15 +19,15 @@ import dagster as dg
 
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.definition import DbtAssets, everything
+from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.provenance import PUSH_TAG, commit_metadata, commit_tags, savings_key
 from dbt_orchestration.automation.due import Due, Ledger, unfinished_runs
-from dbt_orchestration.automation.ledger import read_built
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.revisions.commits import find_commit, is_current
 from dbt_orchestration.revisions.explain import Why
 from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.revisions.git import GitError
-from dbt_orchestration.revisions.parse import Revision
+from dbt_orchestration.revisions.parse import PrepareError, Revision
 from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.revisions.store import forget_old, open_commit, publish, published
 from dbt_orchestration.settings import Settings
@@ -183,11 +183,12 @@ class _Tick:
             return True
         if published(self.environment, storage) != revision.digest:
             publish(self.environment, revision, storage)
-        in_use = {
-            run.tags.get("dbt/revision", "") for run in unfinished_runs(self.context.instance)
-        }
-        in_use |= {self.loaded.digest} if self.loaded else set()
-        forget_old(self.settings, self.environment, in_use, storage)
+        runs = unfinished_runs(self.context.instance)
+        if all("dbt/revision" in run.tags for run in runs):
+            # A run that has not begun does not say yet what it will read.
+            in_use = {revision.digest, *(run.tags["dbt/revision"] for run in runs)}
+            in_use |= {self.loaded.digest} if self.loaded else set()
+            forget_old(self.settings, self.environment, in_use, storage)
         upstream.reload_code_location(self.context, _RELOAD_SECONDS)
         self.said.append(f"{_title(revision)}: prepared, and being loaded.")
         return True
@@ -198,8 +199,10 @@ class _Tick:
         digest = published(self.environment, storage) or ""
         if not digest.startswith(sha):
             return None
-        # Prepared on another machine.
-        revision = open_commit(self.settings, self.environment, digest, storage)
+        try:  # on another machine
+            revision = open_commit(self.settings, self.environment, digest, storage)
+        except PrepareError:
+            return None
         return revision if is_current(self.settings, self.environment, revision) else None
 
     def _recorded(self) -> Mapping[str, str]:
@@ -263,7 +266,12 @@ def _request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> 
         "left_alone": len(alone),
         "seconds_saved": _seconds(due, alone),
     }
-    attempt = digest_value(sorted((u, why.recorded) for u, why in due.nodes.items()))
+    attempt = digest_value(
+        [
+            sorted((u, due.built[u].timestamp if u in due.built else 0) for u in due.nodes),
+            sorted(map(str, due.checks)),
+        ]
+    )
     return dg.RunRequest(
         # The same again, should the daemon die before the run is launched.
         run_key=f"{revision.digest} {attempt}",

@@ -22,7 +22,8 @@ class Partitioned:
     Attributes:
         incremental: an ordinary run adds to what runs before it left.
         partitions: history can be rebuilt by partition.
-        forward_only: the model's owner says that changes are for new partitions only.
+        forward_only: the model's owner says that changes are for new partitions only, or that its
+            table is never rebuilt (``full_refresh: false``).
     """
 
     incremental: bool
@@ -41,7 +42,7 @@ class Partitioned:
         return cls(
             incremental,
             microbatch or (incremental and bool(dagster.get("partitions"))),
-            dagster.get("on_change") == "forward_only",
+            dagster.get("on_change") == "forward_only" or config.get("full_refresh") is False,
         )
 
 

@@ -270,7 +270,9 @@ def read_by_hooks(project: Project, unique_id: str) -> list[str]:
         sql = hook["sql"] if isinstance(hook, Mapping) else str(hook)
         if _is(_MAINTENANCE, sql) or _is(_HARMLESS, sql):
             continue
-        if _REFERS.search(sql) or project.macros.reached([read_sql(sql)]).macros:
+        reached = project.macros.reached([read_sql(sql)]).macros
+        texts = [sql, *(str(project.macros.nodes[macro]["macro_sql"]) for macro in reached)]
+        if any(map(_REFERS.search, texts)):
             read.update(project.parents(unique_id))
         words = {word.lower() for word in _WORD.findall(sql)}
         named = {u for u, name in project.identifiers.items() if name in words}

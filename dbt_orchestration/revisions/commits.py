@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import orjson
+import yaml
 from filelock import FileLock
 
 from dbt_orchestration.changes.fingerprints import scheme
@@ -29,6 +31,10 @@ from dbt_orchestration.settings import Settings
 
 _FILES, _ABOUT = "files", "commit.json"
 _SCRATCH = ".preparing-"
+# How to reach the warehouse decides nothing, and no trace of it may stand in a name.
+_SECRET = re.compile(r"PASS|SECRET|TOKEN|PRIVATE_KEY", re.IGNORECASE)
+
+Check = Callable[[Revision], None]
 
 
 def revisions_home(settings: Settings, environment: str) -> Path:
@@ -50,6 +56,13 @@ def read_commit(folder: Path) -> Revision:
     return Revision(folder.name, folder, project, Commit(**about["commit"]))
 
 
+def made_by(revision: Revision) -> list[str]:
+    """The versions of what made a revision's fingerprints."""
+    about = orjson.loads((revision.directory / _ABOUT).read_bytes())
+    versions: list[str] = about["made_by"]
+    return versions
+
+
 def is_current(settings: Settings, environment: str, revision: Revision) -> bool:
     """Whether preparing the same commit again would give the same."""
     about = orjson.loads((revision.directory / _ABOUT).read_bytes())
@@ -67,9 +80,15 @@ def find_commit(settings: Settings, environment: str, sha: str) -> Revision | No
 
 
 def prepare_newest(
-    settings: Settings, environment: str, say: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    environment: str,
+    say: Callable[[str], None] = lambda _: None,
+    check: Check = lambda _: None,
 ) -> Revision:
     """Prepare the newest commit of the environment's branch, unless that was done.
+
+    Args:
+        check: raises if the code location could not be made of the revision.
 
     Raises:
         GitError: the remote cannot be reached or refuses.
@@ -78,21 +97,6 @@ def prepare_newest(
     remote = Remote.of(settings)
     say("fetching")
     commit = remote.fetch(settings.environment(environment).branch)
-    return prepare_commit(settings, environment, remote, commit, say)
-
-
-def prepare_commit(
-    settings: Settings,
-    environment: str,
-    remote: Remote,
-    commit: Commit,
-    say: Callable[[str], None] = lambda _: None,
-) -> Revision:
-    """Prepare a commit that was fetched, unless that was done.
-
-    Raises:
-        PrepareError: it does not parse, or its packages cannot be installed.
-    """
     home = revisions_home(settings, environment)
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / "prepare.lock"):
@@ -103,14 +107,16 @@ def prepare_commit(
         def check_out(folder: Path) -> None:
             remote.checkout(commit.sha, folder)
 
-        return _prepare(settings, environment, commit, remote.project_path, check_out, say=say)
+        return _prepare(
+            settings, environment, commit, remote.project_path, check_out, say=say, check=check
+        )
 
 
 def prepare_again(settings: Settings, environment: str, revision: Revision) -> Revision:
     """The same commit as ``revision``, prepared as it would be now; needs no remote.
 
     Raises:
-        PrepareError: as ``prepare_commit``.
+        PrepareError: as ``prepare_newest``.
     """
     commit = revision.commit
     if commit is None or is_current(settings, environment, revision):
@@ -124,7 +130,9 @@ def prepare_again(settings: Settings, environment: str, revision: Revision) -> R
             shutil.copytree(files, folder, symlinks=True, dirs_exist_ok=True)
 
         path = str(revision.project_dir.relative_to(files))
-        return _prepare(settings, environment, commit, path, copy, say=lambda _: None)
+        return _prepare(
+            settings, environment, commit, path, copy, say=lambda _: None, check=lambda _: None
+        )
 
 
 def _prepare(
@@ -135,6 +143,7 @@ def _prepare(
     provide_files: Callable[[Path], None],
     *,
     say: Callable[[str], None],
+    check: Check,
 ) -> Revision:
     home = revisions_home(settings, environment)
     for left in home.glob(f"{_SCRATCH}*"):  # by a preparer that was killed: we hold the lock
@@ -155,17 +164,19 @@ def _prepare(
         run_dbt(target, ["parse", "--target-path", str(scratch)])
         say("analysing")
         analyse(Revision("", scratch, project), target, home)
+        check(Revision("", scratch, project))
         names = variables_read(target)
         about = {
             "commit": commit.as_json(),
             "project_path": project_path,
             "variables": names,
+            "made_by": _versions(),
         }
         (scratch / _ABOUT).write_bytes(orjson.dumps(about))
         folder = home / f"{commit.sha}-{_stamp(target, names)}"
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
-    except (PrepareError, GitError, OSError) as error:
+    except (PrepareError, GitError, OSError, yaml.YAMLError) as error:
         said = str(error).replace(f", {project}", "").replace(f"{project}{os.sep}", "")
         raise PrepareError(f"{commit.short}: {said}") from None
     finally:
@@ -189,8 +200,12 @@ def _stamp(target: DbtTarget, names: Sequence[str]) -> str:
     return digest.hexdigest()[:8]
 
 
+def _versions() -> list[str]:
+    return [scheme(), version("dbt-core")]
+
+
 def _decisive(target: DbtTarget, names: Sequence[str]) -> Iterator[str]:
-    yield from (scheme(), version("dbt-core"), str(target.profile), str(target.target))
+    yield from (*_versions(), str(target.profile), str(target.target))
     # The name of the DuckDB file is the name of its database; its folder is in no relation's name.
     yield Path(target.variables.get("DBT_DUCKDB_PATH", "")).name
-    yield from (f"{name}={os.environ.get(name)}" for name in names)
+    yield from (f"{name}={os.environ.get(name)}" for name in names if not _SECRET.search(name))

@@ -17,7 +17,7 @@ def current(settings: Settings, environment: str) -> str:
     """The digest of the revision that the environment is now; "" if there is none yet.
 
     That is the published commit, if the environment follows its branch, or else the project as it
-    lies in its folder.
+    lies in its folder; not where a remote is set, which then is another project.
 
     Raises:
         PrepareError: that project does not parse.
@@ -26,7 +26,7 @@ def current(settings: Settings, environment: str) -> str:
         digest := published(environment, upstream.state_storage())
     ):
         return digest
-    if not (settings.project_dir / "dbt_project.yml").is_file():
+    if settings.git.remote or not (settings.project_dir / "dbt_project.yml").is_file():
         return ""
     return working_tree.prepare(settings, environment).digest
 

@@ -19,7 +19,12 @@ from dbt_orchestration.changes.fingerprints import Fingerprints
 from dbt_orchestration.changes.plan import Due, plan
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.revisions.analyse import Analyst
-from dbt_orchestration.revisions.commits import kept_commits, prepare_again, revisions_home
+from dbt_orchestration.revisions.commits import (
+    kept_commits,
+    made_by,
+    prepare_again,
+    revisions_home,
+)
 from dbt_orchestration.revisions.parse import PrepareError, Revision
 from dbt_orchestration.settings import Settings
 
@@ -105,7 +110,7 @@ class _Explaining:
             found |= self._from(base, head, known)
             waiting = {u: value for u, value in waiting.items() if u not in found}
         self._analyst.keep()
-        return {**found, **{u: self._unknown(u, value) for u, value in waiting.items()}}
+        return {**found, **{u: unknown(self._head, u, value) for u, value in waiting.items()}}
 
     def _from(
         self, base: Revision, head: Fingerprints, recorded: Mapping[str, str]
@@ -115,33 +120,44 @@ class _Explaining:
         except PrepareError:
             return {}  # it did parse once; this dbt says no
         due = {node.unique_id: node for node in plan(self._fingerprints(again), head).due}
-        return {
-            u: self._unknown(u, value, "built while something above it was not up to date")
-            if u not in due and BEHIND in value
-            else _why(value, due.get(u))
-            for u, value in recorded.items()
-        }
+        found: dict[str, Why] = {}
+        for u, value in recorded.items():
+            if u in due:
+                found[u] = _why(value, due[u])
+            elif BEHIND in value:
+                why = "built while something above it was not up to date"
+                found[u] = unknown(self._head, u, value, why)
+            elif made_by(base) == made_by(self._head):
+                # Nothing of the project, and nothing of how fingerprints are made.
+                why = "the environment or the profile is another one"
+                found[u] = unknown(self._head, u, value, why)
+            else:
+                found[u] = Why(value, False, "build", [], "")
+        return found
 
     def _fingerprints(self, revision: Revision) -> Fingerprints:
         target = DbtTarget.of(self._settings, self._environment, revision.project_dir)
         return self._analyst.fingerprints(revision, target)
-
-    def _unknown(
-        self, unique_id: str, recorded: str, why: str = "built by a revision that is not kept"
-    ) -> Why:
-        kept = Partitioned.of(self._head.manifest["nodes"][unique_id])
-        action = "build"
-        if kept.incremental and not kept.forward_only:
-            action = "partitions" if kept.partitions else "full_refresh"
-        return Why(recorded, True, action, [], why)
 
 
 def _own(recorded: str) -> str:
     return recorded.partition(BEHIND)[0]
 
 
-def _why(recorded: str, due: Due | None) -> Why:
-    if due is None:
-        return Why(recorded, False, "build", [], "")
+def unknown(
+    revision: Revision,
+    unique_id: str,
+    recorded: str,
+    reason: str = "built by a revision that is not kept",
+) -> Why:
+    """A node of which only this is known: that it was built with another fingerprint."""
+    kept = Partitioned.of(revision.manifest["nodes"][unique_id])
+    action = "build"
+    if kept.incremental and not kept.forward_only:
+        action = "partitions" if kept.partitions else "full_refresh"
+    return Why(recorded, True, action, [], reason)
+
+
+def _why(recorded: str, due: Due) -> Why:
     changes = [f"{change.kind} {change.what}".strip() for change in due.changes]
     return Why(recorded, True, due.action, changes, " ← ".join(due.reasons[0]))

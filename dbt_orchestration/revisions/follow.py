@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from dbt_orchestration.revisions.commits import find_commit, prepare_newest, revisions_home
 from dbt_orchestration.revisions.explain import explain
 from dbt_orchestration.revisions.git import GitError
-from dbt_orchestration.revisions.parse import PrepareError
+from dbt_orchestration.revisions.parse import PrepareError, Revision
 from dbt_orchestration.settings import REPOSITORY, Settings
 
 # After this time a commit that could not be prepared is tried again: what was wrong may not be its
@@ -74,7 +74,9 @@ class Follower:
         with FileLock(self._lock):
             try:
                 revision = find_commit(self.settings, self.environment, sha)
-                revision = revision or prepare_newest(self.settings, self.environment, _log)
+                revision = revision or prepare_newest(
+                    self.settings, self.environment, _log, self._check
+                )
                 _log("explaining")
                 explain(self.settings, self.environment, revision, recorded)
                 _log("done")
@@ -83,6 +85,11 @@ class Follower:
                 return 1
             self._failed.unlink(missing_ok=True)
         return 0
+
+    def _check(self, revision: Revision) -> None:
+        from dbt_orchestration.definitions import check_revision
+
+        check_revision(self.settings, self.environment, revision)
 
     def _start(self, sha: str, recorded: Mapping[str, str]) -> subprocess.Popen[bytes]:
         self._home.mkdir(parents=True, exist_ok=True)

@@ -91,13 +91,18 @@ def check_out(git_dir: Path, commit: str, folder: Path) -> None:
 
 
 def run_git(
-    folder: Path, *arguments: str, what: str = "", extra: Mapping[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    what: str = "",
+    extra: Mapping[str, str] | None = None,
+    seconds: float | None = None,
 ) -> str:
     """What a git command prints.
 
     Args:
         what: what is being done, for the message if it fails.
         extra: environment variables.
+        seconds: how long it may take.
 
     Raises:
         GitError: git refused, or is not there.
@@ -113,7 +118,10 @@ def run_git(
             capture_output=True,
             text=True,
             check=False,
+            timeout=seconds,
         )
+    except subprocess.TimeoutExpired:
+        raise GitError(f"{what or arguments[0]}: no answer in {seconds:.0f} s") from None
     except FileNotFoundError:
         raise GitError("git is not installed") from None
     if done.returncode:

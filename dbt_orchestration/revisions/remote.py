@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from dbt_orchestration.settings import Git, Settings
 
 _SSH = re.compile(r"(?:ssh://)?(?:[^@/]+@)?(?P<host>[^:/]+)[:/](?:\d+/)?(?P<path>.+)")
 _PAGES = {"bitbucket.org": "commits", "gitlab": "-/commit"}
+_LOOK_SECONDS, _FETCH_SECONDS = 20.0, 600.0
 _REFUSED = ("authentication failed", "permission denied", "could not read", "access denied")
 
 
@@ -104,10 +106,19 @@ class Remote:
             if not (self._mirror / "HEAD").is_file():
                 run_git(self._home, "init", "--quiet", "--bare", str(self._mirror))
             ours = f"refs/followed/{branch}"
-            self._run(
-                self._mirror, "fetch", "--quiet", "--depth=1", "--no-tags", "--force",
+            fetch = (
+                "fetch", "--quiet", "--depth=1", "--no-tags", "--force",
                 "--no-write-fetch-head", self._url, f"+refs/heads/{branch}:{ours}",
             )  # fmt: skip
+            try:
+                self._run(self._mirror, *fetch)
+            except GitError as error:
+                if ".lock" not in str(error):
+                    raise
+                # A fetch that was killed leaves locks behind, and nobody else's fetch is running.
+                shutil.rmtree(self._mirror)
+                run_git(self._home, "init", "--quiet", "--bare", str(self._mirror))
+                self._run(self._mirror, *fetch)
             said = run_git(self._mirror, "log", "-1", "--format=%H%x00%an <%ae>%x00%s%x00%cI", ours)
         sha, author, subject, committed_at = said.split("\0")
         return Commit(sha, branch, author, subject, committed_at, self._page(sha))
@@ -156,7 +167,9 @@ class Remote:
     def _run(self, folder: Path, *arguments: str) -> str:
         what = f"git {arguments[0]} {self._url}"
         try:
-            return run_git(folder, *arguments, what=what, extra=self._credentials())
+            seconds = _LOOK_SECONDS if arguments[0] == "ls-remote" else _FETCH_SECONDS
+            extra = self._credentials()
+            return run_git(folder, *arguments, what=what, extra=extra, seconds=seconds)
         except GitError as error:
             said = " ".join(str(error).split())
             hint = ""

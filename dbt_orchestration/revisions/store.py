@@ -6,6 +6,7 @@ it was launched with. A machine that does not have a revision downloads it.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tarfile
 import tempfile
@@ -57,6 +58,7 @@ def open_commit(
     with FileLock(home / "open.lock"):
         if not folder.is_dir():
             _download(environment, digest, folder, storage)
+    os.utime(folder)
     return read_commit(folder)
 
 
@@ -94,4 +96,7 @@ def forget_old(
     for revision in kept_commits(settings, environment)[settings.keep_revisions :]:
         if revision.digest not in in_use:
             upstream.delete_state(storage, state_key(environment), revision.digest)
-            shutil.rmtree(revision.directory, ignore_errors=True)
+            # Renamed first: half a revision must not look like one.
+            folder = revision.directory.with_name(f".preparing-{revision.digest}")
+            revision.directory.rename(folder)
+            shutil.rmtree(folder, ignore_errors=True)

@@ -49,7 +49,7 @@ def prepare(settings: Settings, environment: str) -> Revision:
 
 
 def _home(settings: Settings, environment: str) -> Path:
-    return settings.state_dir / "revisions" / environment
+    return settings.state_dir / "working_tree" / environment
 
 
 def _install_packages(settings: Settings, environment: str) -> None:

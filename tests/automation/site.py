@@ -140,12 +140,14 @@ class Site:
     def run(self, request: dg.RunRequest, name: str = "prod") -> dg.ExecuteInProcessResult:
         """What the run that was asked for does."""
         job = self.loaded[name].resolve_implicit_global_asset_job_def()
-        if not request.asset_selection:
-            job = job.get_subset(asset_check_selection=set(request.asset_check_keys or ()))
+        selected, checks = set(request.asset_selection or ()), set(request.asset_check_keys or ())
+        alone = any(check.asset_key not in selected for check in checks)
+        if alone:
+            job = job.get_subset(asset_selection=selected, asset_check_selection=checks)
         return job.execute_in_process(
             instance=self.instance,
-            # Also what the run's record says it was to build.
-            asset_selection=list(request.asset_selection or ()) or None,
+            # What the run's record says it was to build; it cannot say that of checks alone.
+            asset_selection=None if alone else sorted(selected),
             run_config=request.run_config,
             tags=dict(request.tags),
             raise_on_error=False,

@@ -16,7 +16,7 @@ from dbt_orchestration.automation import push
 from dbt_orchestration.changes import fingerprints
 from dbt_orchestration.settings import Environment, Git
 from tests.automation.site import ALWAYS, SHOP, Clone, Site, follow, git, names
-from tests.conftest import clean_environment, materialized
+from tests.conftest import clean_environment, failure, materialized
 
 EVERYTHING = ["big_customers", "customers", "daily", "kept", "raw_orders", "stg_orders", "totals"]
 
@@ -25,6 +25,11 @@ EVERYTHING = ["big_customers", "customers", "daily", "kept", "raw_orders", "stg_
 def persistent(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     with dagster_in(tmp_path) as instance:
         yield instance
+
+
+@pytest.fixture
+def site(tmp_path: Path, persistent: dg.DagsterInstance) -> Site:
+    return Site.of(tmp_path, persistent)
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +237,153 @@ def test_a_changed_key_rebuilds_the_table(built: Site) -> None:
         (201,),
         (26,),
     ]
+
+
+def doubled(site: Site) -> list[int]:
+    return [n for (n,) in site.query("select doubled from main.kept order by order_id")]
+
+
+def test_whoever_builds_a_table_that_must_be_rebuilt_rebuilds_it(built: Site) -> None:
+    built.clone.edit("models/kept.sql", "amount * 2 as", "amount + 1 as")
+    built.clone.push("another number")
+    built.request()
+    assert built.materialize("kept").success
+    assert doubled(built) == [51, 151, 201, 26]
+    assert "nothing is due" in built.says()
+
+
+def test_a_table_that_says_so_is_never_rebuilt(built: Site) -> None:
+    built.clone.edit("models/kept.sql", 'unique_key="order_id"', "full_refresh=false")
+    built.clone.push("kept for good")
+    assert built.build().success
+    built.clone.edit("models/kept.sql", "amount * 2 as", "amount + 1 as")
+    built.clone.push("another number")
+    request = built.request()
+    assert request.run_config["ops"]["dbt_prod"]["config"]["rebuild"] == []
+    assert built.run(request).success
+    assert doubled(built) == [100, 300, 400, 50]
+    refused = replace_config(request, rebuild=["kept"])
+    assert "kept says full_refresh: false" in failure(built.run(refused))
+
+
+def replace_config(request: dg.RunRequest, **changes: Any) -> dg.RunRequest:
+    config = {**request.run_config["ops"]["dbt_prod"]["config"], **changes}
+    run_config = {"ops": {"dbt_prod": {"config": config}}}
+    return request.with_replaced_attrs(run_config=run_config)
+
+
+def test_a_retry_may_have_built_some_of_what_was_to_be_rebuilt(built: Site) -> None:
+    built.clone.edit("models/kept.sql", "amount * 2 as", "amount + 1 as")
+    built.clone.edit("models/totals.sql", "sum(orders)", "max(orders)")
+    built.clone.push("two")
+    request = built.request()
+    rest = request.with_replaced_attrs(asset_selection=[dg.AssetKey(["prod", "totals"])])
+    assert built.run(rest).success
+
+
+def test_a_batch_that_failed_leaves_the_model_due(site: Site) -> None:
+    site.clone.edit(
+        "models/daily.sql",
+        "sum(amount)",
+        "sum(case when ordered_at = timestamp '2024-01-02' then error('no') else amount end)",
+    )
+    site.clone.push("a broken day")
+    assert not site.build().success
+    assert "1 node still due, and tried already: daily" in site.says()
+
+
+def test_what_cannot_be_explained_is_rebuilt(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    built.clone.edit("models/kept.sql", "amount * 2 as", "amount + 1 as")
+    built.clone.push("another number")
+    monkeypatch.setattr("dbt_orchestration.automation.due.read_explanations", lambda *_: {})
+    request = built.request()
+    assert request.run_config["ops"]["dbt_prod"]["config"]["rebuild"] == ["model.shop.kept"]
+
+
+def test_a_commit_that_could_not_be_loaded_is_not_published(built: Site) -> None:
+    good = built.load()
+    built.clone.edit("models/daily.sql", '"end": "2024-01-04"', '"finish": "2024-01-04"')
+    sha = built.clone.push("a typo")
+    said = built.says()
+    assert f"main at {sha[:10]} cannot be prepared" in said
+    assert "it cannot be loaded: models/daily.sql: partitions of daily" in said
+    assert built.loaded["prod"] is good
+    (built.clone.folder / "dbt" / "dbt_project.yml").write_text("name: [")
+    built.clone.push("no YAML")
+    assert "cannot be prepared" in built.says()
+    assert "follow.log" not in built.says()
+
+
+def test_a_revision_that_is_nowhere_leaves_the_sensor(built: Site) -> None:
+    shutil.rmtree(built.settings.state_dir / "revisions")
+    shutil.rmtree(
+        built.clone.home / "dagster" / "storage" / "dbt_orchestration__prod", ignore_errors=True
+    )
+    for folder in (built.clone.home / "dagster").rglob("dbt_orchestration__prod"):
+        shutil.rmtree(folder)
+    definitions = built.load()
+    assert [sensor.name for sensor in definitions.sensors or ()] == ["push"]
+    assert "nothing is due" in built.says()
+
+
+def test_another_value_of_an_environment_variable_is_a_change(
+    built: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built.clone.edit(
+        "models/totals.sql", "sum(orders)", "{{ env_var('FACTOR', '1') }} * sum(orders)"
+    )
+    built.clone.push("factor")
+    assert built.build().success
+    monkeypatch.setenv("FACTOR", "7")
+    assert names(request := built.request()) == ["totals"]
+    assert built.run(request).success
+    assert built.query("select orders from main.totals") == [(28,)]
+    assert "nothing is due" in built.says()
+
+
+def test_the_same_commit_again_after_another_is_another_run(built: Site) -> None:
+    first = git(built.clone.folder, "rev-parse", "HEAD")
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    second = built.clone.push("largest")
+    requests = [built.request()]
+    assert built.run(requests[0]).success
+    git(built.clone.folder, "push", "--force", "--quiet", "origin", f"{first}:main")
+    assert built.build().success
+    git(built.clone.folder, "push", "--force", "--quiet", "origin", f"{second}:main")
+    requests.append(built.request())
+    assert requests[0].run_key != requests[1].run_key
+
+
+def test_a_child_that_a_push_built_on_a_failed_parent_is_not_built_for_ever(built: Site) -> None:
+    built.clone.edit("models/customers.sql", "sum(amount)", "error('no')")
+    built.clone.push("broken")
+    assert not built.build().success
+    assert built.materialize("big_customers").success
+    assert names(request := built.request()) == ["big_customers"]
+    assert built.run(request).success
+    assert "still due, and tried already" in built.says()
+
+
+def test_a_failed_test_stays_due_with_what_it_held_up(built: Site) -> None:
+    built.clone.edit("models/customers.sql", "group by 1", "group by 1 union all select 10, 0, 0")
+    built.clone.push("not unique")
+    result = built.build()
+    assert not result.success
+    built.clone.push("unrelated")
+    request = built.request()
+    assert [key.name for key in request.asset_check_keys or ()] == ["unique_customers_customer_id"]
+    assert "big_customers" in names(request)
+    result = built.run(request)
+    assert not result.success
+    assert "big_customers" not in materialized(result)
+
+
+def test_a_wiped_table_is_built_again(built: Site) -> None:
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("largest")
+    assert built.build().success
+    built.instance.wipe_assets([dg.AssetKey(["prod", "customers"])])
+    assert names(built.request()) == ["customers"]
 
 
 def test_new_and_deleted_models_come_and_go(built: Site) -> None:

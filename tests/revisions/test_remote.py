@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 import stat
 import subprocess
 import threading
@@ -108,9 +109,37 @@ def test_the_page_of_a_commit(clone: Clone, url: str, page: str) -> None:
     assert found == (f"{page}abc" if page else "")
 
 
-def test_a_password_in_a_url_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"use git\.token instead"):
-        Git(remote="https://ann:hunter2@github.com/acme/dbt.git")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ann:hunter2@github.com/acme/dbt.git",
+        "HTTPS://ghp_t0ken@github.com/acme/dbt.git",
+        "ssh://git:hunter2@github.com/acme/dbt.git",
+    ],
+)
+def test_a_password_in_a_url_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match=r"use git\.username and git\.token instead"):
+        Git(remote=url)
+
+
+def test_a_fetch_that_was_killed_holds_up_nobody(clone: Clone) -> None:
+    remote(clone).fetch("main")
+    [mirror] = (clone.home / "git").glob("*/HEAD")
+    (mirror.parent / "shallow.lock").touch()
+    sha = clone.push("second")
+    assert remote(clone).fetch("main").sha == sha
+
+
+def test_a_remote_that_does_not_answer_is_given_up(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dbt_orchestration.revisions.remote._LOOK_SECONDS", 1.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        place = remote(clone, f"http://127.0.0.1:{silent.getsockname()[1]}/dbt.git")
+        with pytest.raises(GitError, match="no answer in 1 s"):
+            place.head("main")
 
 
 # https: git's own server program, behind a door that wants a token

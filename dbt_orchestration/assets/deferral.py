@@ -1,0 +1,39 @@
+"""What an environment reads from the one it defers to, instead of building it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import dagster as dg
+
+from dbt_orchestration.assets.ledger import read_built
+from dbt_orchestration.revisions.explain import read_explanations
+from dbt_orchestration.revisions.parse import Revision
+from dbt_orchestration.revisions.store import published
+from dbt_orchestration.settings import Settings
+
+
+def same_elsewhere(
+    settings: Settings,
+    environment: str,
+    instance: dg.DagsterInstance,
+    revision: Revision,
+    keys: Mapping[str, dg.AssetKey],
+) -> Collection[str]:
+    """Nodes that stand, as ``revision`` has them, in the environment that this one defers to.
+
+    Args:
+        keys: asset keys of the environment's nodes, by unique id.
+    """
+    other = settings.environment(environment).defer_to
+    digest = other and published(other, instance.defs_state_storage)
+    if not other or not digest:
+        return ()
+    there = {u: dg.AssetKey([other, *key.path[1:]]) for u, key in keys.items()}
+    explained = read_explanations(settings, other, digest)
+    same = {u: why.recorded for u, why in explained.items() if not why.due}
+    return {
+        u
+        for u, last in read_built(instance, there).items()
+        if last.fingerprint in (revision.fingerprints.get(u), same.get(u))
+    }
