@@ -10,7 +10,7 @@ import dagster as dg
 from dbt_orchestration.assets.provenance import CODE_VERSION_TAG
 from dbt_orchestration.assets.results import DURATION, FINGERPRINT
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
-from dbt_orchestration.revisions.explain import BEHIND
+from dbt_orchestration.revisions.explain import PARTIAL
 from dbt_orchestration.upstream import CheckStatus
 
 
@@ -47,7 +47,7 @@ def read_built(
         version = (event.tags or {}).get(CODE_VERSION_TAG, "")
         duration = event.metadata.get(DURATION)
         found[names[key]] = Built(
-            f"{version}{BEHIND}partial" if key in partial else version,
+            f"{version}{PARTIAL}" if key in partial else version,
             last.timestamp,
             float(str(duration.value)) if duration else 0.0,
             last.run_id,

@@ -31,6 +31,8 @@ from dbt_orchestration.settings import Settings
 # Stands in what was recorded of a node between its fingerprint and a digest of what above it was
 # not up to date when it was built.
 BEHIND = "."
+# Ends it if some of its partitions failed.
+PARTIAL = f"{BEHIND}partial"
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ class _Explaining:
                 found[u] = _why(value, due[u])
             elif BEHIND in value:
                 why = "built while something above it was not up to date"
+                if value.endswith(PARTIAL):
+                    why = "not all of its partitions were built"
                 found[u] = unknown(self._head, u, value, why)
             elif made_by(base) == made_by(self._head):
                 # Nothing of the project, and nothing of how fingerprints are made.

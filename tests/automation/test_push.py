@@ -290,6 +290,9 @@ def test_a_batch_that_failed_leaves_the_model_due(site: Site) -> None:
     site.clone.push("a broken day")
     assert not site.build().success
     assert "1 node still due, and tried already: daily" in site.says()
+    site.clone.push("unrelated")
+    config = site.request().run_config["ops"]["dbt_prod"]["config"]
+    assert config["reasons"] == {"model.shop.daily": "not all of its partitions were built"}
 
 
 def test_what_cannot_be_explained_is_rebuilt(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:
