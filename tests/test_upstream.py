@@ -115,7 +115,7 @@ def test_the_limit_of_a_pool_can_be_set() -> None:
 
 
 def test_a_saved_parse_can_be_loaded_and_given_batches(prepared: Path) -> None:
-    [path] = (prepared / "revisions" / "prod").glob("*/partial_parse.msgpack")
+    [path] = (prepared / "working_tree" / "prod").glob("*/partial_parse.msgpack")
     manifest = upstream.load_manifest(path)
     batch = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)
     upstream.set_batches(manifest, "model.every_node.orders_daily", [batch])
@@ -125,13 +125,13 @@ def test_a_saved_parse_can_be_loaded_and_given_batches(prepared: Path) -> None:
 
 
 def test_a_saved_parse_knows_the_graph_that_jinja_reads(prepared: Path) -> None:
-    [saved] = (prepared / "revisions" / "prod").glob("*/partial_parse.msgpack")
+    [saved] = (prepared / "working_tree" / "prod").glob("*/partial_parse.msgpack")
     manifest = upstream.load_manifest(saved)
     assert "model.every_node.report" in manifest.flat_graph["nodes"]
 
 
 def test_is_incremental_is_answered_without_the_warehouse(prepared: Path) -> None:
-    [saved] = (prepared / "revisions" / "prod").glob("*/partial_parse.msgpack")
+    [saved] = (prepared / "working_tree" / "prod").glob("*/partial_parse.msgpack")
     manifest = upstream.load_manifest(saved)
     assert upstream.compiled_code(manifest, "model.every_node.report") is None
     for answer in (True, False):
