@@ -47,13 +47,14 @@ class Follower:
             Whether it has ended; ``find_commit`` and ``problem`` say how.
         """
         deadline = time.monotonic() + seconds
-        process = None if self._is_working() else self._start(sha, recorded)
+        process = None
         while time.monotonic() < deadline:
-            if process is not None and (code := process.poll()) is not None:
+            if process is None:
+                # Whoever holds the lock may prepare something else, or be dying.
+                process = None if self._is_working() else self._start(sha, recorded)
+            elif (code := process.poll()) is not None:
                 if code and not self.problem(sha):
                     self._note(sha, f"preparing it ended with exit status {code}: see {self._log}")
-                return True
-            if process is None and not self._is_working():
                 return True
             time.sleep(_POLL_SECONDS)
         return False

@@ -11,8 +11,10 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Timer
 
 import pytest
+from filelock import FileLock
 
 from dbt_orchestration.revisions.commits import (
     find_commit,
@@ -175,6 +177,22 @@ def test_a_preparer_that_is_killed_leaves_nothing_whole(clone: Clone, settings: 
     revision = find_commit(settings, "prod", sha)
     assert revision is not None
     assert folders(settings) == [revision.digest]
+
+
+def test_a_preparer_waits_for_another_and_then_does_its_own_work(
+    clone: Clone, settings: Settings
+) -> None:
+    sha = clone.push("second")
+    follower = Follower(settings, "prod")
+    revisions_home(settings, "prod").mkdir(parents=True, exist_ok=True)
+    other = FileLock(revisions_home(settings, "prod") / "follow.lock", thread_local=False)
+    other.acquire()
+    assert not follower.prepare(sha, {}, 1)
+    release = Timer(1, other.release)
+    release.start()
+    assert follower.prepare(sha, {}, 60)
+    release.join()
+    assert find_commit(settings, "prod", sha) is not None
 
 
 def test_what_went_wrong_is_said_once_for_the_commit(clone: Clone, settings: Settings) -> None:
