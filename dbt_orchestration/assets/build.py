@@ -89,6 +89,12 @@ class Build:
         """
         nodes = self._selected_nodes(context)
         tests = {} if config.exclude_tests else self._selected_tests(context)
+        attempts = _attempts(context)
+        if PUSH_TAG in context.run.tags and len(attempts) == 1:
+            # It may have waited while another run built what the sensor saw to be due.
+            done = self._up_to_date(context.instance, nodes)
+            nodes = {u: node for u, node in nodes.items() if u not in done}
+            tests = {u: key for u, key in tests.items() if key.asset_key not in done.values()}
         if not nodes and not tests:
             context.log.info("Nothing of dbt to run.")
             return
@@ -97,7 +103,6 @@ class Build:
             for unique_id, node in nodes.items()
             if (model := self._translator.partition_config(node))
         }
-        attempts = _attempts(context)
         if tags := commit_tags(self._revision):
             context.instance.add_run_tags(context.run.run_id, tags)
         try:
@@ -247,6 +252,15 @@ class Build:
             for key in sorted(context.selected_asset_check_keys)
             if key in self._unique_ids
         }
+
+    def _up_to_date(
+        self, instance: dg.DagsterInstance, nodes: Collection[str]
+    ) -> Mapping[str, dg.AssetKey]:
+        built = read_built(instance, {u: self._keys[u] for u in nodes})
+        same = [
+            u for u, last in built.items() if last.fingerprint == self._revision.fingerprints[u]
+        ]
+        return {unique_id: self._keys[unique_id] for unique_id in same}
 
     def _built(
         self, instance: dg.DagsterInstance, unique_id: str, attempts: Sequence[dg.RunRecord]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from dbt_orchestration.automation import push
 from dbt_orchestration.changes import fingerprints
+from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.settings import Environment, Git
 from tests.automation.site import ALWAYS, SHOP, Clone, Site, follow, git, names
 from tests.conftest import clean_environment, failure, materialized
@@ -210,6 +213,17 @@ def test_what_a_running_build_will_build_is_waited_for(built: Site) -> None:
     assert names(built.request()) == ["big_customers", "customers"]
 
 
+def test_a_push_that_waited_builds_only_what_nobody_else_built(built: Site) -> None:
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("largest")
+    request = built.request()
+    assert built.materialize("customers").success
+    assert materialized(built.run(request)) == ["big_customers", "pushes"]
+    again = built.run(request)
+    assert again.success
+    assert materialized(again) == []
+
+
 def test_a_changed_test_runs_alone(built: Site) -> None:
     built.clone.edit("models/models.yml", "[unique]", "[unique, not_null]")
     built.clone.push("test more")
@@ -262,7 +276,9 @@ def test_a_table_that_says_so_is_never_rebuilt(built: Site) -> None:
     assert request.run_config["ops"]["dbt_prod"]["config"]["rebuild"] == []
     assert built.run(request).success
     assert doubled(built) == [100, 300, 400, 50]
-    refused = replace_config(request, rebuild=["kept"])
+    built.clone.edit("models/kept.sql", "amount + 1 as", "amount + 2 as")
+    built.clone.push("and another")
+    refused = replace_config(built.request(), rebuild=["kept"])
     assert "kept says full_refresh: false" in failure(built.run(refused))
 
 
@@ -412,8 +428,11 @@ def test_an_upgrade_of_the_engine_makes_nothing_due(
     assert names(built.request()) == ["big_customers", "customers"]
 
 
-def _in_this_process(follower: object, sha: str, recorded: object) -> None:
-    follower.work(sha, recorded)  # type: ignore[attr-defined]
+def _in_this_process(
+    follower: Follower, sha: str, recorded: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    code = follower.work(sha, recorded)
+    return subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"])
 
 
 def test_a_deferring_environment_builds_only_what_differs(
