@@ -34,6 +34,8 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
+from dbt_orchestration.changes.actions import OnChange
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PREFIX = "DBT_ORCHESTRATION_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"
@@ -104,6 +106,12 @@ class Push(_Model):
         " project_dir, and nothing is built by itself but the schedules.",
     )
     interval_seconds: int = Field(15, ge=1, description="How often git is asked for the branch.")
+    max_partitions: int = Field(
+        1_000,
+        ge=0,
+        description="Partitions that a push may rebuild without being asked. Above that, the models"
+        " with history wait for a person.",
+    )
 
 
 class Environment(_Model):
@@ -113,6 +121,12 @@ class Environment(_Model):
     target: str = Field(description="dbt target in profiles.yml.")
     full_build: Schedule = Schedule()
     push: Push = Push()
+    on_change: OnChange = Field(
+        "rebuild",
+        description="What a change of an incremental model does to its history, unless the model"
+        " says so itself (meta.dagster.on_change): 'rebuild' it, 'ask' a person, or 'forward_only':"
+        " leave it.",
+    )
     defer_to: Name | None = Field(
         None,
         description="Environment whose relations stand in for nodes that are the same here and"

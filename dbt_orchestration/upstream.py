@@ -122,6 +122,16 @@ def delete_state(storage: StateStorage, key: str, version: str) -> None:
         storage._get_state_path(key, version).unlink(missing_ok=True)
 
 
+def read_note(instance: dg.DagsterInstance, key: str) -> str | None:
+    """What was written under ``key`` in Dagster's own database."""
+    return instance.daemon_cursor_storage.get_cursor_values({key}).get(key)
+
+
+def write_note(instance: dg.DagsterInstance, key: str, text: str) -> None:
+    """Keep ``text`` under ``key`` in Dagster's own database."""
+    instance.daemon_cursor_storage.set_cursor_values({key: text})
+
+
 def set_pool_limit(instance: dg.DagsterInstance, pool: str, limit: int) -> None:
     """Set how many runs may use ``pool`` at once, as the UI's Deployment > Concurrency does."""
     instance.event_log_storage.set_concurrency_slots(pool, limit)
@@ -165,6 +175,56 @@ def set_seed_folders(manifest: Any, folders: Mapping[str, Path]) -> None:
     for node in manifest.nodes.values():
         if node.resource_type == "seed" and node.package_name in folders:
             node.root_path = str(folders[node.package_name])
+
+
+def set_alias(manifest: Any, unique_id: str, alias: str) -> None:
+    """Make dbt build a model, and read it, under another name in the same schema."""
+    node = manifest.nodes[unique_id]
+    before, _, after = (node.relation_name or "").rpartition(node.alias)
+    node.relation_name = f"{before}{alias}{after}"
+    node.alias = alias
+    node.config.alias = alias
+
+
+def add_macros(manifest: Any, path: Path) -> None:
+    """Give dbt the macros of a file, beside its own; the project's cannot be hidden by them."""
+    from dbt.artifacts.resources.types import NodeType
+    from dbt_common.clients.jinja import extract_toplevel_blocks
+    from dbt.contracts.graph.nodes import Macro
+
+    for block in extract_toplevel_blocks(
+        path.read_text(), allowed_blocks={"macro"}, collect_raw_data=False
+    ):
+        unique_id = f"macro.dbt.{block.block_name}"
+        manifest.macros[unique_id] = Macro(
+            name=block.block_name,
+            resource_type=NodeType.Macro,
+            package_name="dbt",
+            path=path.name,
+            original_file_path=str(path),
+            unique_id=unique_id,
+            macro_sql=block.full_block,
+        )
+
+
+def make_batches_atomic(manifest: Any) -> None:
+    """Make dbt-snowflake replace the rows of a batch in one transaction.
+
+    Its own macro deletes and inserts, each committed by itself, so that somebody who reads in
+    between misses the batch. That of ``delete+insert`` has the transaction.
+    """
+    macro = manifest.macros.get("macro.dbt_snowflake.snowflake__get_incremental_microbatch_sql")
+    if macro is None:
+        return
+    head, body = macro.macro_sql.split("%}", 1)
+    body, tail = body.rsplit("{%", 1)
+    if "explicit_transaction" in body:
+        return
+    macro.macro_sql = (
+        f"{head}%}}{{% set dml %}}{body}{{% endset %}}"
+        "{{ return(snowflake_dml_explicit_transaction(dml)) }}"
+        f"{{%{tail}"
+    )
 
 
 def reload_code_location(context: dg.SensorEvaluationContext, seconds: int) -> None:

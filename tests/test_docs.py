@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dbt_orchestration.assets.partitions import partition_config
+from dbt_orchestration.partitions.config import partition_config
 from dbt_orchestration.settings import REPOSITORY, Environment, Git, Push, Settings
 
 ENGLISH, KOREAN = REPOSITORY / "README.md", REPOSITORY / "README.ko.md"

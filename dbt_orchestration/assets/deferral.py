@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 
 import dagster as dg
 
 from dbt_orchestration.assets.ledger import read_built
+from dbt_orchestration.revisions.current import open_revision
 from dbt_orchestration.revisions.explain import read_explanations
 from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.revisions.store import published
 from dbt_orchestration.settings import Settings
+
+
+def deferral_options(
+    settings: Settings, environment: str, instance: dg.DagsterInstance, log: logging.Logger
+) -> list[str]:
+    """Make dbt read what was never built here from the environment that this one defers to."""
+    other = settings.environment(environment).defer_to
+    if not other:
+        return []
+    digest = published(other, instance.defs_state_storage)
+    if not digest:
+        log.warning(f"Nothing to defer to: {other} has no commit that was prepared.")
+        return []
+    return ["--defer", "--state", str(open_revision(settings, other, digest).directory)]
 
 
 def same_elsewhere(
@@ -31,9 +47,7 @@ def same_elsewhere(
         return ()
     there = {u: dg.AssetKey([other, *key.path[1:]]) for u, key in keys.items()}
     explained = read_explanations(settings, other, digest)
-    same = {u: why.recorded for u, why in explained.items() if not why.due}
-    return {
-        u
-        for u, last in read_built(instance, there).items()
-        if last.fingerprint in (revision.fingerprints.get(u), same.get(u))
-    }
+    same = {recorded for recorded, why in explained.items() if not why.due}
+    same.update(revision.fingerprints.items())
+    built = read_built(instance, there)
+    return {u for u, last in built.items() if (u, last.fingerprint) in same}

@@ -12,7 +12,8 @@ from dagster_dbt.asset_utils import (
     get_upstream_unique_ids,
 )
 
-from dbt_orchestration.assets.build import Build, BuildConfig
+from dbt_orchestration.assets.build import Build
+from dbt_orchestration.assets.config import BuildConfig
 from dbt_orchestration.assets.translator import (
     EnvironmentTranslator,
     ProjectError,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import dagster as dg
 
-from dbt_orchestration.assets.provenance import CODE_VERSION_TAG
-from dbt_orchestration.assets.results import DURATION, FINGERPRINT
+from dbt_orchestration.assets.provenance import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_TAG,
+    code_version_in,
+)
+from dbt_orchestration.assets.results import DURATION, FINGERPRINT, MISSING
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.revisions.explain import PARTIAL
 from dbt_orchestration.upstream import CheckStatus
@@ -21,22 +25,34 @@ class Built:
     Attributes:
         fingerprint: what it was built with.
         timestamp: when, in seconds since 1970.
-        seconds: how long dbt took.
+        seconds: how long dbt took; of a partitioned node, for one partition.
         run_id: the run that did.
+        partitions: what each of its partitions was built with, if that was asked for.
+        missing: partitions that the last run was to build, and did not.
     """
 
     fingerprint: str
     timestamp: float
     seconds: float
     run_id: str
+    partitions: Mapping[str, str] = field(default_factory=dict)
+    missing: Sequence[str] = ()
 
 
 def read_built(
-    instance: dg.DagsterInstance, keys: Mapping[str, dg.AssetKey]
+    instance: dg.DagsterInstance,
+    keys: Mapping[str, dg.AssetKey],
+    partitioned: Collection[str] = (),
+    run_id: str | None = None,
 ) -> Mapping[str, Built]:
-    """What was built last of each node, by unique id; without those that never were."""
+    """What was built last of each node, by unique id; without those that never were.
+
+    Args:
+        partitioned: nodes whose every partition is to be looked at.
+        run_id: a run whose plans are not looked at.
+    """
     names = {key: unique_id for unique_id, key in keys.items()}
-    partial = _partly_built(instance, names)
+    missing = _missing_partitions(instance, names, run_id)
     found: dict[str, Built] = {}
     for record in instance.get_asset_records(list(names)):
         last = record.asset_entry.last_materialization_record
@@ -47,25 +63,46 @@ def read_built(
         version = (event.tags or {}).get(CODE_VERSION_TAG, "")
         duration = event.metadata.get(DURATION)
         found[names[key]] = Built(
-            f"{version}{PARTIAL}" if key in partial else version,
+            f"{version}{PARTIAL}" if key in missing else version,
             last.timestamp,
             float(str(duration.value)) if duration else 0.0,
             last.run_id,
+            _partitions(instance, key) if names[key] in partitioned else {},
+            missing.get(key, ()),
         )
     return found
 
 
-def _partly_built(
-    instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]
-) -> Collection[dg.AssetKey]:
-    """Partitioned assets whose last run did not build all the partitions it was to."""
+def _partitions(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, str]:
+    # The only tag that Dagster looks up for all partitions at once.
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
+    )
+    return {p: code_version_in(found[DATA_VERSION_TAG]) for p, found in tags.items()}
+
+
+def _missing_partitions(
+    instance: dg.DagsterInstance, keys: Collection[dg.AssetKey], run_id: str | None
+) -> Mapping[dg.AssetKey, Sequence[str]]:
+    """Partitioned assets whose last run did not build all the partitions it was to, and which."""
     checks = [dg.AssetCheckKey(key, PARTITIONS_CHECK) for key in keys]
-    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
-    return {
-        key.asset_key
-        for key, record in records.items()
-        if record.status is not CheckStatus.SUCCEEDED
-    }
+    storage = instance.event_log_storage
+    found: dict[dg.AssetKey, Sequence[str]] = {}
+    for key, latest in storage.get_latest_asset_check_execution_by_key(checks).items():
+        record = latest
+        if record.run_id == run_id:
+            before = storage.get_asset_check_execution_history(key, limit=2)
+            if not (earlier := [other for other in before if other.run_id != run_id]):
+                continue
+            record = earlier[0]
+        if record.status is not CheckStatus.SUCCEEDED:
+            event = record.event.dagster_event if record.event else None
+            said = None
+            if event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+                said = event.asset_check_evaluation_data.metadata.get(MISSING)
+            missing = said.value if isinstance(said, dg.JsonMetadataValue) else None
+            found[key.asset_key] = [str(each) for each in missing or ()]
+    return found
 
 
 def read_checked(

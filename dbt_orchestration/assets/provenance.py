@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.changes.terms import digest
-from dbt_orchestration.revisions.explain import BEHIND
+from dbt_orchestration.revisions.explain import BEHIND, WAITING
 from dbt_orchestration.revisions.parse import Revision
 
 PUSH_TAG = "dbt/push"
 CODE_VERSION_TAG = "dagster/code_version"
+DATA_VERSION_TAG = "dagster/data_version"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,16 @@ class Record:
     @property
     def tags(self) -> dict[str, str]:
         return {CODE_VERSION_TAG: self.code_version} if self.code_version else {}
+
+    @property
+    def partition_tags(self) -> dict[str, str]:
+        """The same for a partition; what was built with is found again in its data version."""
+        return {DATA_VERSION_TAG: f"{self.code_version or ''}~{uuid.uuid4()}", **self.tags}
+
+
+def code_version_in(data_version: str) -> str:
+    """What ``Record.partition_tags`` put into a data version."""
+    return data_version.partition("~")[0]
 
 
 def commit_metadata(revision: Revision, reason: str) -> dict[str, dg.MetadataValue[Any]]:
@@ -66,6 +78,26 @@ def savings_key(environment: str) -> dg.AssetKey:
     return dg.AssetKey([environment, "pushes"])
 
 
+def savings(
+    environment: str,
+    revision: Revision,
+    built: Mapping[str, float],
+    left_alone: int,
+    seconds_saved: float,
+) -> dg.AssetMaterialization:
+    """What a push run built, in seconds by asset, and what it saved."""
+    return dg.AssetMaterialization(
+        savings_key(environment),
+        metadata={
+            "built": len(built),
+            "left alone": left_alone,
+            "seconds built": round(sum(built.values()), 1),
+            "seconds saved": seconds_saved,
+            **commit_metadata(revision, ""),
+        },
+    )
+
+
 def savings_spec(environment: str, branch: str) -> dg.AssetSpec:
     """That asset: Dagster plots its numbers over time."""
     return dg.AssetSpec(
@@ -76,10 +108,7 @@ def savings_spec(environment: str, branch: str) -> dg.AssetSpec:
 
 
 def recorded_versions(
-    revision: Revision,
-    building: Collection[str],
-    built: Callable[[Collection[str]], Mapping[str, str]],
-    same: Mapping[str, str],
+    revision: Revision, building: Collection[str], behind: Mapping[str, str]
 ) -> Callable[[str], str | None]:
     """The code version to record for each node that a run builds.
 
@@ -89,32 +118,27 @@ def recorded_versions(
 
     Args:
         building: nodes of the run, by unique id.
-        built: fingerprints that nodes stand with, of those that were ever built.
-        same: what counts as the node's own fingerprint, too; "" if it was never built.
+        behind: nodes that other code will still have left, wholly or in part, when the run has
+            ended, each with what tells that state from others.
     """
     nodes = revision.manifest["nodes"]
-    above = {unique_id: _ancestors(nodes, unique_id) - set(building) for unique_id in building}
-    outside = {u for ancestors in above.values() for u in ancestors}
-    standing = built(sorted(outside)) if outside else {}
-    fingerprints = revision.fingerprints
-    stale = {
-        u: standing.get(u, "")
-        for u in outside
-        if standing.get(u, "") not in (fingerprints.get(u), same.get(u))
-    }
+    above = {unique_id: ancestors_of(nodes, unique_id) for unique_id in building}
 
     def version(unique_id: str) -> str | None:
-        own = fingerprints.get(unique_id)
-        behind = sorted(above.get(unique_id, set()) & stale.keys())
-        if own is None or not behind:
+        own = revision.fingerprints.get(unique_id)
+        if own and behind.get(unique_id) == WAITING:
+            return own + WAITING
+        late = sorted(above.get(unique_id, set()) & behind.keys())
+        if own is None or not late:
             return own
         # Tags are short, and made of few characters.
-        return f"{own}{BEHIND}{digest(*(f'{u}={stale[u]}' for u in behind))[:16]}"
+        return f"{own}{BEHIND}{digest(*(f'{u}={behind[u]}' for u in late))[:16]}"
 
     return version
 
 
-def _ancestors(nodes: Mapping[str, Mapping[str, Any]], unique_id: str) -> set[str]:
+def ancestors_of(nodes: Mapping[str, Mapping[str, Any]], unique_id: str) -> set[str]:
+    """What a node reads, and what that reads; ephemeral ones have no table."""
     found: set[str] = set()
     waiting = [unique_id]
     while waiting:

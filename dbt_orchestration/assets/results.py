@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
-from dbt_orchestration.assets.partitions import PartitionConfig
 from dbt_orchestration.assets.provenance import Record
-from dbt_orchestration.assets.request import Partitions
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
+from dbt_orchestration.partitions.config import PartitionConfig
+from dbt_orchestration.partitions.request import Partitions
 
 Event = Mapping[str, Any]
 Facts = Mapping[str, dg.MetadataValue[Any]]
@@ -19,7 +18,7 @@ Result = dg.MaterializeResult[Any] | dg.AssetMaterialization | dg.AssetCheckResu
 
 DURATION = "Execution Duration"
 FINGERPRINT = "dbt/fingerprint"
-_DATA_VERSION_TAG = "dagster/data_version"
+MISSING = "missing"
 _LANDED = frozenset({"success", "no-op", "reused", "warn"})
 
 
@@ -60,6 +59,7 @@ def partition_results(
     key: dg.AssetKey,
     model: PartitionConfig,
     partitions: Partitions,
+    landed_now: set[str],
     *,
     record: Record,
     facts: Facts,
@@ -67,27 +67,61 @@ def partition_results(
     """What an event says about a partitioned model: a batch that landed, or the model's end.
 
     Partitions are recorded one by one, as they land: the output of a multi-asset would record the
-    whole range of the run, or nothing.
+    whole range of the run, or nothing. They are added to ``landed_now``.
     """
     data = event["data"]
     landed = _status(data) in _LANDED
     if "batch_index" in data:
-        keys = [partitions.keys[int(data["batch_index"]) - 1]]
+        keys = partitions.batches[int(data["batch_index"]) - 1]
     else:
-        keys = [] if model.is_microbatch else list(partitions.keys)
+        keys = [] if model.is_microbatch else partitions.keys
+        landed_now.update(keys if landed else ())
+        missing = [key for key in partitions.keys if key not in landed_now]
         if _status(data) != "skipped":
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name=PARTITIONS_CHECK,
-                passed=landed,
-                metadata={"requested": len(partitions.keys), "result": data["status"]},
+                passed=not missing,
+                metadata={
+                    "requested": len(partitions.keys),
+                    "result": data["status"],
+                    MISSING: dg.MetadataValue.json(missing),
+                },
             )
-    tags = {_DATA_VERSION_TAG: str(uuid.uuid4()), **record.tags}
+    tags = record.partition_tags
+    landed_now.update(keys if landed else ())
     for partition in keys if landed else []:
-        # The UI shows an asset's latest: once a run is enough.
-        known = {**record.metadata, **facts} if partition == partitions.keys[-1] else {}
-        metadata = {**_metadata(data), **known}
+        metadata = _metadata(data)
+        metadata[DURATION] /= len(keys)
+        if partition == keys[-1] and keys in (partitions.batches[0], partitions.batches[-1]):
+            # The UI shows an asset's latest: not every one has to carry all that is known.
+            metadata |= {**record.metadata, **facts}
         yield dg.AssetMaterialization(key, partition=partition, metadata=metadata, tags=tags)
+
+
+def failed_by(event: Event, manifest: Mapping[str, Any]) -> Collection[str]:
+    """What must not be built on after this event: a node that did not land wholly, or whose test
+    failed; by unique id.
+    """
+    data = event["data"]
+    unique_id = data["node_info"]["unique_id"]
+    if "batch_index" in data:
+        return ()
+    if event["info"]["name"] != "LogTestResult":
+        return () if _status(data) in _LANDED else {unique_id}
+    if _status(data) in ("pass", "warn", "skipped"):
+        return ()
+    test = manifest["nodes"].get(unique_id) or manifest["unit_tests"].get(unique_id) or {}
+    return set((test.get("depends_on") or {}).get("nodes") or ())
+
+
+def seconds_of(result: object, seconds: dict[str, float]) -> None:
+    """Add what an asset took, if that is what ``result`` says, to ``seconds``."""
+    if isinstance(result, dg.MaterializeResult | dg.AssetMaterialization):
+        took = (result.metadata or {}).get(DURATION, 0.0)
+        value = took.value if isinstance(took, dg.MetadataValue) else took
+        name = str(result.asset_key)
+        seconds[name] = seconds.get(name, 0.0) + float(str(value))
 
 
 def _status(data: Mapping[str, Any]) -> str:

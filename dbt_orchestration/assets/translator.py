@@ -18,7 +18,7 @@ from dagster_dbt.asset_utils import (
     default_owners_from_dbt_resource_props,
 )
 
-from dbt_orchestration.assets.partitions import PartitionConfig, partition_config
+from dbt_orchestration.partitions.config import PartitionConfig, partition_config
 
 PARTITIONS_CHECK = "all_partitions_built"
 # dagster-dbt hangs these Python objects on every asset; the UI shows them as unserializable.

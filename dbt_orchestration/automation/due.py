@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from dbt_orchestration.assets.deferral import same_elsewhere
 from dbt_orchestration.assets.definition import DbtAssets
-from dbt_orchestration.assets.ledger import Built, read_built, read_checked
+from dbt_orchestration.assets.ledger import Built, read_checked
 from dbt_orchestration.assets.provenance import PUSH_TAG
-from dbt_orchestration.revisions.explain import Why, read_explanations, unknown
+from dbt_orchestration.assets.standing import REWRITES, Standing, on_change, standing
+from dbt_orchestration.partitions.config import newest, partition_keys
+from dbt_orchestration.partitions.phases import descendants
+from dbt_orchestration.revisions.explain import PARTIAL, Recorded, Why
 from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.settings import Settings
 
+APPROVED_TAG = "dbt/approved"
 _NAMED = 5
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -32,11 +37,15 @@ class Due:
         nodes: why, by unique id.
         checks: tests that are other ones than when they ran last, on nodes that are there.
         built: what was built last of each node, due or not.
+        partitions: what to build of nodes whose history is rebuilt; of others it is the newest.
+        waiting: why, of nodes that a person has to start, and of those that read them.
     """
 
     nodes: Mapping[str, Why]
     checks: Collection[dg.AssetCheckKey]
     built: Mapping[str, Built]
+    partitions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    waiting: Mapping[str, Why] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.nodes or self.checks)
@@ -44,14 +53,51 @@ class Due:
     @property
     def count(self) -> str:
         """How many, in words."""
-        parts = [(len(self.nodes), "node"), (len(self.checks), "test")]
-        return " and ".join(f"{n} {what}{'s' if n > 1 else ''}" for n, what in parts if n)
+        history = sum(map(len, self._history(self.nodes)))
+        nodes = _number(len(self.nodes), "node")
+        if history:
+            nodes += f" ({_number(history, 'partition')} rebuilt)"
+        return " and ".join(filter(None, (nodes, _number(len(self.checks), "test"))))
 
     def names(self, dbt: DbtAssets) -> str:
         """The first few, in words."""
         names = [dbt.keys[u].path[-1] for u in self.nodes] or [key.name for key in self.checks]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         return ", ".join(names[:_NAMED]) + more
+
+    def asks(self, dbt: DbtAssets) -> str:
+        """What waits for a person, and what it would take; "" if nothing does."""
+        asked = [u for u in self.waiting if self.waiting[u].action in REWRITES]
+        if not asked:
+            return ""
+        counts = {u: len(self.partitions.get(u, ())) for u in asked}
+        seconds = sum(self.built[u].seconds * max(n, 1) for u, n in counts.items())
+        seconds += sum(
+            self.built[u].seconds for u in self.waiting if u not in counts and u in self.built
+        )
+        named = [
+            f"{dbt.keys[u].path[-1]} ({n} partitions)" if n else f"{dbt.keys[u].path[-1]} (whole)"
+            for u, n in counts.items()
+        ]
+        others = len(self.waiting) - len(asked)
+        return (
+            f"Waits for you: to rebuild {', '.join(named[:_NAMED])}"
+            + (f" and {len(named) - _NAMED} more" if len(named) > _NAMED else "")
+            + (f", and {others} that read them" if others else "")
+            + f"; about {minutes(seconds)}. Launch the job rebuild_history to start it."
+        )
+
+    def _history(self, nodes: Collection[str]) -> Collection[Sequence[str]]:
+        return [keys for u, keys in self.partitions.items() if u in nodes]
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count > 1 else ''}" if count else ""
+
+
+def minutes(seconds: float) -> str:
+    """A duration that was estimated, in words."""
+    return f"{round(seconds / 60)} minutes" if seconds >= 90 else f"{max(round(seconds), 1)} s"
 
 
 @dataclass(frozen=True)
@@ -64,42 +110,93 @@ class Ledger:
     revision: Revision
     dbt: DbtAssets
 
-    def due(self, explain: Callable[[Mapping[str, str]], bool]) -> Due | None:
+    def due(self, explain: Callable[[Collection[Recorded]], bool]) -> Due | None:
         """What is due; None if that is not known yet.
 
         Args:
             explain: explains nodes that were built with these fingerprints; False if that will take
                 longer.
         """
-        built = read_built(self.instance, self.dbt.nodes)
-        differ = {
-            unique_id: last.fingerprint
-            for unique_id, last in built.items()
-            if last.fingerprint != self.revision.fingerprints[unique_id]
-        }
-        explained = self._explained(differ)
-        if differ.keys() - explained.keys():
-            if not explain(differ):
-                return None
-            explained = self._explained(differ)
-        if missing := differ.keys() - explained.keys():
-            # Whatever kept them from being explained: what is certain is only that they differ.
-            explained |= {u: unknown(self.revision, u, differ[u]) for u in missing}
+        stands = standing(
+            self.settings,
+            self.environment,
+            self.instance,
+            self.revision,
+            self.dbt.nodes,
+            explain=explain,
+        )
+        if stands is None:
+            return None
         elsewhere = same_elsewhere(
             self.settings, self.environment, self.instance, self.revision, self.dbt.nodes
         )
         nodes: dict[str, Why] = {}
         for unique_id in self.dbt.nodes:
-            if unique_id in differ:
-                if explained[unique_id].due:
-                    nodes[unique_id] = explained[unique_id]
-            elif unique_id not in built and unique_id not in elsewhere:
+            if why := self._why(unique_id, stands):
+                nodes[unique_id] = why
+            elif unique_id not in stands.built and unique_id not in elsewhere:
                 nodes[unique_id] = Why("", True, "build", ["new"], "never built here")
-        return Due(nodes, self._checks(built, nodes), built)
+        partitions = {
+            u: keys for u in nodes if u in stands.built and (keys := self._history(u, stands))
+        }
+        waiting = self._waiting(nodes, partitions)
+        nodes = {u: why for u, why in nodes.items() if u not in waiting}
+        return Due(
+            nodes,
+            self._checks(stands.built, {*nodes, *waiting}),
+            stands.built,
+            partitions,
+            waiting,
+        )
 
-    def _explained(self, differ: Mapping[str, str]) -> dict[str, Why]:
-        known = read_explanations(self.settings, self.environment, self.revision.digest)
-        return {u: why for u, why in known.items() if differ.get(u) == why.recorded}
+    def _why(self, unique_id: str, stands: Standing) -> Why | None:
+        last = stands.differs.get(unique_id)
+        if last and last.due:
+            return replace(last, action=self._action(unique_id, last))
+        stale = stands.stale.get(unique_id)
+        return max(stale.items())[1] if stale else None
+
+    def _action(self, unique_id: str, why: Why) -> str:
+        return "build" if self._on_change(unique_id) == "forward_only" else why.action
+
+    def _on_change(self, unique_id: str) -> str:
+        default = self.settings.environment(self.environment).on_change
+        return on_change(self.revision.manifest["nodes"][unique_id], default)
+
+    def _history(self, unique_id: str, stands: Standing) -> Sequence[str]:
+        """The partitions that are due of a node, oldest first, with the newest if that is."""
+        node = self.revision.manifest["nodes"][unique_id]
+        model = self.dbt.translator.partition_config(node)
+        last = stands.built[unique_id]
+        stale = {*stands.stale.get(unique_id, ()), *last.missing}
+        if model is None or not stale:
+            return ()
+        now = datetime.now(UTC)
+        if last.fingerprint.removesuffix(PARTIAL) != self.revision.fingerprints[unique_id]:
+            stale |= set(newest(model, last.partitions.keys(), now, self._lookback))
+        return [key for key in partition_keys(model, now) if key in stale]
+
+    @property
+    def _lookback(self) -> int | None:
+        return self.settings.environment(self.environment).lookback
+
+    def _waiting(
+        self, nodes: Mapping[str, Why], partitions: Mapping[str, Sequence[str]]
+    ) -> Mapping[str, Why]:
+        """What must be started by a person, and what of the rest would read it."""
+        if self._approved():
+            return {}
+        rewritten = [u for u, why in nodes.items() if why.action in REWRITES]
+        most = self.settings.environment(self.environment).push.max_partitions
+        too_many = sum(len(partitions.get(u, ())) for u in rewritten) > most
+        asked = [u for u in rewritten if too_many or self._on_change(u) == "ask"]
+        held_up = descendants(self.revision.manifest, asked)
+        return {u: why for u, why in nodes.items() if u in asked or u in held_up}
+
+    def _approved(self) -> bool:
+        tags = {APPROVED_TAG: self.revision.digest, "dbt/environment": self.environment}
+        done = dg.RunsFilter(tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])
+        return bool(self.instance.get_runs(done, limit=1))
 
     def _checks(
         self, built: Mapping[str, Built], due: Collection[str]

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -23,8 +24,9 @@ from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.provenance import PUSH_TAG, commit_metadata, commit_tags, savings_key
 from dbt_orchestration.automation.due import Due, Ledger, unfinished_runs
 from dbt_orchestration.changes.terms import digest_value
+from dbt_orchestration.partitions.request import ranges_of
 from dbt_orchestration.revisions.commits import find_commit, is_current
-from dbt_orchestration.revisions.explain import Why
+from dbt_orchestration.revisions.explain import Recorded, Why
 from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.parse import PrepareError, Revision
@@ -205,9 +207,9 @@ class _Tick:
             return None
         return revision if is_current(self.settings, self.environment, revision) else None
 
-    def _recorded(self) -> Mapping[str, str]:
+    def _recorded(self) -> Collection[Recorded]:
         built = read_built(self.context.instance, self.dbt.nodes) if self.dbt else {}
-        return {unique_id: last.fingerprint for unique_id, last in built.items()}
+        return {(unique_id, last.fingerprint) for unique_id, last in built.items()}
 
     # The commit that is loaded
 
@@ -240,11 +242,13 @@ class _Tick:
                 f"{due.count} still due, and tried already: {due.names(dbt)}. See the runs of"
                 " this commit; push a remedy, or materialize them by hand."
             )
+        elif due.waiting:
+            said = "nothing else is due."
         else:
             said = f"nothing is due; all {len(dbt.nodes)} nodes are as it says."
             if due.built and known.get("revision") != revision.digest:
                 self.events.append(_saved_all(self.environment, revision, due))
-        said = f"{_title(revision)}: {said}"
+        said = " ".join(filter(None, (f"{_title(revision)}: {said}", due.asks(dbt))))
         self.said.append(said)
         self.cursor = json.dumps(
             {"revision": revision.digest, "position": position, "said": said, "looked": looked}
@@ -263,12 +267,14 @@ def _request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> 
     config = {
         "reasons": {u: _reason(why) for u, why in due.nodes.items()},
         "rebuild": sorted(u for u, why in due.nodes.items() if why.action == "full_refresh"),
+        "partitions": _partitions(dbt, due),
         "left_alone": len(alone),
         "seconds_saved": _seconds(due, alone),
     }
     attempt = digest_value(
         [
             sorted((u, due.built[u].timestamp if u in due.built else 0) for u in due.nodes),
+            sorted((u, list(keys)) for u, keys in due.partitions.items() if u in due.nodes),
             sorted(map(str, due.checks)),
         ]
     )
@@ -285,6 +291,16 @@ def _request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> 
             "dbt/due": f"{due.count} of {len(dbt.nodes)}: {due.names(dbt)}",
         },
     )
+
+
+def _partitions(dbt: DbtAssets, due: Due) -> dict[str, list[str]]:
+    said: dict[str, list[str]] = {}
+    for unique_id in due.nodes.keys() & due.partitions.keys():
+        model = dbt.translator.partition_config(dbt.manifest["nodes"][unique_id])
+        if model and due.nodes[unique_id].action != "full_refresh":
+            keys = set(due.partitions[unique_id])
+            said[unique_id] = list(ranges_of(model, keys, datetime.now(UTC)))
+    return said
 
 
 def _saved_all(environment: str, revision: Revision, due: Due) -> dg.AssetMaterialization:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from dbt_orchestration.changes.config import REWRITES_HISTORY
 
 Action = Literal["build", "partitions", "full_refresh"]
+OnChange = Literal["rebuild", "ask", "forward_only"]
 
 # The table's columns are not what the new code writes, and no partition can make them so.
 _REBUILD_TABLE = frozenset({"column_removed", "column_retyped", "columns_reordered", "columns"})
@@ -24,11 +25,13 @@ class Partitioned:
         partitions: history can be rebuilt by partition.
         forward_only: the model's owner says that changes are for new partitions only, or that its
             table is never rebuilt (``full_refresh: false``).
+        on_change: what the owner says of changes; None if nothing.
     """
 
     incremental: bool
     partitions: bool
     forward_only: bool
+    on_change: OnChange | None = None
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> Partitioned:
@@ -43,6 +46,7 @@ class Partitioned:
             incremental,
             microbatch or (incremental and bool(dagster.get("partitions"))),
             dagster.get("on_change") == "forward_only" or config.get("full_refresh") is False,
+            dagster.get("on_change"),
         )
 
 

@@ -8,7 +8,7 @@ Both are fingerprinted anew, so that an upgrade of dbt, sqlglot or the change en
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,6 +33,11 @@ from dbt_orchestration.settings import Settings
 BEHIND = "."
 # Ends it if some of its partitions failed.
 PARTIAL = f"{BEHIND}partial"
+# Ends it if its table was to be rebuilt, and only added to.
+WAITING = f"{BEHIND}waiting"
+
+# A unique id, and the fingerprint that it was built with.
+Recorded = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -54,29 +59,25 @@ class Why:
     reason: str
 
 
-def read_explanations(settings: Settings, environment: str, digest: str) -> Mapping[str, Why]:
-    """What was explained of a revision so far, by unique id."""
+def read_explanations(settings: Settings, environment: str, digest: str) -> Mapping[Recorded, Why]:
+    """What was explained of a revision so far."""
     try:
         content = orjson.loads(_path(settings, environment, digest).read_bytes())
     except (OSError, orjson.JSONDecodeError):
         return {}
-    return {unique_id: Why(**why) for unique_id, why in content.items()}
+    return {(unique_id, why["recorded"]): Why(**why) for unique_id, why in content}
 
 
 def explain(
-    settings: Settings, environment: str, head: Revision, recorded: Mapping[str, str]
+    settings: Settings, environment: str, head: Revision, recorded: Collection[Recorded]
 ) -> None:
     """Explain every node of ``head`` that was recorded with another fingerprint, and keep that."""
-    differ = {u: value for u, value in recorded.items() if head.fingerprints.get(u, value) != value}
-    known = {
-        u: why
-        for u, why in read_explanations(settings, environment, head.digest).items()
-        if differ.get(u) == why.recorded
-    }
-    if missing := {u: value for u, value in differ.items() if u not in known}:
+    differ = {(u, value) for u, value in recorded if head.fingerprints.get(u, value) != value}
+    known = dict(read_explanations(settings, environment, head.digest))
+    if missing := differ - known.keys():
         known |= _Explaining(settings, environment, head).all(missing)
         scratch = _path(settings, environment, head.digest).with_suffix(".new")
-        scratch.write_bytes(orjson.dumps({u: asdict(why) for u, why in known.items()}))
+        scratch.write_bytes(orjson.dumps([(u, asdict(why)) for (u, _), why in known.items()]))
         scratch.rename(_path(settings, environment, head.digest))
 
 
@@ -91,15 +92,15 @@ class _Explaining:
         self._head = head
         self._analyst = Analyst(revisions_home(settings, environment))
 
-    def all(self, recorded: Mapping[str, str]) -> dict[str, Why]:
-        """One explanation for each node, from as few revisions as it takes."""
-        waiting, found = dict(recorded), dict[str, Why]()
+    def all(self, recorded: Collection[Recorded]) -> dict[Recorded, Why]:
+        """One explanation for each, from as few revisions as it takes."""
+        waiting, found = set(recorded), dict[Recorded, Why]()
         kept = {r.digest: r for r in kept_commits(self._settings, self._environment)}
         head: Fingerprints | None = None
         while waiting and kept:
             knows = Counter(
                 {
-                    digest: sum(r.fingerprints.get(u) == _own(v) for u, v in waiting.items())
+                    digest: sum(r.fingerprints.get(u) == _own(v) for u, v in waiting)
                     for digest, r in kept.items()
                 }
             )
@@ -108,35 +109,37 @@ class _Explaining:
             if not count:
                 break
             head = head or self._fingerprints(self._head)
-            known = {u: v for u, v in waiting.items() if base.fingerprints.get(u) == _own(v)}
+            known = {(u, v) for u, v in waiting if base.fingerprints.get(u) == _own(v)}
             found |= self._from(base, head, known)
-            waiting = {u: value for u, value in waiting.items() if u not in found}
+            waiting -= found.keys()
         self._analyst.keep()
-        return {**found, **{u: unknown(self._head, u, value) for u, value in waiting.items()}}
+        return {**found, **{(u, value): unknown(self._head, u, value) for u, value in waiting}}
 
     def _from(
-        self, base: Revision, head: Fingerprints, recorded: Mapping[str, str]
-    ) -> dict[str, Why]:
+        self, base: Revision, head: Fingerprints, recorded: Collection[Recorded]
+    ) -> dict[Recorded, Why]:
         try:
             again = prepare_again(self._settings, self._environment, base)
         except PrepareError:
             return {}  # it did parse once; this dbt says no
         due = {node.unique_id: node for node in plan(self._fingerprints(again), head).due}
-        found: dict[str, Why] = {}
-        for u, value in recorded.items():
+        found: dict[Recorded, Why] = {}
+        for u, value in recorded:
             if u in due:
-                found[u] = _why(value, due[u])
+                found[u, value] = _why(value, due[u])
             elif BEHIND in value:
                 why = "built while something above it was not up to date"
                 if value.endswith(PARTIAL):
                     why = "not all of its partitions were built"
-                found[u] = unknown(self._head, u, value, why)
+                elif value.endswith(WAITING):
+                    why = "its table was to be rebuilt, and that waited for a person"
+                found[u, value] = unknown(self._head, u, value, why)
             elif made_by(base) == made_by(self._head):
                 # Nothing of the project, and nothing of how fingerprints are made.
                 why = "the environment or the profile is another one"
-                found[u] = unknown(self._head, u, value, why)
+                found[u, value] = unknown(self._head, u, value, why)
             else:
-                found[u] = Why(value, False, "build", [], "")
+                found[u, value] = Why(value, False, "build", [], "")
         return found
 
     def _fingerprints(self, revision: Revision) -> Fingerprints:

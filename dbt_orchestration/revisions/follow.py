@@ -11,7 +11,7 @@ import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import orjson
 from filelock import FileLock, Timeout
 
 from dbt_orchestration.revisions.commits import find_commit, prepare_newest, revisions_home
-from dbt_orchestration.revisions.explain import explain
+from dbt_orchestration.revisions.explain import Recorded, explain
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.parse import PrepareError, Revision
 from dbt_orchestration.settings import REPOSITORY, Settings
@@ -37,11 +37,11 @@ class Follower:
     settings: Settings
     environment: str
 
-    def prepare(self, sha: str, recorded: Mapping[str, str], seconds: float) -> bool:
+    def prepare(self, sha: str, recorded: Collection[Recorded], seconds: float) -> bool:
         """Prepare and explain the commit ``sha``, waiting for it at most ``seconds``.
 
         Args:
-            recorded: fingerprints that its nodes were built with, by unique id.
+            recorded: fingerprints that its nodes were built with.
 
         Returns:
             Whether it has ended; ``find_commit`` and ``problem`` say how.
@@ -69,7 +69,7 @@ class Follower:
             return ""
         return str(failed["message"])
 
-    def work(self, sha: str, recorded: Mapping[str, str]) -> int:
+    def work(self, sha: str, recorded: Collection[Recorded]) -> int:
         """Prepare and explain, in this process. Returns its exit status."""
         self._home.mkdir(parents=True, exist_ok=True)
         with FileLock(self._lock):
@@ -92,7 +92,7 @@ class Follower:
 
         check_revision(self.settings, self.environment, revision)
 
-    def _start(self, sha: str, recorded: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def _start(self, sha: str, recorded: Collection[Recorded]) -> subprocess.Popen[bytes]:
         self._home.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as log:
             process = subprocess.Popen(
@@ -106,7 +106,7 @@ class Follower:
             )
         assert process.stdin is not None
         # Through a pipe: the settings hold the token.
-        process.stdin.write(pickle.dumps((self, sha, dict(recorded))))
+        process.stdin.write(pickle.dumps((self, sha, set(recorded))))
         process.stdin.close()
         return process
 

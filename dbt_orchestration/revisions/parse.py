@@ -78,6 +78,11 @@ class Revision:
         lineage: Mapping[str, Mapping[str, list[list[str]]]] = self._analysis["lineage"]
         return lineage
 
+    def one_by_one(self, unique_id: str) -> str:
+        """Why the batches of a model cannot be run several at once; "" if they can."""
+        why: Mapping[str, str] = self._analysis.get("one_by_one", {})
+        return why.get(unique_id, "nobody has looked whether it gives the same rows")
+
     @cached_property
     def _analysis(self) -> Mapping[str, Any]:
         analysis: Mapping[str, Any] = orjson.loads(self.analysis_path.read_bytes())

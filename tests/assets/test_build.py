@@ -78,9 +78,9 @@ def test_the_environment_can_set_the_lookback(
     warehouse.build("orders", "stg_orders", "orders_daily", partitions=("2024-01-01", "2024-01-04"))
     result = warehouse.build("orders_daily")
     assert [e.materialization.partition for e in result.get_asset_materialization_events()] == [
-        "2024-01-02",
-        "2024-01-03",
         "2024-01-04",
+        "2024-01-03",
+        "2024-01-02",
     ]
 
 

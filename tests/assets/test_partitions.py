@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dbt_orchestration.assets.partitions import (
+from dbt_orchestration.partitions.config import (
     PartitionConfig,
     PartitionError,
     keys_in_range,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dbt_orchestration.assets.partitions import PartitionConfig, PartitionError
-from dbt_orchestration.assets.request import (
+from dbt_orchestration.partitions.config import PartitionConfig, PartitionError
+from dbt_orchestration.partitions.request import (
     Partitions,
     Request,
     partitions_to_build,
@@ -41,7 +41,7 @@ def test_a_resumed_full_refresh_keeps_what_landed() -> None:
     found = partitions_to_build(
         request(full_refresh=True), {"m": model()}, built(), {"m": set(every) - {"2024-01-05"}}
     )
-    assert found == {"m": Partitions(["2024-01-05"], resumed=True)}
+    assert found == {"m": Partitions(["2024-01-05"], [day for day in every if day != "2024-01-05"])}
 
 
 def test_a_resumed_run_whose_partitions_all_landed_builds_them_again() -> None:
@@ -51,7 +51,7 @@ def test_a_resumed_run_whose_partitions_all_landed_builds_them_again() -> None:
         built(),
         {"m": {"2024-01-02", "2024-01-03"}},
     )
-    assert found == {"m": Partitions(["2024-01-02", "2024-01-03"], resumed=False)}
+    assert found == {"m": Partitions(["2024-01-02", "2024-01-03"])}
 
 
 def test_a_model_whose_begin_is_to_come_is_left_out() -> None:
@@ -74,9 +74,9 @@ def test_models_that_read_vars_share_one_window() -> None:
         "c": model(),
     }
     partitions = {
-        "a": Partitions(["2024-01-09", "2024-01-10"], False),
-        "b": Partitions(["2023-12-01"], False),
-        "c": Partitions(["2024-01-01"], False),
+        "a": Partitions(["2024-01-09", "2024-01-10"]),
+        "b": Partitions(["2023-12-01"]),
+        "c": Partitions(["2024-01-01"]),
     }
     assert window_vars(models, partitions) == {
         "since": "2023-12-01T00:00:00",

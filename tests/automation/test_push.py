@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 
 from dbt_orchestration.automation import push
 from dbt_orchestration.changes import fingerprints
+from dbt_orchestration.revisions.explain import Recorded
 from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.settings import Environment, Git
 from tests.automation.site import ALWAYS, SHOP, Clone, Site, follow, git, names
@@ -305,7 +306,7 @@ def test_a_batch_that_failed_leaves_the_model_due(site: Site) -> None:
     )
     site.clone.push("a broken day")
     assert not site.build().success
-    assert "1 node still due, and tried already: daily" in site.says()
+    assert "1 node (1 partition rebuilt) still due, and tried already: daily" in site.says()
     site.clone.push("unrelated")
     config = site.request().run_config["ops"]["dbt_prod"]["config"]
     assert config["reasons"] == {"model.shop.daily": "not all of its partitions were built"}
@@ -314,7 +315,7 @@ def test_a_batch_that_failed_leaves_the_model_due(site: Site) -> None:
 def test_what_cannot_be_explained_is_rebuilt(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     built.clone.edit("models/kept.sql", "amount * 2 as", "amount + 1 as")
     built.clone.push("another number")
-    monkeypatch.setattr("dbt_orchestration.automation.due.read_explanations", lambda *_: {})
+    monkeypatch.setattr("dbt_orchestration.assets.standing.read_explanations", lambda *_: {})
     request = built.request()
     assert request.run_config["ops"]["dbt_prod"]["config"]["rebuild"] == ["model.shop.kept"]
 
@@ -429,7 +430,7 @@ def test_an_upgrade_of_the_engine_makes_nothing_due(
 
 
 def _in_this_process(
-    follower: Follower, sha: str, recorded: Mapping[str, str]
+    follower: Follower, sha: str, recorded: Collection[Recorded]
 ) -> subprocess.Popen[bytes]:
     code = follower.work(sha, recorded)
     return subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"])
@@ -468,7 +469,7 @@ def test_an_idle_tick_asks_only_for_the_branch(
     built: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert built.says() == built.says()
-    monkeypatch.setattr("dbt_orchestration.automation.due.read_built", None)
+    monkeypatch.setattr("dbt_orchestration.assets.standing.read_built", None)
     assert "nothing is due" in built.says()
 
 

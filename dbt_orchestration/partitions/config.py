@@ -9,12 +9,13 @@ incremental model can opt in with ``meta.dagster.partitions`` and read its windo
           batch_size: day              # hour, day, month or year
           begin: "2013-01-01"          # first partition
           end: "2014-01-01"            # optional, exclusive: no partition starts then or later
+          chunk: 30                    # optional: partitions that one batch may build
           lookback: 1                  # partitions before the newest that a build repeats
           start_var: partition_start   # ISO 8601, UTC, inclusive
           end_var: partition_end       # ISO 8601, UTC, exclusive
 
-On a microbatch model only ``end`` is read from there; the rest is dbt's config. Everything is in
-UTC, as dbt's microbatch is: https://docs.getdbt.com/docs/build/incremental-microbatch
+On a microbatch model only ``end`` and ``chunk`` are read from there; the rest is dbt's config.
+Everything is in UTC, as dbt's microbatch is: https://docs.getdbt.com/docs/build/incremental-microbatch
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 BatchSize = Literal["hour", "day", "month", "year"]
 
@@ -45,6 +46,10 @@ _CRON: Mapping[BatchSize, str] = {
 }
 
 
+# A week or a month of a busy model fits into memory, and leaves something to see in between.
+_CHUNK: Mapping[BatchSize, int] = {"hour": 168, "day": 30, "month": 12, "year": 5}
+
+
 class PartitionError(ValueError):
     """Partitions that cannot be: a wrong config, or a request out of range."""
 
@@ -57,6 +62,7 @@ class PartitionConfig(BaseModel):
     batch_size: BatchSize
     begin: datetime
     end: datetime | None = None
+    chunk: int = Field(default_factory=lambda data: _CHUNK[data["batch_size"]], ge=1)
     lookback: int = 1
     start_var: str | None = None
     end_var: str | None = None

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from dbt_orchestration.assets.partitions import (
+from dbt_orchestration.partitions.config import (
     PartitionConfig,
     PartitionError,
     keys_in_range,
@@ -32,8 +32,14 @@ class Partitions:
 
     keys: Sequence[str]
     """Oldest first."""
-    resumed: bool
-    """Others of the same request landed in an earlier attempt, and must be kept."""
+    landed: Sequence[str] = ()
+    """Others of the same request, which landed in an earlier attempt and must be kept."""
+    batches: Sequence[Sequence[str]] = ()
+    """``keys`` as dbt builds them, first to last; each oldest first."""
+
+    @property
+    def resumed(self) -> bool:
+        return bool(self.landed)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class Request:
     """When the first attempt was asked for; aware."""
     rebuilt: AbstractSet[str] = frozenset()
     """Nodes to rebuild from nothing, all their partitions at once."""
+    partitions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Partitions of some nodes, each a key or a range ``first..last`` of them."""
 
 
 def partitions_to_build(
@@ -72,6 +80,8 @@ def partitions_to_build(
         done = landed.get(name, frozenset())
         if name in request.rebuilt:
             requested = partition_keys(model, request.now)
+        elif name in request.partitions:
+            requested = keys_of(model, request.partitions[name], request.now)
         elif chosen:
             requested = _in_range(model, list(models.values()), chosen, request.now)
         elif request.full_refresh:
@@ -84,8 +94,37 @@ def partitions_to_build(
             _refuse_partial_full_refresh(name, model, requested, request.now)
         # All landed and yet here again: then a test failed, and the whole is built anew.
         rest = [key for key in requested if key not in done] or requested
-        partitions[name] = Partitions(rest, resumed=len(rest) < len(requested))
+        kept = [key for key in requested if key in done] if len(rest) < len(requested) else ()
+        partitions[name] = Partitions(rest, kept)
     return partitions
+
+
+def keys_of(model: PartitionConfig, said: Sequence[str], now: datetime) -> Sequence[str]:
+    """The partitions that ``said`` names, each a key or a range ``first..last``, oldest first.
+
+    Raises:
+        PartitionError: a partition does not exist, or a range is empty.
+    """
+    chosen: set[str] = set()
+    for each in said:
+        first, _, last = each.partition("..")
+        chosen.update(keys_in_range(model, first, last or first, now))
+    return [key for key in partition_keys(model, now) if key in chosen]
+
+
+def ranges_of(model: PartitionConfig, keys: AbstractSet[str], now: datetime) -> Sequence[str]:
+    """The same partitions in as few words as ``keys_of`` understands; none that do not exist."""
+    found: list[list[str]] = []
+    gap = True
+    for key in partition_keys(model, now):
+        if key not in keys:
+            gap = True
+        elif gap:
+            found.append([key, key])
+            gap = False
+        else:
+            found[-1][1] = key
+    return [first if first == last else f"{first}..{last}" for first, last in found]
 
 
 def window_vars(

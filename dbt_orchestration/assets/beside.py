@@ -1,0 +1,72 @@
+"""Tables that are rebuilt beside the old ones and put into their place when they are whole.
+
+dbt rebuilds a microbatch model by replacing its table with the first batch and adding the others,
+so that readers see a table that is nearly empty for as long as the rest takes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from dbt_orchestration import upstream
+from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
+
+_MACROS = Path(__file__).parent.parent / "macros" / "swap_in.sql"
+
+
+class Beside:
+    """What one request, in all its attempts, builds beside.
+
+    Args:
+        request: names the tables, so that two requests do not share one.
+    """
+
+    def __init__(
+        self, target: DbtTarget, nodes: Mapping[str, Mapping[str, Any]], request: str, scratch: str
+    ) -> None:
+        self._target = target
+        self._nodes = nodes
+        self._request = request[:8]
+        self._scratch = scratch
+
+    def redirect(self, manifest: Any, unique_ids: Collection[str]) -> None:
+        """Make dbt build these models beside their tables, and the tests on them look there."""
+        for unique_id in unique_ids:
+            upstream.set_alias(manifest, unique_id, self._name(unique_id))
+
+    def are_there(self, manifest: Any, unique_ids: Collection[str]) -> bool:
+        """Whether what an earlier attempt built beside can be gone on with."""
+        try:
+            self._operate(manifest, "dbt_orchestration__must_be_there", unique_ids)
+        except DbtError:
+            return False
+        return True
+
+    def swap_in(self, manifest: Any, unique_ids: Collection[str]) -> None:
+        """Put the tables into their place; what other requests left beside them is dropped.
+
+        Raises:
+            DbtError: the warehouse refused; the old tables stand.
+        """
+        self._operate(manifest, "dbt_orchestration__swap_in", unique_ids)
+
+    def _operate(self, manifest: Any, macro: str, unique_ids: Collection[str]) -> None:
+        upstream.add_macros(manifest, _MACROS)
+        tables = [
+            {
+                "database": self._nodes[unique_id]["database"],
+                "schema": self._nodes[unique_id]["schema"],
+                "identifier": self._nodes[unique_id]["alias"],
+                "beside": self._name(unique_id),
+            }
+            for unique_id in sorted(unique_ids)
+        ]
+        command = ["run-operation", macro, "--args", json.dumps({"tables": tables})]
+        command += ["--no-write-json", "--quiet", "--target-path", self._scratch]
+        DbtInvocation(self._target, command, manifest).finish()
+
+    def _name(self, unique_id: str) -> str:
+        return f"{self._nodes[unique_id]['alias']}__rebuild_{self._request}"

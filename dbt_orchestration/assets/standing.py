@@ -1,0 +1,132 @@
+"""How an environment's nodes and their partitions stand, compared with a revision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+import orjson
+
+from dbt_orchestration import upstream
+from dbt_orchestration.assets.ledger import Built, read_built
+from dbt_orchestration.changes.actions import OnChange, Partitioned
+from dbt_orchestration.revisions.explain import Recorded, Why, read_explanations, unknown
+from dbt_orchestration.revisions.parse import Revision
+from dbt_orchestration.settings import Settings
+
+REWRITES = ("partitions", "full_refresh")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What was built, and what has become of it in the revision.
+
+    Attributes:
+        built: what was built last of each node, by unique id.
+        differs: what to make of nodes that were built with another fingerprint; not all are due.
+        stale: for each node the partitions that older code left and the revision would make
+            otherwise, each with why.
+    """
+
+    built: Mapping[str, Built]
+    differs: Mapping[str, Why]
+    stale: Mapping[str, Mapping[str, Why]]
+
+    def is_current(self, unique_id: str) -> bool:
+        """Whether the last build of a node is as good as one of the revision."""
+        why = self.differs.get(unique_id)
+        return unique_id in self.built and (why is None or not why.due)
+
+
+def on_change(node: Mapping[str, object], default: OnChange) -> OnChange:
+    """What a change of a node does to its history: as the model says, or else its environment."""
+    kept = Partitioned.of(node)
+    if kept.forward_only:
+        return "forward_only"
+    return kept.on_change or default
+
+
+def standing(
+    settings: Settings,
+    environment: str,
+    instance: dg.DagsterInstance,
+    revision: Revision,
+    keys: Mapping[str, dg.AssetKey],
+    *,
+    explain: Callable[[Collection[Recorded]], bool] = lambda _: True,
+    run_id: str | None = None,
+) -> Standing | None:
+    """How the nodes ``keys`` stand; None if that is not known yet.
+
+    Args:
+        keys: asset keys by unique id.
+        explain: explains nodes that were built with these fingerprints; False if that will take
+            longer. Without it, what is not explained counts as changed.
+        run_id: the run that asks, whose own plans are not looked at.
+    """
+    nodes, now = revision.manifest["nodes"], revision.fingerprints
+    default = settings.environment(environment).on_change
+    kept = {u for u in keys if Partitioned.of(nodes[u]).partitions}
+    rewritten = {u for u in kept if on_change(nodes[u], default) != "forward_only"}
+    built = read_built(instance, keys, kept, run_id)
+    settled = _Settled(instance, environment)
+    wanted = {(u, last.fingerprint) for u, last in built.items()}
+    wanted |= {(u, settled.of(u, v)) for u in rewritten & built.keys() for v in _versions(built[u])}
+    wanted = {(u, version) for u, version in wanted if version != now[u]}
+    explained = read_explanations(settings, environment, revision.digest)
+    if wanted - explained.keys():
+        if not explain(wanted):
+            return None
+        explained = read_explanations(settings, environment, revision.digest)
+    # Whatever kept them from being explained: what is certain is only that they differ.
+    whys = {
+        (u, version): explained.get((u, version)) or unknown(revision, u, version)
+        for u, version in wanted
+    }
+    stale: dict[str, dict[str, Why]] = {}
+    for u in kept & built.keys():
+        for key, version in built[u].partitions.items():
+            why = whys.get((u, settled.of(u, version)))
+            if why and why.due and why.action in REWRITES:
+                stale.setdefault(u, {})[key] = why
+            elif version != now[u]:
+                settled.settle(u, version, now[u])
+    settled.keep(built)
+    differs = {u: whys[u, b.fingerprint] for u, b in built.items() if (u, b.fingerprint) in whys}
+    return Standing(built, differs, stale)
+
+
+def _versions(last: Built) -> Collection[str]:
+    return set(last.partitions.values())
+
+
+class _Settled:
+    """Which fingerprints of old partitions count as which newer one.
+
+    The commits that tell why two fingerprints differ are forgotten after a while. Partitions are
+    not built again for a change that leaves them as they are, so what was found out about them
+    has to be kept.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, environment: str) -> None:
+        self._instance = instance
+        self._key = f"dbt_orchestration/{environment}/settled"
+        said = upstream.read_note(instance, self._key)
+        self._known: dict[str, dict[str, str]] = orjson.loads(said) if said else {}
+        self._before = said
+
+    def of(self, unique_id: str, version: str) -> str:
+        return self._known.get(unique_id, {}).get(version, version)
+
+    def settle(self, unique_id: str, version: str, now: str) -> None:
+        self._known.setdefault(unique_id, {})[version] = now
+
+    def keep(self, built: Mapping[str, Built]) -> None:
+        for u in self._known.keys() & built.keys():
+            used = _versions(built[u])
+            self._known[u] = {v: now for v, now in self._known[u].items() if v in used}
+        known = {u: versions for u, versions in self._known.items() if versions}
+        text = orjson.dumps(known, option=orjson.OPT_SORT_KEYS).decode()
+        if text != (self._before or "{}"):
+            upstream.write_note(self._instance, self._key, text)

@@ -1,0 +1,1 @@
+"""The partition engine: which partitions there are, which a run builds, and how. Pure functions."""
