@@ -22,6 +22,7 @@ from dbt_orchestration.assets.raw import raw_assets  # noqa: E402
 from dbt_orchestration.assets.translator import exposure_specs  # noqa: E402
 from dbt_orchestration.automation.jobs import jobs_and_schedules  # noqa: E402
 from dbt_orchestration.automation.push import push_sensor  # noqa: E402
+from dbt_orchestration.automation.rebuild import history_job, rebuild_job  # noqa: E402
 from dbt_orchestration.revisions.current import current, open_revision  # noqa: E402
 from dbt_orchestration.revisions.parse import PrepareError, Revision  # noqa: E402
 from dbt_orchestration.settings import Settings, load_settings  # noqa: E402
@@ -66,19 +67,27 @@ def definitions_of(settings: Settings, name: str, revision: Revision) -> dg.Defi
     raw = settings.load_raw and raw_assets(settings, name, dbt.sources, revision.manifest, pool)
     loaded = raw.keys if raw else ()
     jobs, schedules = jobs_and_schedules(environment, name, dbt)
+    by_hand, starter = rebuild_job(name, revision, dbt)
+    pushes = environment.push.enabled
     return dg.Definitions(
         assets=[
             dbt.definition,
             *([raw] if raw else []),
             *(source for source in dbt.sources.values() if source.key not in loaded),
             *exposure_specs(revision.manifest, dbt.translator, dbt.keys),
-            *([savings_spec(name, environment.branch)] if environment.push.enabled else []),
+            *([savings_spec(name, environment.branch)] if pushes else []),
         ],
-        jobs=[*jobs, *([dg.define_asset_job(LOAD_RAW, [raw])] if raw else [])],
+        jobs=[
+            *jobs,
+            *([dg.define_asset_job(LOAD_RAW, [raw])] if raw else []),
+            by_hand,
+            *([history_job(settings, name, revision, dbt)] if pushes else []),
+        ],
         schedules=schedules,
-        sensors=[push_sensor(settings, name, revision, dbt, loaded)]
-        if environment.push.enabled
-        else [],
+        sensors=[
+            *([push_sensor(settings, name, revision, dbt, loaded)] if pushes else []),
+            starter,
+        ],
         executor=dg.in_process_executor,
     )
 

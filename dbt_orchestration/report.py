@@ -44,7 +44,8 @@ def because(node: Due | Check) -> list[str]:
     """The chains of a node, without its own name: ``int_flights.late ← macro x (macros/x.sql)``"""
     lines = [" ← ".join(chain[1:]) for chain in node.reasons]
     more = len(lines) - _SHOWN
-    return lines[:_SHOWN] + ([f"and {more} more"] if more > 0 else [])
+    note = [node.note] if isinstance(node, Due) and node.note else []
+    return lines[:_SHOWN] + ([f"and {more} more"] if more > 0 else []) + note
 
 
 def table(plan: Plan) -> Table:

@@ -189,8 +189,8 @@ def set_alias(manifest: Any, unique_id: str, alias: str) -> None:
 def add_macros(manifest: Any, path: Path) -> None:
     """Give dbt the macros of a file, beside its own; the project's cannot be hidden by them."""
     from dbt.artifacts.resources.types import NodeType
-    from dbt_common.clients.jinja import extract_toplevel_blocks
     from dbt.contracts.graph.nodes import Macro
+    from dbt_common.clients.jinja import extract_toplevel_blocks
 
     for block in extract_toplevel_blocks(
         path.read_text(), allowed_blocks={"macro"}, collect_raw_data=False

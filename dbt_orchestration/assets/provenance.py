@@ -137,8 +137,10 @@ def recorded_versions(
     return version
 
 
-def ancestors_of(nodes: Mapping[str, Mapping[str, Any]], unique_id: str) -> set[str]:
-    """What a node reads, and what that reads; ephemeral ones have no table."""
+def ancestors_of(
+    nodes: Mapping[str, Mapping[str, Any]], unique_id: str, *, ephemeral: bool = False
+) -> set[str]:
+    """What a node reads, and what that reads; without ``ephemeral`` only what has a table."""
     found: set[str] = set()
     waiting = [unique_id]
     while waiting:
@@ -146,4 +148,4 @@ def ancestors_of(nodes: Mapping[str, Mapping[str, Any]], unique_id: str) -> set[
             if parent in nodes and parent not in found:
                 found.add(parent)
                 waiting.append(parent)
-    return {u for u in found if nodes[u]["config"].get("materialized") != "ephemeral"}
+    return {u for u in found if ephemeral or nodes[u]["config"].get("materialized") != "ephemeral"}

@@ -20,6 +20,7 @@ from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.settings import Settings
 
 APPROVED_TAG = "dbt/approved"
+ENVIRONMENT_TAG = "dbt/environment"
 _NAMED = 5
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -194,7 +195,7 @@ class Ledger:
         return {u: why for u, why in nodes.items() if u in asked or u in held_up}
 
     def _approved(self) -> bool:
-        tags = {APPROVED_TAG: self.revision.digest, "dbt/environment": self.environment}
+        tags = {APPROVED_TAG: self.revision.digest, ENVIRONMENT_TAG: self.environment}
         done = dg.RunsFilter(tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])
         return bool(self.instance.get_runs(done, limit=1))
 

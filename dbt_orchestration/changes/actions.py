@@ -13,6 +13,7 @@ OnChange = Literal["rebuild", "ask", "forward_only"]
 
 # The table's columns are not what the new code writes, and no partition can make them so.
 _REBUILD_TABLE = frozenset({"column_removed", "column_retyped", "columns_reordered", "columns"})
+_ADD_COLUMNS = frozenset({"append_new_columns", "sync_all_columns"})
 _HISTORY = frozenset({"rows", "column_added", "column_changed"})
 
 
@@ -55,8 +56,8 @@ def action_for(
     node: Mapping[str, Any],
     kinds: Collection[str],
     keys: Collection[str],
-) -> Action:
-    """The action for a change.
+) -> tuple[Action, str]:
+    """The action for a change, and why it is not the one that might be expected; "" if it is.
 
     Args:
         before: the node of the old manifest; None if it is new.
@@ -66,14 +67,26 @@ def action_for(
     """
     kept = Partitioned.of(node)
     if not kept.incremental:
-        return "build"
+        return "build", ""
     was = (before or {}).get("config", {}).get("materialized")
     if was in (None, "view", "ephemeral") or {"new", "renamed", "name"} & set(kinds):
-        return "partitions" if kept.partitions else "build"
+        return ("partitions" if kept.partitions else "build"), ""
     if kept.forward_only:
-        return "build"
-    if _REBUILD_TABLE & set(kinds) or REWRITES_HISTORY & set(keys):
-        return "full_refresh"
+        return "build", ""
+    note = _not_added(node) if "column_added" in kinds and kept.partitions else ""
+    if note or _REBUILD_TABLE & set(kinds) or REWRITES_HISTORY & set(keys):
+        return "full_refresh", note
     if _HISTORY & set(kinds):
-        return "partitions" if kept.partitions else "full_refresh"
-    return "build"
+        return ("partitions" if kept.partitions else "full_refresh"), ""
+    return "build", ""
+
+
+def _not_added(node: Mapping[str, Any]) -> str:
+    """Why dbt would not add a new column to the model's table; "" if it would."""
+    said = node["config"].get("on_schema_change") or "ignore"
+    if said in _ADD_COLUMNS:
+        return ""
+    return (
+        f"on_schema_change is {said}, so dbt would not add the column to the table"
+        " (append_new_columns would)"
+    )

@@ -35,6 +35,7 @@ class Due:
         action: ``build``, ``partitions`` (rebuild history, partition by partition) or
             ``full_refresh``.
         reasons: chains from the node to what was edited, the shortest first.
+        note: why it is this action, where another might be expected.
     """
 
     unique_id: str
@@ -43,6 +44,7 @@ class Due:
     action: Action
     changes: tuple[Change, ...]
     reasons: tuple[tuple[str, ...], ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class Plan:
                         for c in node.changes
                     ],
                     "reason": [list(chain) for chain in node.reasons],
+                    **({"note": node.note} if node.note else {}),
                 }
                 for node in self.due
             ],
@@ -167,7 +170,7 @@ def _due(
 ) -> Due:
     properties = head.project.nodes[node.unique_id]
     changes = tuple(_changes(base, head, before, node))
-    action = action_for(
+    action, note = action_for(
         base.project.nodes[before.unique_id] if before else None,
         properties,
         {change.kind for change in changes},
@@ -180,6 +183,7 @@ def _due(
         action,
         changes,
         reasons.of(node.unique_id),
+        note,
     )
 
 

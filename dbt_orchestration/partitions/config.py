@@ -120,7 +120,10 @@ def partition_config(node: Mapping[str, Any]) -> PartitionConfig | None:
         PartitionError: the config contradicts itself; the message names the model and the key.
     """
     config = node.get("config") or {}
-    if node.get("resource_type") != "model" or config.get("materialized") != "incremental":
+    if node.get("resource_type") == "source":
+        # Loaded by others, who report which of its partitions they have loaded.
+        config = {"meta": node.get("meta") or {}, **config}
+    elif node.get("resource_type") != "model" or config.get("materialized") != "incremental":
         return None
     declared = dict(_dagster_meta(config).get("partitions") or {})
     # dbt ignores --full-refresh for a model that says `full_refresh: false`.

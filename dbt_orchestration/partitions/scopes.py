@@ -12,7 +12,17 @@ from dbt_orchestration.changes.columns.scope import refuse
 from dbt_orchestration.partitions.config import BatchSize
 
 # A week begins in one month or year and ends in another, so it is none of these.
-_UNITS = "MICROSECOND MILLISECOND SECOND MINUTE HOUR DAY MONTH QUARTER YEAR".split()
+_UNITS = [
+    "MICROSECOND",
+    "MILLISECOND",
+    "SECOND",
+    "MINUTE",
+    "HOUR",
+    "DAY",
+    "MONTH",
+    "QUARTER",
+    "YEAR",
+]
 _TIMESTAMPS = frozenset(
     {
         exp.DType.DATETIME,

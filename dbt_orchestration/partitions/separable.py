@@ -37,7 +37,20 @@ from dbt_orchestration.partitions.scopes import Batches, Relation, Scope, Source
 _Ctes = Mapping[str, Callable[[], Relation]]
 
 _SELECT = frozenset(
-    "with_ expressions distinct from_ joins where group having qualify windows order limit".split()
+    [
+        "with_",
+        "expressions",
+        "distinct",
+        "from_",
+        "joins",
+        "where",
+        "group",
+        "having",
+        "qualify",
+        "windows",
+        "order",
+        "limit",
+    ]
 )
 _SET = frozenset({"with_", "this", "expression", "distinct", "by_name", "order"})
 _ROW_FUNCTIONS = (exp.Explode, exp.Flatten, exp.GenerateSeries, exp.Generator, exp.SplitToTable)
@@ -66,44 +79,210 @@ _VOLATILE = (
 # Built-in functions that sqlglot has no class for, and that depend on nothing but their arguments.
 _BUILT_IN = {
     "duckdb": frozenset(
-        """
-        ARBITRARY ARRAY_AGGREGATE ARRAY_APPLY ARRAY_EXTRACT ARRAY_HAS_ANY ARRAY_INDEXOF
-        ARRAY_TRANSFORM ARRAY_UNIQUE ARRAY_WHERE BAR BASE64 BIN BIT_COUNT CARDINALITY CENTURY
-        DATE_PART DATE_SUB DATEPART DATESUB DAYS_IN_MONTH DECADE DIVIDE ELEMENT_AT ENTROPY EPOCH_NS
-        EPOCH_US ERA EVEN FAVG FDIV FMOD FORMAT_BYTES FSUM GCD GEOMEAN HAMMING HASH HISTOGRAM
-        ISFINITE ISOYEAR JACCARD JARO_SIMILARITY JSON_ARRAY_LENGTH JSON_CONTAINS JSON_EXISTS
-        JSON_GROUP_ARRAY JSON_GROUP_OBJECT JSON_MERGE_PATCH JSON_STRUCTURE JSON_VALID JSON_VALUE
-        JULIAN KAHAN_SUM LCM LIST_AGGR LIST_AGGREGATE LIST_ANY_VALUE LIST_APPLY LIST_AVG LIST_CAT
-        LIST_COUNT LIST_ELEMENT LIST_EXTRACT LIST_FIRST LIST_HAS_ALL LIST_INDEXOF LIST_INTERSECT
-        LIST_LAST LIST_MEDIAN LIST_MODE LIST_POSITION LIST_PRODUCT LIST_REDUCE LIST_REVERSE
-        LIST_SELECT LIST_SLICE LIST_STRING_AGG LIST_SUM LIST_UNIQUE LIST_WHERE LIST_ZIP MAD
-        MAKE_TIMESTAMPTZ MAP_CONCAT MAP_CONTAINS MAP_ENTRIES MAP_EXTRACT MAP_VALUES MD5_NUMBER MEAN
-        MICROSECOND MILLENNIUM MILLISECOND MISMATCHES NANOSECOND OCTET_LENGTH ORD PREFIX PRINTF
-        PRODUCT REGEXP_ESCAPE REGEXP_SPLIT_TO_ARRAY ROUND_EVEN ROUNDBANKERS ROW SEM SIGNBIT
-        STRIP_ACCENTS STRLEN STRUCT_CONCAT STRUCT_INSERT SUFFIX SUMKAHAN TIMEZONE TO_BASE TO_HOURS
-        TO_JSON TO_MICROSECONDS TO_MILLISECONDS TO_MINUTES TO_MONTHS TO_QUARTERS TO_SECONDS
-        TO_WEEKS TO_YEARS TRY_STRPTIME UNBIN URL_DECODE URL_ENCODE WAVG WEEKDAY WEIGHTED_AVG
-        YEARWEEK
-        """.split()
+        [
+            "ARBITRARY",
+            "ARRAY_AGGREGATE",
+            "ARRAY_APPLY",
+            "ARRAY_EXTRACT",
+            "ARRAY_HAS_ANY",
+            "ARRAY_INDEXOF",
+            "ARRAY_TRANSFORM",
+            "ARRAY_UNIQUE",
+            "ARRAY_WHERE",
+            "BAR",
+            "BASE64",
+            "BIN",
+            "BIT_COUNT",
+            "CARDINALITY",
+            "CENTURY",
+            "DATE_PART",
+            "DATE_SUB",
+            "DATEPART",
+            "DATESUB",
+            "DAYS_IN_MONTH",
+            "DECADE",
+            "DIVIDE",
+            "ELEMENT_AT",
+            "ENTROPY",
+            "EPOCH_NS",
+            "EPOCH_US",
+            "ERA",
+            "EVEN",
+            "FAVG",
+            "FDIV",
+            "FMOD",
+            "FORMAT_BYTES",
+            "FSUM",
+            "GCD",
+            "GEOMEAN",
+            "HAMMING",
+            "HASH",
+            "HISTOGRAM",
+            "ISFINITE",
+            "ISOYEAR",
+            "JACCARD",
+            "JARO_SIMILARITY",
+            "JSON_ARRAY_LENGTH",
+            "JSON_CONTAINS",
+            "JSON_EXISTS",
+            "JSON_GROUP_ARRAY",
+            "JSON_GROUP_OBJECT",
+            "JSON_MERGE_PATCH",
+            "JSON_STRUCTURE",
+            "JSON_VALID",
+            "JSON_VALUE",
+            "JULIAN",
+            "KAHAN_SUM",
+            "LCM",
+            "LIST_AGGR",
+            "LIST_AGGREGATE",
+            "LIST_ANY_VALUE",
+            "LIST_APPLY",
+            "LIST_AVG",
+            "LIST_CAT",
+            "LIST_COUNT",
+            "LIST_ELEMENT",
+            "LIST_EXTRACT",
+            "LIST_FIRST",
+            "LIST_HAS_ALL",
+            "LIST_INDEXOF",
+            "LIST_INTERSECT",
+            "LIST_LAST",
+            "LIST_MEDIAN",
+            "LIST_MODE",
+            "LIST_POSITION",
+            "LIST_PRODUCT",
+            "LIST_REDUCE",
+            "LIST_REVERSE",
+            "LIST_SELECT",
+            "LIST_SLICE",
+            "LIST_STRING_AGG",
+            "LIST_SUM",
+            "LIST_UNIQUE",
+            "LIST_WHERE",
+            "LIST_ZIP",
+            "MAD",
+            "MAKE_TIMESTAMPTZ",
+            "MAP_CONCAT",
+            "MAP_CONTAINS",
+            "MAP_ENTRIES",
+            "MAP_EXTRACT",
+            "MAP_VALUES",
+            "MD5_NUMBER",
+            "MEAN",
+            "MICROSECOND",
+            "MILLENNIUM",
+            "MILLISECOND",
+            "MISMATCHES",
+            "NANOSECOND",
+            "OCTET_LENGTH",
+            "ORD",
+            "PREFIX",
+            "PRINTF",
+            "PRODUCT",
+            "REGEXP_ESCAPE",
+            "REGEXP_SPLIT_TO_ARRAY",
+            "ROUND_EVEN",
+            "ROUNDBANKERS",
+            "ROW",
+            "SEM",
+            "SIGNBIT",
+            "STRIP_ACCENTS",
+            "STRLEN",
+            "STRUCT_CONCAT",
+            "STRUCT_INSERT",
+            "SUFFIX",
+            "SUMKAHAN",
+            "TIMEZONE",
+            "TO_BASE",
+            "TO_HOURS",
+            "TO_JSON",
+            "TO_MICROSECONDS",
+            "TO_MILLISECONDS",
+            "TO_MINUTES",
+            "TO_MONTHS",
+            "TO_QUARTERS",
+            "TO_SECONDS",
+            "TO_WEEKS",
+            "TO_YEARS",
+            "TRY_STRPTIME",
+            "UNBIN",
+            "URL_DECODE",
+            "URL_ENCODE",
+            "WAVG",
+            "WEEKDAY",
+            "WEIGHTED_AVG",
+            "YEARWEEK",
+        ]
     ),
     "snowflake": frozenset(
-        """
-        ARRAYS_TO_OBJECT AS_ARRAY AS_BOOLEAN AS_CHAR AS_DATE AS_INTEGER AS_NUMBER AS_OBJECT AS_REAL
-        AS_VARCHAR CONDITIONAL_CHANGE_EVENT CONDITIONAL_TRUE_EVENT HASH HAVERSINE IS_BOOLEAN IS_CHAR
-        IS_DATE IS_DECIMAL IS_INTEGER IS_OBJECT OBJECT_DELETE OBJECT_PICK PARSE_XML RATIO_TO_REPORT
-        TO_OBJECT TO_TIMESTAMP TO_TIMESTAMP_LTZ TO_TIMESTAMP_NTZ TO_TIMESTAMP_TZ TRY_TO_TIMESTAMP
-        TRY_TO_TIMESTAMP_LTZ TRY_TO_TIMESTAMP_NTZ TRY_TO_TIMESTAMP_TZ
-        """.split()
+        [
+            "ARRAYS_TO_OBJECT",
+            "AS_ARRAY",
+            "AS_BOOLEAN",
+            "AS_CHAR",
+            "AS_DATE",
+            "AS_INTEGER",
+            "AS_NUMBER",
+            "AS_OBJECT",
+            "AS_REAL",
+            "AS_VARCHAR",
+            "CONDITIONAL_CHANGE_EVENT",
+            "CONDITIONAL_TRUE_EVENT",
+            "HASH",
+            "HAVERSINE",
+            "IS_BOOLEAN",
+            "IS_CHAR",
+            "IS_DATE",
+            "IS_DECIMAL",
+            "IS_INTEGER",
+            "IS_OBJECT",
+            "OBJECT_DELETE",
+            "OBJECT_PICK",
+            "PARSE_XML",
+            "RATIO_TO_REPORT",
+            "TO_OBJECT",
+            "TO_TIMESTAMP",
+            "TO_TIMESTAMP_LTZ",
+            "TO_TIMESTAMP_NTZ",
+            "TO_TIMESTAMP_TZ",
+            "TRY_TO_TIMESTAMP",
+            "TRY_TO_TIMESTAMP_LTZ",
+            "TRY_TO_TIMESTAMP_NTZ",
+            "TRY_TO_TIMESTAMP_TZ",
+        ]
     ),
 }
 # What Jinja can know of the batch, of the run that builds it, or of the rows in the database.
 _JINJA_NAMES = frozenset(
-    """
-    adapter builtins context event_time_end event_time_start flags get_column_values
-    get_query_results_as_dict get_single_value graph invocation_args_dict invocation_id
-    is_incremental load_result model modules render render_limited run_query run_started_at
-    selected_resources should_full_refresh statement store_result this thread_id
-    """.split()
+    [
+        "adapter",
+        "builtins",
+        "context",
+        "event_time_end",
+        "event_time_start",
+        "flags",
+        "get_column_values",
+        "get_query_results_as_dict",
+        "get_single_value",
+        "graph",
+        "invocation_args_dict",
+        "invocation_id",
+        "is_incremental",
+        "load_result",
+        "model",
+        "modules",
+        "render",
+        "render_limited",
+        "run_query",
+        "run_started_at",
+        "selected_resources",
+        "should_full_refresh",
+        "statement",
+        "store_result",
+        "this",
+        "thread_id",
+    ]
 )
 _JINJA = jinja2.Environment(autoescape=False)
 _QUOTED = re.compile(r'"([^"]+)"\Z')
@@ -386,8 +565,7 @@ class _Queries:
         return Relation(scope.local, tuple(columns), closed)
 
     def _item(self, item: exp.Expr, scope: Scope) -> Iterable[tuple[str, bool] | None]:
-        star = item.this if isinstance(item, exp.Column) else item
-        if isinstance(star, exp.Star):
+        if star := _star(item):
             table = item.args.get("table")
             return self._star(star, self._names.of(table) if table else None, scope)
         if _is_many(item):
@@ -416,15 +594,15 @@ class _Queries:
             self._names.of(pair.args["alias"]): scope.is_moment(pair.this)
             for pair in star.args.get("replace") or ()
         }
-        for column in scope.star(table):
+        columns = list(scope.star(table))
+        # Where not all columns are known, either of two may be the first that has a new name.
+        unclear = {*names, *names.values()} if None in columns else set()
+        for column in columns:
             if column is None:
                 yield None
-            elif column[0] not in without:
-                name, moment = column
-                yield names.get(name, name), replaced.get(name, moment)
-        if renamed:
-            # Some new name may be that of a column that is not known.
-            yield None
+            elif (name := column[0]) not in without:
+                new = "" if name in unclear else names.get(name, name)
+                yield new, replaced.get(name, column[1])
 
     # FROM
 
@@ -523,8 +701,7 @@ class _Queries:
 def _clauses(query: exp.Select) -> Iterator[exp.Expr]:
     """The expressions of a SELECT, without the tables and queries in FROM."""
     for item in query.expressions:
-        star = item.this if isinstance(item, exp.Column) else item
-        if isinstance(star, exp.Star):
+        if star := _star(item):
             yield from (pair.this for pair in star.args.get("replace") or ())
         else:
             yield item
@@ -538,7 +715,13 @@ def _clauses(query: exp.Select) -> Iterator[exp.Expr]:
 
 def _is_many(item: exp.Expr) -> bool:
     """Whether an item of the SELECT list may be several columns."""
-    return isinstance(item, exp.Aliases) or item.find(exp.Star, exp.Explode, exp.Unnest) is not None
+    many = item.find(exp.Explode, exp.Unnest) is not None
+    return many or _star(item) is not None or isinstance(item, exp.Aliases)
+
+
+def _star(item: exp.Expr) -> exp.Star | None:
+    star = item.this if isinstance(item, exp.Column) else item
+    return star if isinstance(star, exp.Star) else None
 
 
 def _aggregates(nodes: Iterable[exp.Expr], windows: Iterable[exp.Window]) -> bool:

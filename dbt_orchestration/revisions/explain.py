@@ -167,4 +167,5 @@ def unknown(
 
 def _why(recorded: str, due: Due) -> Why:
     changes = [f"{change.kind} {change.what}".strip() for change in due.changes]
-    return Why(recorded, True, due.action, changes, " ← ".join(due.reasons[0]))
+    reason = " ← ".join(due.reasons[0])
+    return Why(recorded, True, due.action, changes, "; ".join(filter(None, (reason, due.note))))

@@ -1,0 +1,221 @@
+"""Rebuilding by hand: a form in the Launchpad that shows what it would do, and then does it.
+
+The job itself builds nothing. It says what would be built and what that takes, and marks its run;
+the sensor beside it starts the build that such a run asked for. So the form can be looked at before
+anything is touched, and who asked for what stays on record.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from dbt_orchestration.assets.definition import DbtAssets, everything
+from dbt_orchestration.assets.ledger import read_built
+from dbt_orchestration.assets.provenance import ancestors_of, commit_tags
+from dbt_orchestration.automation.due import APPROVED_TAG, ENVIRONMENT_TAG, Ledger, minutes
+from dbt_orchestration.partitions.config import PartitionError, partition_config
+from dbt_orchestration.partitions.late import reloaded_since
+from dbt_orchestration.partitions.rebuild import Rebuild, Wanted, find_model, rebuild
+from dbt_orchestration.partitions.request import ranges_of
+from dbt_orchestration.revisions.parse import Revision
+from dbt_orchestration.settings import Settings
+
+REBUILD_TAG = "dbt/rebuild"
+_TICK_SECONDS = 5
+# A run's end may be seen this late. Dagster starts each only once, by its run key.
+_LOOK_BACK = timedelta(hours=1)
+
+
+class RebuildForm(dg.Config):
+    """What to rebuild."""
+
+    model: str = Field(description="Name of the model, for example fct_orders.")
+    since: str = Field(
+        "", description="First day, as 2024-01-31, or moment, in UTC. Empty: from its beginning."
+    )
+    until: str = Field("", description="Last day, inclusive. Empty: until now.")
+    what_reads_it: bool = Field(True, description="Build everything that reads it as well.")
+    full_refresh: bool = Field(
+        False,
+        description="Make the whole table anew, beside the old one, which stays until the new one"
+        " has passed its tests.",
+    )
+    only_reloaded: bool = Field(
+        False, description="Only partitions that read something which was loaded again since."
+    )
+    start: bool = Field(False, description="No: only show what it would do. Yes: do it.")
+
+
+def rebuild_job(
+    environment: str, revision: Revision, dbt: DbtAssets
+) -> tuple[dg.JobDefinition, dg.SensorDefinition]:
+    """The form as a job, and the sensor that starts what it asks for."""
+
+    @dg.op(name="rebuild", description="Shows what would be rebuilt, and asks for it to be.")
+    def ask(context: dg.OpExecutionContext, config: RebuildForm) -> None:
+        try:
+            wanted = _rebuild(revision, dbt, context.instance, config)
+        except PartitionError as error:
+            raise dg.Failure(f"Nothing was started: {error}.", allow_retries=False) from None
+        text = _describe(wanted, revision, dbt, context.instance)
+        started = "Nothing was started: launch it with start: true."
+        if config.start:
+            started = "Starting it."
+        context.log.info(f"{text}\n\n{started}")
+        context.add_output_metadata(
+            {"plan": dg.MetadataValue.md(text), "command": wanted.command, "next": started}
+        )
+        if config.start:
+            context.instance.add_run_tags(context.run.run_id, {REBUILD_TAG: environment})
+
+    @dg.job(
+        name="rebuild",
+        description="Rebuild a model, and what reads it, over a range of time or from nothing."
+        " Shows what it would do until `start` is set.",
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        ask()
+
+    @dg.sensor(
+        name="rebuild",
+        asset_selection=everything(dbt),
+        minimum_interval_seconds=_TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts what the job `rebuild` was asked for.",
+    )
+    def start(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        asked = context.instance.get_runs(
+            dg.RunsFilter(
+                tags={REBUILD_TAG: environment},
+                statuses=[dg.DagsterRunStatus.SUCCESS],
+                updated_after=datetime.now(UTC) - _LOOK_BACK,
+            )
+        )
+        done = set(json.loads(context.cursor or "[]"))
+        requests, said = [], []
+        for run in asked:
+            if run.run_id in done:
+                continue
+            said_in_run: Any = run.run_config
+            config = RebuildForm(**said_in_run["ops"]["rebuild"]["config"])
+            try:
+                wanted = _rebuild(revision, dbt, context.instance, config)
+            except PartitionError as error:
+                said.append(f"Run {run.run_id[:8]} cannot be done any more: {error}.")
+            else:
+                requests.append(_request(wanted, run.run_id, environment, revision, dbt))
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else " ".join(said) or "Nobody has asked for anything.",
+            cursor=json.dumps(sorted(run.run_id for run in asked)),
+        )
+
+    return job, start
+
+
+def history_job(
+    settings: Settings, environment: str, revision: Revision, dbt: DbtAssets
+) -> dg.JobDefinition:
+    """One click that lets the push sensor start what waits for a person."""
+
+    @dg.op(name="rebuild_history")
+    def approve(context: dg.OpExecutionContext) -> None:
+        ledger = Ledger(settings, environment, context.instance, revision, dbt)
+        due = ledger.due(lambda _: True)
+        said = due.asks(dbt) if due else ""
+        context.log.info(said or "Nothing waits.")
+        context.add_output_metadata({"started": said or "nothing"})
+
+    @dg.job(
+        name="rebuild_history",
+        description="Start rebuilding the history that the last push makes due and that waits for"
+        " somebody to say so. The push sensor says what that is.",
+        tags={APPROVED_TAG: revision.digest, ENVIRONMENT_TAG: environment},
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        approve()
+
+    return job
+
+
+def _rebuild(
+    revision: Revision, dbt: DbtAssets, instance: dg.DagsterInstance, form: RebuildForm
+) -> Rebuild:
+    wanted = Wanted(form.model, form.since, form.until, form.what_reads_it, form.full_refresh)
+    now = datetime.now(UTC)
+    plan = rebuild(revision.manifest, wanted, now)
+    if not form.only_reloaded:
+        return plan
+    unique_id = find_model(revision.manifest, form.model)
+    reloaded = _reloaded(revision, dbt, instance, unique_id)
+    if not reloaded:
+        raise PartitionError(f"nothing that {form.model} reads was loaded again since it was built")
+    return rebuild(revision.manifest, wanted, now, reloaded)
+
+
+def _reloaded(
+    revision: Revision, dbt: DbtAssets, instance: dg.DagsterInstance, unique_id: str
+) -> set[str]:
+    nodes = revision.manifest["nodes"]
+    model = partition_config(nodes[unique_id])
+    if model is None:
+        raise PartitionError(f"only_reloaded: {nodes[unique_id]['name']} has no partitions")
+    sources = []
+    above = {unique_id, *ancestors_of(nodes, unique_id, ephemeral=True)}
+    read = {p for u in above for p in nodes[u]["depends_on"]["nodes"] if p in dbt.sources}
+    for source in sorted(read):
+        if config := partition_config(revision.manifest["sources"][source]):
+            sources.append((config, _when(instance, dbt.keys[source])))
+    return reloaded_since(model, _when(instance, dbt.keys[unique_id]), sources)
+
+
+def _when(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, int]:
+    return instance.event_log_storage.get_latest_storage_id_by_partition(
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+
+
+def _describe(
+    wanted: Rebuild, revision: Revision, dbt: DbtAssets, instance: dg.DagsterInstance
+) -> str:
+    nodes = revision.manifest["nodes"]
+    built = read_built(instance, {u: dbt.keys[u] for u in wanted.nodes})
+    rows, total = [], 0.0
+    for u in wanted.nodes:
+        keys = wanted.partitions.get(u)
+        what = "from nothing" if u in wanted.rebuilt else "as a whole"
+        if keys:
+            what = f"{len(keys):,} partitions, {keys[0]} to {keys[-1]}"
+        seconds = built[u].seconds * len(keys or [u]) if u in built else 0.0
+        total += seconds
+        rows.append(f"| {nodes[u]['name']} | {what} | {minutes(seconds) if u in built else '?'} |")
+    lines = ["| model | what is built | about |", "| --- | --- | --- |", *rows, ""]
+    lines += [f"{note}\n" for note in wanted.notes]
+    lines.append(f"About {minutes(total)} of the warehouse, by what was recorded last.\n")
+    lines.append(f"The same with dbt: `{wanted.command}`")
+    return "\n".join(lines)
+
+
+def _request(
+    wanted: Rebuild, run_id: str, environment: str, revision: Revision, dbt: DbtAssets
+) -> dg.RunRequest:
+    now = datetime.now(UTC)
+    partitions: dict[str, Sequence[str]] = {}
+    for u, keys in wanted.partitions.items():
+        model = partition_config(revision.manifest["nodes"][u])
+        assert model is not None
+        partitions[u] = ranges_of(model, set(keys), now)
+    config: dict[str, Any] = {"partitions": partitions, "rebuild": list(wanted.rebuilt)}
+    assets = sorted(dbt.keys[u] for u in wanted.nodes)
+    return dg.RunRequest(
+        run_key=f"rebuild {run_id}",
+        run_config={"ops": {dbt.definition.node_def.name: {"config": config}}},
+        asset_selection=assets,
+        tags={**commit_tags(revision), "dbt/asked_by": run_id, ENVIRONMENT_TAG: environment},
+    )
