@@ -68,7 +68,7 @@ class Due:
 
     def asks(self, dbt: DbtAssets) -> str:
         """What waits for a person, and what it would take; "" if nothing does."""
-        asked = [u for u in self.waiting if self.waiting[u].action in REWRITES]
+        asked = sorted(u for u, why in self.waiting.items() if why.action in REWRITES)
         if not asked:
             return ""
         counts = {u: len(self.partitions.get(u, ())) for u in asked}
@@ -77,7 +77,7 @@ class Due:
             self.built[u].seconds for u in self.waiting if u not in counts and u in self.built
         )
         named = [
-            f"{dbt.keys[u].path[-1]} ({n} partitions)" if n else f"{dbt.keys[u].path[-1]} (whole)"
+            f"{dbt.keys[u].path[-1]} ({_number(n, 'partition') or 'whole'})"
             for u, n in counts.items()
         ]
         others = len(self.waiting) - len(asked)

@@ -10,8 +10,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from dbt_orchestration.revisions.commits import kept_commits, revisions_home
+from dbt_orchestration.settings import Environment, Push
 from tests.automation.site import Site, names
-from tests.automation.test_push import dagster_in
+from tests.automation.test_push import EVERYTHING, dagster_in
+from tests.conftest import failure, materialized
 
 DAYS = ["2024-01-01", "2024-01-02", "2024-01-03"]
 
@@ -69,6 +72,24 @@ def partitions(result: dg.ExecuteInProcessResult, name: str) -> list[str | None]
     ]
 
 
+def add_column(site: Site) -> None:
+    amount = "sum(amount) as amount"
+    site.clone.edit("models/daily.sql", amount, f"{amount}, count(*) as n")
+
+
+def say(site: Site, on_change: str) -> None:
+    """Let the model say what a change does."""
+    said = f'{{"on_change": "{on_change}", "partitions"'
+    site.clone.edit("models/daily.sql", '{"partitions"', said)
+    site.clone.push(on_change)
+    assert "nothing is due" in site.says()
+
+
+def approve(site: Site) -> None:
+    job = site.loaded["prod"].resolve_job_def("rebuild_history")
+    assert job.execute_in_process(instance=site.instance).success
+
+
 def daily(site: Site) -> list[tuple[Any, ...]]:
     return site.query("select * from main.daily order by 1")
 
@@ -117,3 +138,143 @@ def test_what_failed_of_the_history_is_due_and_nothing_else(built: Site) -> None
     built.clone.push("again")
     request = built.request()
     assert config(request)["partitions"]["model.shop.daily"] == ["2024-01-02"]
+
+
+def test_a_model_that_asks_waits_for_a_person(built: Site) -> None:
+    before = daily(built)
+    say(built, "ask")
+    built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("in pence")
+    request = built.request()
+    assert names(request) == ["big_customers", "customers"]
+    assert built.run(request).success
+    said = built.says()
+    assert (
+        "nothing else is due. Waits for you: to rebuild daily (3 partitions), monthly (1 partition)"
+        in said
+    )
+    assert ", and 1 that read them; about 1 s. Launch the job rebuild_history" in said
+    assert daily(built) == before
+    approve(built)
+    request = built.request()
+    assert names(request) == ["daily", "monthly", "peak"]
+    assert built.run(request).success
+    assert daily(built) == [(day, amount * 10) for day, amount in before]
+    assert "nothing is due" in built.says()
+
+
+def test_a_build_of_the_day_leaves_history_that_waits_due(built: Site) -> None:
+    before = daily(built)
+    say(built, "ask")
+    built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
+    built.clone.push("in pence")
+    assert "Waits for you" in built.says()
+    assert built.materialize(*EVERYTHING, "monthly", "peak").success
+    assert [amount for _, amount in daily(built)] == [b for _, b in before[:2]] + [
+        before[2][1] * 10
+    ]
+    said = built.says()
+    assert "Waits for you: to rebuild daily (2 partitions)" in said
+    approve(built)
+    request = built.request()
+    assert names(request) == ["daily", "monthly", "peak"]
+    assert config(request)["partitions"]["model.shop.daily"] == ["2024-01-01..2024-01-02"]
+    assert built.run(request).success
+    assert "nothing is due" in built.says()
+
+
+def test_above_the_limit_nothing_starts_by_itself(built: Site) -> None:
+    prod = Environment(
+        branch="main", target="prod", push=Push(interval_seconds=1, max_partitions=3)
+    )
+    built.settings = built.settings.model_copy(update={"environments": {"prod": prod}})
+    built.load()
+    built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
+    built.clone.push("in pence")
+    assert "Waits for you: to rebuild daily (3 partitions), monthly (1 partition)" in built.says()
+
+
+def test_forward_only_changes_nothing_behind(built: Site) -> None:
+    before = daily(built)
+    say(built, "forward_only")
+    built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
+    built.clone.push("in pence")
+    request = built.request()
+    assert "model.shop.daily" not in config(request)["partitions"]
+    assert built.run(request).success
+    assert daily(built)[:2] == before[:2]
+    assert daily(built)[2][1] == before[2][1] * 10
+    assert "nothing is due" in built.says()
+    # also not when nobody knows any more what the old partitions were built with
+    for number in range(3):
+        built.clone.edit("models/daily.sql", "select", f"select /* {number} */")
+        built.clone.push(f"comment {number}")
+        assert "nothing is due" in built.says()
+    forget_revisions(built)
+    assert "nothing is due" in built.says()
+
+
+def forget_revisions(site: Site) -> None:
+    """All but the newest: what older ones built cannot be explained any more."""
+    home = revisions_home(site.settings, "prod")
+    loaded = kept_commits(site.settings, "prod")[0].digest
+    for folder in home.iterdir():
+        if folder.is_dir() and folder.name != loaded:
+            shutil.rmtree(folder)
+    (home / f"{loaded}.why.json").unlink(missing_ok=True)
+
+
+def test_a_removed_column_makes_the_table_anew_beside_the_old_one(built: Site) -> None:
+    add_column(built)
+    built.clone.push("count")
+    assert built.build().success
+    built.query("comment on table main.daily is 'by hand'")
+    built.query("comment on column main.daily.amount is 'in pounds'")
+    built.clone.edit("models/daily.sql", ", count(*) as n", "")
+    built.clone.push("no count")
+    request = built.request()
+    assert config(request)["rebuild"] == ["model.shop.daily"]
+    result = built.run(request)
+    assert result.success
+    assert sorted(str(p) for p in partitions(result, "daily")) == DAYS
+    assert [len(row) for row in daily(built)] == [2, 2, 2]
+    assert built.query("select comment from duckdb_tables() where table_name = 'daily'") == [
+        ("by hand",)
+    ]
+    assert ("in pounds",) in built.query(
+        "select comment from duckdb_columns() where table_name = 'daily'"
+    )
+    assert tables(built, "daily") == ["daily"]
+    assert "nothing is due" in built.says()
+
+
+def tables(site: Site, name: str) -> list[str]:
+    rows = site.query("select table_name from duckdb_tables() order by 1")
+    return [table for (table,) in rows if table.startswith(name)]
+
+
+def test_a_failed_test_keeps_the_old_table(built: Site) -> None:
+    before = daily(built)
+    (built.clone.folder / "dbt" / "tests").mkdir()
+    built.clone.write(
+        "tests/daily_is_small.sql", "select * from {{ ref('daily') }} where amount > 500"
+    )
+    built.clone.push("test")
+    assert built.build().success
+    built.clone.edit("models/daily.sql", "sum(amount) as amount", "sum(amount) * 10 as amount")
+    built.clone.edit(
+        "models/daily.sql",
+        "date_trunc('day', ordered_at) as day_at,",
+        "date_trunc('day', ordered_at)::timestamp as day_at, 1 as one,",
+    )
+    built.clone.edit("models/daily.sql", "append_new_columns", "ignore")
+    built.clone.push("in pence")
+    request = built.request()
+    assert config(request)["rebuild"] == ["model.shop.daily"]
+    result = built.run(request)
+    assert "daily_is_small" in failure(result)
+    assert partitions(result, "daily") == []
+    assert daily(built) == before
+    assert materialized(result) == ["pushes"]
+    assert "still due, and tried already" in built.says()
