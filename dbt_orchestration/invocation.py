@@ -110,6 +110,7 @@ class DbtInvocation:
         self._items: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._batch_errors: dict[str, list[str]] = {}
         self._connection_error = ""
+        self._operation_error = ""
         self._thread = threading.Thread(target=self._run, name="dbt", daemon=True)
         self.result: Any = None  # dbt.cli.main.dbtRunnerResult, once dbt has ended
 
@@ -162,6 +163,8 @@ class DbtInvocation:
     def _explain(self, results: Sequence[Any]) -> str:
         bad = [r for r in results if r.status in ("error", "fail", "partial success")]
         skipped = sum(1 for r in results if r.status == "skipped")
+        if not all(hasattr(result, "node") for result in bad):  # of an operation
+            return self._operation_error
         lines = [f"{len(bad)} of {len(results)} dbt nodes failed, {skipped} were skipped."]
         for result in bad:
             node = result.node
@@ -190,7 +193,8 @@ class DbtInvocation:
             # What a batch failed of stands only here: its model's own result says "1 of 3 failed".
             errors = self._batch_errors.setdefault(event.data.unique_id, [])
             errors.append(event.data.exc.removeprefix("Exception on worker thread. "))
-
+        elif event.info.name == "RunningOperationCaughtError":
+            self._operation_error = " ".join(event.data.exc.split())
         elif event.info.name == "DebugCmdResult" and (
             said := _DATABASE_SAID.search(event.info.msg)
         ):

@@ -168,8 +168,8 @@ def _reloaded(
         raise PartitionError(f"only_reloaded: {nodes[unique_id]['name']} has no partitions")
     sources = []
     above = {unique_id, *ancestors_of(nodes, unique_id, ephemeral=True)}
-    read = {p for u in above for p in nodes[u]["depends_on"]["nodes"] if p in dbt.sources}
-    for source in sorted(read):
+    read = {p for u in above for p in revision.manifest["parent_map"][u]}
+    for source in sorted(read & dbt.sources.keys()):
         if config := partition_config(revision.manifest["sources"][source]):
             sources.append((config, _when(instance, dbt.keys[source])))
     return reloaded_since(model, _when(instance, dbt.keys[unique_id]), sources)
@@ -192,6 +192,7 @@ def _describe(
         what = "from nothing" if u in wanted.rebuilt else "as a whole"
         if keys:
             what = f"{len(keys):,} partitions, {keys[0]} to {keys[-1]}"
+            what = f"the partition {keys[0]}" if len(keys) == 1 else what
         seconds = built[u].seconds * len(keys or [u]) if u in built else 0.0
         total += seconds
         rows.append(f"| {nodes[u]['name']} | {what} | {minutes(seconds) if u in built else '?'} |")

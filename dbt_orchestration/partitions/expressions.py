@@ -1,4 +1,4 @@
-"""Expressions that give the same for a row in every run: nodes and functions that are understood."""
+"""Which expressions are understood, and give the same for a row in every run."""
 
 from __future__ import annotations
 

@@ -1,20 +1,27 @@
-"""The sources of a SELECT, how they join, and which expressions are moments in their row's batch."""
+"""What the expressions of one SELECT can name, and which are moments in the batch of their row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlglot import exp
 
-from dbt_orchestration.changes.columns.names import Names, Opaque
-from dbt_orchestration.changes.columns.scope import refuse
+from dbt_orchestration.changes.columns.names import Names
 from dbt_orchestration.partitions.config import BatchSize
 
 # A week may begin in one month or year and end in another, so it is none of these.
 _UNITS = ["MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY", "MONTH", "QUARTER"]
 _UNITS += ["YEAR"]
-_TIMESTAMPS = frozenset({"DATETIME", "TIMESTAMP", "TIMESTAMPLTZ", "TIMESTAMPNTZ", "TIMESTAMPTZ"})
+_TIMESTAMPS = frozenset(
+    {
+        exp.DType.DATETIME,
+        exp.DType.TIMESTAMP,
+        exp.DType.TIMESTAMPLTZ,
+        exp.DType.TIMESTAMPNTZ,
+        exp.DType.TIMESTAMPTZ,
+    }
+)
 _TO_TIMESTAMP = frozenset(
     {"TO_TIMESTAMP", "TO_TIMESTAMP_LTZ", "TO_TIMESTAMP_NTZ", "TO_TIMESTAMP_TZ"}
 )
@@ -33,9 +40,6 @@ _CARRIERS: Mapping[type[exp.Expr], frozenset[str]] = {
     exp.TimestampTrunc: frozenset({"this", "unit", "input_type_preserved"}),
     exp.TsOrDsToDate: frozenset({"this"}),
 }
-_JOIN = frozenset({"this", "on", "side", "kind", "using", "method", "match_condition"})
-_HIDDEN = frozenset({"SEMI", "ANTI"})
-
 Places = frozenset[int]
 
 
@@ -88,6 +92,17 @@ class Relation:
         """Whether the column ``name`` is a moment; None if no such column is known."""
         return next((c.moment for c in self.columns if c.name == name and c.certain), None)
 
+    @property
+    def moments(self) -> bool:
+        """Whether rows that are equal are of one batch."""
+        return any(column.moment for column in self.columns)
+
+    def doubt(self, why: str) -> str:
+        """``why``, with a name that is not understood if that may be the cause."""
+        names = (c.name for c in self.columns if c.moment and c.name and not c.certain)
+        name = next(names, None)
+        return f"{why}: {name} may be another column, of the * before it" if name else why
+
 
 @dataclass(frozen=True)
 class Source:
@@ -103,14 +118,10 @@ class Source:
     relation: Relation
     join: exp.Join | None = None
 
-    def how(self, part: str) -> str:
-        """The side, kind or method of the join."""
-        return str(self.join.args.get(part) or "").upper() if self.join else ""
-
     @property
     def hidden(self) -> bool:
         """Whether only the condition of its join can name it."""
-        return self.how("kind") in _HIDDEN
+        return self.join is not None and self.join.kind in ("SEMI", "ANTI")
 
     def is_called(self, path: tuple[str, ...]) -> bool:
         return path in ((self.name,), self.path[-len(path) :])
@@ -118,36 +129,32 @@ class Source:
 
 @dataclass
 class Scope:
-    """The sources of one SELECT, joined, and the names that its expressions can use.
+    """The sources of one SELECT and its aliases.
 
     Rows of local sources stand in one row only if they are of one batch. In every row at least one
     of ``sides`` is there as a whole; other sources may be NULL, as outer joins make them.
 
     Attributes:
         aliases: the expressions of the SELECT list that have a name.
+        local: as in Relation, of the sources that have been joined.
+        merged: what USING made one column of two.
+        comma: some sources stand next to each other with nothing but a comma.
         grouped: rows of one batch each are aggregated.
     """
 
     batches: Batches
     sources: Sequence[Source]
-    where: exp.Expr | None
     aliases: Mapping[str, exp.Expr]
     local: str = ""
     sides: list[Places] = field(default_factory=list)
+    merged: dict[str, Places | None] = field(default_factory=dict)
+    comma: bool = False
     grouped: bool = False
-    # What USING made one column of two.
-    _merged: dict[str, Places | None] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._comma = any(
-            source.join is not None and not any(source.join.args.get(k) for k in _JOIN - {"this"})
-            for source in self.sources
-        )
-        for place, source in enumerate(self.sources):
-            if source.join is not None:
-                self._join(place, source, source.join)
-            elif source.relation.local:
-                self.local, self.sides = source.relation.local, [frozenset({place})]
+    def doubt(self, why: str) -> str:
+        """As in Relation."""
+        doubts = (source.relation.doubt(why) for source in self.sources)
+        return next((doubt for doubt in doubts if doubt != why), why)
 
     # Moments
 
@@ -160,13 +167,10 @@ class Scope:
         columns = [c for source in self.sources for c in source.relation.columns]
         if all(s.relation.closed for s in self.sources) and all(c.certain for c in columns):
             key = self._unless_column(key)
-        moment = self.moment(key)
-        for column in key.find_all(exp.Column):
-            alias = self._alias(column)
-            if alias is not None and moment is not None:
-                # Engines differ in whether the name is the column's or the alias's.
-                moment &= self.moment(alias) or frozenset()
-        return self._present(moment)
+        # Engines differ in whether a name is a column's or an alias's, so both have to be moments.
+        aliases = (self._alias(column) for column in key.find_all(exp.Column))
+        meant = [key, *(alias for alias in aliases if alias is not None)]
+        return all(map(self.is_moment, meant))
 
     def determines_group(self, key: exp.Expr) -> bool:
         """The same of GROUP BY, where a name is a column's, and only then an alias.
@@ -207,10 +211,10 @@ class Scope:
             fine = node.text("unit").upper() in _UNITS[: _UNITS.index(size.upper()) + 1]
         elif isinstance(node, exp.Cast):
             # Not to a precision: rounded to seconds, 23:59:59.9 is the next day.
-            to = node.to.this.value
-            fine = (to in _TIMESTAMPS or self._is_day(to)) and not node.to.expressions
+            day = node.to.this == exp.DType.DATE and size != "hour"
+            fine = (day or node.to.this in _TIMESTAMPS) and not node.to.expressions
         elif isinstance(node, (exp.Date, exp.TsOrDsToDate)):
-            fine = self._is_day("DATE")
+            fine = size != "hour"
         elif isinstance(node, exp.AtTimeZone):
             zone = node.args["zone"]
             fine = isinstance(zone, exp.Literal) and zone.name.upper() == "UTC"
@@ -223,26 +227,22 @@ class Scope:
             return carried if allowed else None
         return carried if fine and self.batches.utc else None
 
-    def _is_day(self, to: str) -> bool:
-        return to == "DATE" and self.batches.size != "hour"
-
     # Names
 
     def star(self, table: str | None) -> Iterator[Column | None]:
         """The columns of ``*`` or ``table.*``; None stands for some that are not known."""
-        places = [
-            place
+        chosen = [
+            (place, source.relation)
             for place, source in enumerate(self.sources)
             if not source.hidden and table in (None, source.name)
         ]
-        merged = self._merged if table is None else {}
-        for name, moment in merged.items():
-            yield Column(name, self._present(moment))
-        if merged or (table is not None and len(places) != 1):
+        merged = self.merged if table is None else {}
+        for name, places in merged.items():
+            yield Column(name, self._present(places))
+        if merged or (table is not None and len(chosen) != 1):
             # Engines put merged columns first, or where they stood.
             yield None
-        for place in places:
-            relation = self.sources[place].relation
+        for place, relation in chosen:
             for column in relation.columns:
                 if column.name not in merged:
                     moment = column.moment and self._present(frozenset({place}))
@@ -260,18 +260,19 @@ class Scope:
         ]
         if path:
             found = [i for i in places if self.sources[i].is_called(path)]
-        elif name in self._merged:
-            return self._merged[name]
-        elif join is not None and self._comma:
+        elif name in self.merged:
+            return self.merged[name]
+        elif join is not None and self.comma:
             # The condition may see nothing of what stands before the comma.
             return None
         else:
             # In valid SQL, a name that one of the sources has is no other's.
-            found = self._having(name, places)
+            found = self.having(name, places)
         known = len(found) == 1 and self.sources[found[0]].relation.find(name)
         return frozenset(found) if known else None
 
-    def _having(self, name: str, places: Sequence[int]) -> list[int]:
+    def having(self, name: str, places: Iterable[int]) -> list[int]:
+        """Which of the sources have a column ``name`` that is known."""
         return [i for i in places if self.sources[i].relation.find(name) is not None]
 
     def _alias(self, column: exp.Column) -> exp.Expr | None:
@@ -283,97 +284,5 @@ class Scope:
         """What the alias ``key`` stands for, if no column is known that has its name."""
         alias = self._alias(key) if isinstance(key, exp.Column) else None
         name = self.batches.names.of(key)
-        known = name in self._merged or self._having(name, range(len(self.sources)))
+        known = name in self.merged or self.having(name, range(len(self.sources)))
         return alias if alias is not None and not known else key
-
-    # Joins
-
-    def _join(self, place: int, source: Source, join: exp.Join) -> None:
-        refuse(join, _JOIN, "a join")
-        side, kind, method = source.how("side"), source.how("kind"), source.how("method")
-        using = [self._names_using(name, place) for name in join.args.get("using") or ()]
-        outer = side in ("RIGHT", "FULL")
-        # Snowflake has no such joins, and reads the words as aliases.
-        odd = source.hidden and (outer or not self.batches.duckdb)
-        if odd or kind not in ("", "INNER", "OUTER", "CROSS", *_HIDDEN):
-            raise Opaque(f"a {kind.lower()} join")
-        if method not in ("", "ASOF"):
-            raise Opaque(f"a {method.lower()} join")
-        if self._comma and (outer or using):
-            raise Opaque("a comma in FROM next to USING or an outer join")
-        right, own = source.relation.local, frozenset({place})
-        if right and self.local:
-            if method or not (
-                (self.batches.utc and any(left and is_moment for _, left, is_moment in using))
-                or any(self._links(*c, place) for c in self._conditions(source, join))
-            ):
-                raise Opaque(f"joins {self.local} and {right} without their {self.batches.size}")
-            if side == "RIGHT":
-                self.sides = [own]
-            elif side == "FULL":
-                self.sides.append(own)
-            elif not (side or source.hidden):
-                self.sides = [known | own for known in self.sides]
-        elif right:
-            if side in ("LEFT", "FULL") or source.hidden or method:
-                raise Opaque(f"a join that keeps rows without a match in {right}")
-            self.local, self.sides = right, [own]
-        elif self.local and outer:
-            raise Opaque(f"a join that keeps rows without a match in {self.local}")
-        for name, left, is_moment in () if source.hidden else using:
-            self._merged[name] = self._merge(side, left, own if is_moment else None)
-
-    def _names_using(self, identifier: exp.Expr, place: int) -> tuple[str, Places | None, bool]:
-        """A name in USING, what it is to the left, and whether it is a moment to the right."""
-        name = self.batches.names.of(identifier)
-        before = [i for i in range(place) if not self.sources[i].hidden]
-        left = self._merged.get(name)
-        # Engines may take the first of several tables that have it.
-        if name not in self._merged and (
-            len(before) == 1 or all(self.sources[i].relation.closed for i in before)
-        ):
-            having = self._having(name, before)
-            known = len(having) == 1 and self.sources[having[0]].relation.find(name)
-            left = frozenset(having) if known else None
-        return name, left, bool(self.sources[place].relation.find(name))
-
-    def _merge(self, side: str, left: Places | None, right: Places | None) -> Places | None:
-        """What a name in USING is after the join: of which side, no manual of Snowflake says."""
-        if side == "LEFT":
-            return left
-        if self.batches.duckdb and side == "RIGHT":
-            return right
-        if self.batches.duckdb and not side:
-            return left and (left | (right or frozenset()))
-        known = left is not None and right is not None and (self.batches.duckdb or not side)
-        return (left or frozenset()) | (right or frozenset()) if known else None
-
-    def _conditions(self, source: Source, join: exp.Join) -> Iterator[tuple[exp.Expr, bool]]:
-        """What holds of the rows that are joined, and whether it stands in this join."""
-        yield from ((condition, True) for condition in _conjuncts(join.args.get("on")))
-        if not source.hidden and not any(
-            s is source and s.how("side") or s.how("side") in ("RIGHT", "FULL")
-            for s in self.sources
-        ):
-            # As good as in ON: whatever is joined to a row that WHERE drops goes with it.
-            yield from ((condition, False) for condition in _conjuncts(self.where))
-
-    def _links(self, node: exp.Expr, is_own: bool, place: int) -> bool:
-        """Whether only rows of one batch meet this: moments on both sides are equal."""
-        if not isinstance(node, exp.EQ) or not self.batches.utc:
-            return False
-        join = place if is_own else None
-        here, there = self.moment(node.this, join), self.moment(node.expression, join)
-        if here != frozenset({place}):
-            here, there = there, here
-        return here == frozenset({place}) and bool(there) and max(there) < place
-
-
-def _conjuncts(node: exp.Expr | None) -> Iterator[exp.Expr]:
-    if isinstance(node, exp.Paren):
-        yield from _conjuncts(node.this)
-    elif isinstance(node, exp.And):
-        yield from _conjuncts(node.this)
-        yield from _conjuncts(node.expression)
-    elif node is not None:
-        yield node

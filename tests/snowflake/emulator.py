@@ -15,6 +15,8 @@ dbt's statements go together, not that a model's own SQL is portable.
 - MERGE goes to DuckDB as it is. fakesnow splits it into a join and changes, and dbt's column
   names, which it does not qualify, are ambiguous in the join.
 - Setting a query tag does nothing, instead of being unknown.
+- ``alter table … swap with …`` exchanges two tables and what is granted on them, in a transaction.
+  Grants are remembered and shown, and do nothing else.
 - Statements are kept, because there is no QUERY_HISTORY to ask.
 
 A schema must not be called MAIN: every DuckDB database has one, and fakesnow hides what is in it.
@@ -48,6 +50,18 @@ _SHUTDOWN_SECONDS = 10
 _TEMPORARY = re.compile(
     r"^(\s*create\s+(?:or\s+replace\s+)?)temp(?:orary)?\s+(?=table|view)", re.IGNORECASE
 )
+_SWAP = re.compile(r"\s*alter\s+table\s+(\S+)\s+swap\s+with\s+(\S+?)[\s;]*$", re.IGNORECASE)
+_GRANT = re.compile(
+    r"\s*grant\s+(\w+)\s+on\s+(?:table\s+)?(\S+)\s+to\s+(?:role\s+)?(\w+)[\s;]*$", re.IGNORECASE
+)
+_SHOW_GRANTS = re.compile(r"\s*show\s+grants\s+on\s+(?:table\s+)?(\S+?)[\s;]*$", re.IGNORECASE)
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_COMMENTS = "_fs_global._fs_information_schema._fs_tables_ext"
+_DONE = "select 'Statement executed successfully.' as status"
+
+
+# What is granted to which role, by the name of the table.
+Grants = dict[str, set[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -109,10 +123,15 @@ def running_emulator() -> Iterator[Emulator]:
             warehouse.duck_conn.close()
 
 
+def _table(name: str) -> str:
+    return name.upper().rpartition(".")[2]
+
+
 class _Warehouse(FakeSnow):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.statements: list[str] = []
+        self.grants: Grants = {}
 
     def connect(
         self,
@@ -130,11 +149,13 @@ class _Warehouse(FakeSnow):
             **options,
         )
         session.statements = self.statements
+        session.grants = self.grants
         return session
 
 
 class _Session(FakeSnowflakeConnection):
     statements: list[str]
+    grants: Grants
 
     def cursor(self, cursor_class: Any = None) -> _Cursor:  # noqa: ARG002
         return _Cursor(self, self._duck_conn)
@@ -146,7 +167,7 @@ class _Cursor(FakeSnowflakeCursor):
     def execute(self, command: str, *args: Any, **kwargs: Any) -> FakeSnowflakeCursor:
         self._conn.statements.append(command)
         try:
-            return super().execute(_TEMPORARY.sub(r"\1", command), *args, **kwargs)
+            return super().execute(self._translated(command), *args, **kwargs)
         except Exception as error:
             with suppress(duckdb.Error):
                 self._duck_conn.rollback()
@@ -154,6 +175,47 @@ class _Cursor(FakeSnowflakeCursor):
                 raise
             message = f"{type(error).__name__}: {error}"
             raise ProgrammingError(msg=message, errno=100000, sqlstate="XX000") from error
+
+    def _translated(self, command: str) -> str:
+        grants = self._conn.grants
+        bare = _COMMENT.sub("", command)
+        if swap := _SWAP.match(bare):
+            self._swap(*swap.groups())
+            return _DONE
+        if grant := _GRANT.match(bare):
+            privilege, table, role = (part.upper() for part in grant.groups())
+            grants.setdefault(_table(table), set()).add((privilege, role))
+            return _DONE
+        if show := _SHOW_GRANTS.match(bare):
+            rows = [f"('{p}', 'ROLE', '{r}')" for p, r in sorted(grants.get(_table(show[1]), ()))]
+            values = ", ".join(rows) or "(null, null, null)"
+            return (
+                'select column1 as "privilege", column2 as "granted_to", column3 as "grantee_name"'
+                f" from (values {values}) where column1 is not null"
+            )
+        return _TEMPORARY.sub(r"\1", command)
+
+    def _swap(self, first: str, second: str) -> None:
+        names = [name.upper().rpartition(".") for name in (first, second)]
+        (place, _, one), (_, _, other) = names
+        self._duck_conn.begin()
+        self._duck_conn.execute(f"alter table {place}.{one} rename to {one}__swapping")
+        self._duck_conn.execute(f"alter table {place}.{other} rename to {one}")
+        self._duck_conn.execute(f"alter table {place}.{one}__swapping rename to {other}")
+        self._duck_conn.commit()
+        # Comments are kept by name, in another database.
+        self._duck_conn.execute(
+            "create or replace temp table swapped as select * replace"
+            f" (if(ext_table_name = '{one}', '{other}', '{one}') as ext_table_name)"
+            f" from {_COMMENTS} where ext_table_name in ('{one}', '{other}')"
+        )
+        self._duck_conn.execute(
+            f"delete from {_COMMENTS} where ext_table_name in ('{one}', '{other}')"
+        )
+        self._duck_conn.execute(f"insert into {_COMMENTS} from swapped")
+        grants = self._conn.grants
+        a, b = _table(first), _table(second)
+        grants[a], grants[b] = grants.get(b, set()), grants.get(a, set())
 
     def _transform_explode(self, expression: Any) -> list[Any]:
         if isinstance(expression, exp.Merge):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 import socket
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -153,6 +156,60 @@ def test_a_range_of_partitions_is_replaced_and_nothing_else(snowflake: Snowflake
     assert {
         event.materialization.partition for event in result.get_asset_materialization_events()
     } == {"2024-01-02", "2024-01-03"}
+
+
+def test_a_batch_is_replaced_in_one_transaction(snowflake: Snowflake) -> None:
+    names = ("orders", "stg_orders", "orders_daily")
+    assert snowflake.build(*names).success
+    with watching(snowflake, "select count(*) from shop.orders_daily") as seen:
+        assert snowflake.build(*names, partitions=("2024-01-01", "2024-01-03")).success
+    assert set(seen) == {(3,)}
+    assert len(seen) > 3
+    sent = [statement.strip().lower() for statement in snowflake.emulator.statements]
+    deletes = [n for n, s in enumerate(sent) if "delete from analytics.shop.orders_daily" in s]
+    assert len(deletes) == 3
+    for number in deletes:
+        around = sent[number - 1], sent[number + 1], sent[number + 2]
+        assert [s.split()[0].rstrip(";") for s in around] == ["begin", "insert", "commit"]
+
+
+def test_a_table_is_made_anew_beside_and_swapped_in(snowflake: Snowflake) -> None:
+    names = ("orders", "stg_orders", "orders_daily")
+    assert snowflake.build(*names).success
+    snowflake.execute("grant select on table shop.orders_daily to role analysts")
+    snowflake.execute("comment on table shop.orders_daily is 'by hand'")
+    with watching(snowflake, "select count(*), sum(amount) from shop.orders_daily") as seen:
+        result = snowflake.build(*names, config={"full_refresh": True})
+        assert result.success, failure(result)
+    assert set(seen) == {(3, 150)}
+    assert len(seen) > 3
+    assert snowflake.sent("alter table ANALYTICS.SHOP.orders_daily swap with")
+    granted = snowflake.execute("show grants on table shop.orders_daily")
+    assert [row[:3] for row in granted] == [("SELECT", "ROLE", "ANALYSTS")]
+    assert snowflake.execute(
+        "select comment from information_schema.tables where table_name = 'ORDERS_DAILY'"
+    ) == [("by hand",)]
+    assert snowflake.execute("show tables like 'ORDERS_DAILY__%'") == []
+    assert snowflake.partitions("orders_daily") == {f"2024-01-0{day}" for day in range(1, 5)}
+
+
+@contextmanager
+def watching(snowflake: Snowflake, sql: str) -> Iterator[list[tuple[Any, ...]]]:
+    """What somebody sees who asks all the time."""
+    seen: list[tuple[Any, ...]] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            seen.extend(snowflake.execute(sql))
+
+    with ThreadPoolExecutor(1) as pool:
+        watcher = pool.submit(watch)
+        try:
+            yield seen
+        finally:
+            stop.set()
+        watcher.result()
 
 
 def test_batches_beside_a_failed_one_land_and_are_recorded(snowflake: Snowflake) -> None:

@@ -1,0 +1,108 @@
+"""The form that rebuilds by hand: it shows what it would do, and then does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from tests.automation.site import Site, names
+from tests.automation.test_history import (  # noqa: F401 - fixtures
+    DAYS,
+    built,
+    daily,
+    first_build,
+    partitions,
+)
+from tests.conftest import failure
+
+
+def fill_in(site: Site, **form: Any) -> dg.ExecuteInProcessResult:
+    job = site.loaded["prod"].resolve_job_def("rebuild") if site.loaded else None
+    job = job or site.load().resolve_job_def("rebuild")
+    return job.execute_in_process(
+        instance=site.instance,
+        run_config={"ops": {"rebuild": {"config": form}}},
+        raise_on_error=False,
+    )
+
+
+def shown(result: dg.ExecuteInProcessResult) -> Mapping[str, str]:
+    [event] = [e for e in result.all_events if e.is_successful_output]
+    return {k: str(v.value) for k, v in event.step_output_data.metadata.items()}
+
+
+def started(site: Site) -> list[dg.RunRequest]:
+    """What the sensor beside the form asks for."""
+    definitions = site.loaded["prod"]
+    context = dg.build_sensor_context(
+        site.instance, cursor=site.cursors.get("rebuild"), definitions=definitions
+    )
+    data = definitions.resolve_sensor_def("rebuild").evaluate_tick(context)
+    site.cursors["rebuild"] = data.cursor
+    return list(data.run_requests or ())
+
+
+def test_nothing_starts_before_it_is_said(built: Site) -> None:  # noqa: F811
+    result = fill_in(built, model="daily", since="2024-01-02", until="2024-01-03")
+    said = shown(result)
+    assert said["command"] == (
+        "dbt build --select daily+ --event-time-start 2024-01-02 --event-time-end 2024-01-04"
+    )
+    assert "| daily | 2 partitions, 2024-01-02 to 2024-01-03 | 1 s |" in said["plan"]
+    assert "| monthly | the partition 2024-01-01 | 1 s |" in said["plan"]
+    assert "| peak | as a whole | 1 s |" in said["plan"]
+    assert "Nothing was started" in said["next"]
+    assert started(built) == []
+
+
+def test_a_range_is_rebuilt_with_what_reads_it(built: Site) -> None:  # noqa: F811
+    built.load()
+    built.query("update main.daily set amount = 0")
+    fill_in(built, model="daily", since="2024-01-02", until="2024-01-03", start=True)
+    [request] = started(built)
+    assert started(built) == []
+    assert names(request) == ["daily", "monthly", "peak"]
+    result = built.run(request)
+    assert result.success
+    assert partitions(result, "daily") == ["2024-01-03", "2024-01-02"]
+    assert partitions(result, "monthly") == ["2024-01-01"]
+    assert [amount for _, amount in daily(built)] == [0, 350, 25]
+
+
+def test_a_table_is_made_anew_alone(built: Site) -> None:  # noqa: F811
+    built.load()
+    built.query("update main.daily set amount = 0")
+    fill_in(built, model="daily", what_reads_it=False, full_refresh=True, start=True)
+    [request] = started(built)
+    assert names(request) == ["daily"]
+    result = built.run(request)
+    assert result.success
+    assert sorted(map(str, partitions(result, "daily"))) == DAYS
+    assert [amount for _, amount in daily(built)] == [50, 350, 25]
+
+
+@pytest.mark.parametrize(
+    ("form", "why"),
+    [
+        ({"model": "dayly"}, "there is no model 'dayly'"),
+        ({"model": "peak", "since": "2024-01-01"}, "peak has no partitions"),
+        ({"model": "daily", "since": "yesterday"}, "'yesterday' is no date"),
+        ({"model": "daily", "since": "2023-12-31"}, "daily has partitions from 2024-01-01 to"),
+        ({"model": "daily", "until": "2030-01-01"}, "daily has partitions from 2024-01-01 to"),
+        ({"model": "daily", "since": "2024-01-03", "until": "2024-01-02"}, "ends before it begins"),
+        ({"model": "daily", "since": "2024-01-03", "full_refresh": True}, "leave the range empty"),
+        ({"model": "daily", "only_reloaded": True}, "nothing that daily reads was loaded again"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_starts(
+    built: Site,  # noqa: F811
+    form: Mapping[str, Any],
+    why: str,
+) -> None:
+    built.load()
+    result = fill_in(built, **form, start=True)
+    assert why in failure(result)
+    assert started(built) == []
