@@ -85,8 +85,8 @@ def refuse_unknown(node: exp.Expr, names: Names) -> None:
         if node.name.upper() not in _KNOWN[type(names.dialect).__name__]:
             raise Opaque(f"calls {node.name}(), which is not known")
     elif type(node) in _VOLATILE or _VOLATILE_NAMES.match(type(node).__name__):
-        name = (called(node) or type(node).__name__).lower()
-        raise Opaque(f"calls {name}, which is not the same in every run")
+        name = called(node) or (node.sql_name() if isinstance(node, exp.Func) else "?")
+        raise Opaque(f"calls {name.lower()}, which is not the same in every run")
 
 
 def yields_rows(function: exp.Expr) -> bool:

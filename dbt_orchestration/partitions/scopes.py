@@ -198,7 +198,9 @@ class Scope:
         return self.moment(carried, join) if carried is not None else None
 
     def _present(self, moment: Places | None) -> bool:
-        return bool(moment and self.sides) and all(moment & side for side in self.sides)
+        if moment is None or not self.sides:
+            return False
+        return all(moment & side for side in self.sides)
 
     def _carried(self, node: exp.Expr) -> exp.Expr | None:
         """The moment ``node`` shares its batch with, if it has one; NULL where that is NULL."""
