@@ -46,12 +46,20 @@ class Beside:
         return True
 
     def swap_in(self, manifest: Any, unique_ids: Collection[str]) -> None:
-        """Put the tables into their place; what other requests left beside them is dropped.
+        """Put the tables into their place.
 
         Raises:
             DbtError: the warehouse refused; the old tables stand.
         """
         self._operate(manifest, "dbt_orchestration__swap_in", unique_ids)
+
+    def tidy(self, manifest: Any, unique_ids: Collection[str]) -> None:
+        """Drop what other requests left beside these tables.
+
+        Raises:
+            DbtError: the warehouse refused.
+        """
+        self._operate(manifest, "dbt_orchestration__tidy", unique_ids)
 
     def _operate(self, manifest: Any, macro: str, unique_ids: Collection[str]) -> None:
         upstream.add_macros(manifest, _MACROS)

@@ -201,6 +201,10 @@ class Build:
             return
         for unique_id, events in whole.items():
             yield from self._swapped(unique_id, events, work)
+        try:
+            self._beside.tidy(self._manifest(), whole)
+        except DbtError as error:
+            self._context.log.warning(f"What older runs left beside could not be dropped: {error}")
 
     def _swapped(
         self, unique_id: str, events: Sequence[dg.AssetMaterialization], work: _Work

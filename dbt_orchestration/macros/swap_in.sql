@@ -97,3 +97,20 @@
     {% endif %}
   {% endfor %}
 {% endmacro %}
+
+{#- Drops what was built beside these tables and never put into their place. -#}
+{% macro dbt_orchestration__tidy(tables) %}
+  {% for table in tables %}
+    {% set old = api.Relation.create(database=table.database, schema=table.schema, identifier=table.identifier, type='table') %}
+    {% set left_sql %}
+      select table_name
+      from {{ 'information_schema.tables' if target.type == 'duckdb' else old.information_schema('tables') }}
+      where lower(table_catalog) = '{{ table.database | lower }}'
+        and lower(table_schema) = '{{ table.schema | lower }}'
+        and starts_with(lower(table_name), '{{ table.identifier | lower }}__rebuild_')
+    {% endset %}
+    {% for row in run_query(left_sql).rows %}
+      {% do adapter.drop_relation(old.incorporate(path={'identifier': row[0]})) %}
+    {% endfor %}
+  {% endfor %}
+{% endmacro %}

@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
@@ -144,6 +145,75 @@ def test_a_retried_full_refresh_keeps_what_landed(warehouse: Warehouse) -> None:
     )
     assert retry.success
     assert warehouse.execute("select count(*), sum(amount) from main.orders_daily") == [(3, 150)]
+
+
+def test_a_full_refresh_that_failed_leaves_the_old_table_and_goes_on_beside_it(
+    warehouse: Warehouse,
+) -> None:
+    warehouse.build("orders", "stg_orders", "orders_daily", "report")
+    config = {"full_refresh": True, **broken("2024-01-02")}
+    failed = warehouse.build("orders_daily", "report", config=config)
+    assert not failed.success
+    assert warehouse.execute("select count(*), sum(amount) from main.orders_daily") == [(3, 150)]
+    assert materialized(failed) == []
+    beside = {"landed": 3}
+    seen = [e for e in failed.all_events if e.event_type is dg.DagsterEventType.ASSET_OBSERVATION]
+    assert len(seen) == beside["landed"]
+    # what it left beside is not taken for the model's own
+    other = warehouse.build("orders_daily", config={"full_refresh": True, **broken("2024-01-03")})
+    assert not other.success
+    assert len(beside_tables(warehouse)) == 2
+    retry = warehouse.build(
+        "orders_daily", "report", config={"full_refresh": True}, tags=resumed(failed)
+    )
+    assert retry.success
+    [batch] = [e for e in retry.all_events if e.event_type is dg.DagsterEventType.ASSET_OBSERVATION]
+    assert batch.partition == "2024-01-02"
+    assert warehouse.execute("select count(*), sum(amount) from main.orders_daily") == [(3, 150)]
+    assert warehouse.partitions("orders_daily") == DAYS
+    assert beside_tables(warehouse) == []
+
+
+def test_a_retry_whose_table_beside_is_gone_begins_anew(warehouse: Warehouse) -> None:
+    warehouse.build("orders", "stg_orders", "orders_daily")
+    config = {"full_refresh": True, **broken("2024-01-02")}
+    failed = warehouse.build("orders_daily", config=config)
+    [table] = beside_tables(warehouse)
+    warehouse.execute(f"drop table main.{table}")
+    retry = warehouse.build("orders_daily", config={"full_refresh": True}, tags=resumed(failed))
+    assert retry.success
+    assert warehouse.execute("select count(*), sum(amount) from main.orders_daily") == [(3, 150)]
+
+
+def beside_tables(warehouse: Warehouse) -> list[str]:
+    rows = warehouse.execute("select table_name from duckdb_tables()")
+    return sorted(name for (name,) in rows if "__rebuild_" in name)
+
+
+def test_somebody_who_reads_all_the_time_never_sees_a_table_that_is_not_whole(
+    warehouse: Warehouse,
+) -> None:
+    warehouse.build()
+    seen: list[tuple[object, ...]] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            sql = "select count(*), sum(amount), count(distinct typeof(amount)) from main.{}"
+            seen.extend(warehouse.execute(sql.format("orders_daily")))
+            seen.extend(warehouse.execute(sql.format("orders_monthly")))
+
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(read)
+        try:
+            days = ("2024-01-01", "2024-01-04")
+            assert warehouse.build("orders_daily", "orders_monthly", partitions=days).success
+            assert warehouse.build(config={"full_refresh": True}).success
+        finally:
+            stop.set()
+        reader.result()
+    assert set(seen) == {(3, 150, 1), (1, 150, 1)}
+    assert len(seen) > 20
 
 
 def test_each_partition_carries_the_code_version(warehouse: Warehouse) -> None:

@@ -189,7 +189,14 @@ def test_a_table_is_made_anew_beside_and_swapped_in(snowflake: Snowflake) -> Non
     assert snowflake.execute(
         "select comment from information_schema.tables where table_name = 'ORDERS_DAILY'"
     ) == [("by hand",)]
-    assert snowflake.execute("show tables like 'ORDERS_DAILY__%'") == []
+    assert not left_beside(snowflake)
+    failed = snowflake.build(
+        *names, config={"full_refresh": True, "vars": {"broken_day": "2024-01-02"}}
+    )
+    assert not failed.success
+    assert len(left_beside(snowflake)) == 1
+    assert snowflake.build(*names, config={"full_refresh": True}).success
+    assert not left_beside(snowflake)
     assert snowflake.partitions("orders_daily") == {f"2024-01-0{day}" for day in range(1, 5)}
 
 
@@ -284,3 +291,10 @@ def test_the_doctor_says_in_one_line_that_nobody_answers(
     assert not warehouse.ok
     assert len(warehouse.message.splitlines()) == 1
     assert "Could not connect to Snowflake backend" in warehouse.message
+
+
+def left_beside(snowflake: Snowflake) -> list[tuple[Any, ...]]:
+    return snowflake.execute(
+        "select table_name from information_schema.tables"
+        " where lower(table_name) like 'orders_daily__rebuild%'"
+    )
