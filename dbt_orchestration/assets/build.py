@@ -315,7 +315,9 @@ class Build:
     def _cut(self, unique_id: str, model: PartitionConfig, wanted: Partitions) -> Partitions:
         if not model.is_microbatch:
             return replace(wanted, batches=[wanted.keys])
-        why = self._revision.one_by_one(unique_id)
+        why = "" if model.together else self._revision.one_by_one(unique_id)
+        if model.together is False:
+            why = "the model says so"
         in_order = reads_itself(self._revision.manifest["nodes"][unique_id]["raw_code"])
         cut = batches(model, wanted.keys, one_by_one=bool(why), in_order=in_order)
         if len(wanted.keys) > 1:

@@ -10,11 +10,12 @@ incremental model can opt in with ``meta.dagster.partitions`` and read its windo
           begin: "2013-01-01"          # first partition
           end: "2014-01-01"            # optional, exclusive: no partition starts then or later
           chunk: 30                    # optional: partitions that one batch may build
+          together: true               # optional: they may, although nobody can prove it
           lookback: 1                  # partitions before the newest that a build repeats
           start_var: partition_start   # ISO 8601, UTC, inclusive
           end_var: partition_end       # ISO 8601, UTC, exclusive
 
-On a microbatch model only ``end`` and ``chunk`` are read from there; the rest is dbt's config.
+On a microbatch model ``end``, ``chunk`` and ``together`` are read; the rest is dbt's config.
 Everything is in UTC, as dbt's microbatch is: https://docs.getdbt.com/docs/build/incremental-microbatch
 """
 
@@ -63,6 +64,7 @@ class PartitionConfig(BaseModel):
     begin: datetime
     end: datetime | None = None
     chunk: int = Field(default_factory=lambda data: _CHUNK[data["batch_size"]], ge=1)
+    together: bool | None = None
     lookback: int = 1
     start_var: str | None = None
     end_var: str | None = None

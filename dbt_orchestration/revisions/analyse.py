@@ -12,6 +12,7 @@ from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint, sc
 from dbt_orchestration.changes.lineage import column_lineage
 from dbt_orchestration.changes.terms import digest
 from dbt_orchestration.invocation import DbtTarget
+from dbt_orchestration.partitions.together import one_by_one
 from dbt_orchestration.revisions.cache import Cache
 from dbt_orchestration.revisions.compile import compile_nodes
 from dbt_orchestration.revisions.parse import Revision
@@ -49,7 +50,7 @@ class Analyst:
 
 
 def analyse(revision: Revision, target: DbtTarget, home: Path) -> None:
-    """Write ``revision``'s fingerprints and column lineage next to its manifest.
+    """Write what is known of ``revision``'s SQL next to its manifest.
 
     Raises:
         PrepareError: as ``Analyst.fingerprints``.
@@ -74,6 +75,7 @@ def analyse(revision: Revision, target: DbtTarget, home: Path) -> None:
         "fingerprints": values,
         "checks": checks,
         "lineage": lineage,
+        "one_by_one": one_by_one(prints.project),
     }
     scratch = revision.analysis_path.with_suffix(".new")
     scratch.write_bytes(orjson.dumps(content))

@@ -461,15 +461,16 @@ TYPES = {
     "day": ("T", "date"),
     "seen": ("T", "timestamptz"),
 }
+SHIFTS = "__dbt__cte__shifts"
+EPHEMERAL = f"{SHIFTS} as (select id, day, count(*) as v from main.clicks group by 1, 2)"
 TABLES = {
     "events": ["id", "ts", "day", "v", "k"],
     "clicks": ["v", "day", "ts", "id", "k"],
     "pings": ["id", "day", "seen", "v", "k"],
     "dim": ["id", "k", "day", "ts", "v"],
-    "__dbt__cte__shifts": ["id", "day", "v"],
+    SHIFTS: ["id", "day", "v"],
 }
-EPHEMERAL = "__dbt__cte__shifts as (select id, day, count(*) as v from main.clicks group by 1, 2)"
-VALUES = "(values (1, date '2024-01-31'), (2, date '2024-02-01'))"
+VALUES = "(1, date '2024-01-31'), (2, date '2024-02-01')"
 NAMES = ["ts", "day", "seen", "d", "x", "v", "id"]
 # A name and a type: a time, an integer, a string.
 Columns = Sequence[tuple[str, str]]
@@ -480,7 +481,7 @@ def event_times(size: BatchSize) -> dict[str, str | None]:
     # A day is no moment in an hour.
     day = "ts" if size == "hour" else "day"
     shifts = None if size == "hour" else "day"
-    return {"events": "ts", "clicks": day, "pings": "seen", "dim": None, EPHEMERAL[:18]: shifts}
+    return {"events": "ts", "clicks": day, "pings": "seen", "dim": None, SHIFTS: shifts}
 
 
 class Grammar:
@@ -504,7 +505,7 @@ class Grammar:
                 ctes[-1] = f"c{i}({', '.join(name for name, _ in columns)}) as ({sql})"
             self.ctes.append((f"c{i}", columns))
         sql, columns = self.query(2)
-        if "{__dbt" in "".join((sql, *ctes)):
+        if f"{{{SHIFTS}}}" in "".join((sql, *ctes)):
             ctes.insert(0, EPHEMERAL)
         times = [name for name, kind in columns if kind == "T"] or ["ts"]
         return (f"with {', '.join(ctes)} " if ctes else "") + sql, self.rng.choice(times)
@@ -536,7 +537,7 @@ class Grammar:
             sql, columns = self.query(depth - 1)
             return alias, f"({sql}) as {alias}", columns
         if die < 0.63:
-            return alias, f"{VALUES} as {alias}(id, day)", [("id", "I"), ("day", "T")]
+            return alias, f"(values {VALUES}) as {alias}(id, day)", [("id", "I"), ("day", "T")]
         table = self.rng.choice([*TABLES, "events", "clicks", "pings"])
         if time := self.times[table]:
             self.good.add((alias, time))
@@ -751,7 +752,7 @@ class Engine:
         self.db = duckdb.connect(config={"threads": 1})
         self.db.execute("set TimeZone = 'UTC'")
         for table, columns in TABLES.items():
-            if table not in EPHEMERAL:
+            if table != SHIFTS:
                 types = ", ".join(f"{name} {TYPES[name][1]}" for name in columns)
                 self.db.execute(f"create table {table} ({types})")
                 rows = [[self.value(rng, name) for name in columns] for _ in range(15)]
@@ -773,7 +774,7 @@ class Engine:
         """The SQL of a batch as dbt makes it; with no filter if it has no ``start``."""
         filtered = {}
         for table, time in self.times.items():
-            filtered[table] = name = table if table in EPHEMERAL else f"main.{table}"
+            filtered[table] = name = table if table == SHIFTS else f"main.{table}"
             if start and time:
                 where = f"{time} >= '{start}+00:00' and {time} < '{end}+00:00'"
                 filtered[table] = f"(select * from {name} where {where})"
@@ -815,7 +816,7 @@ def trial(engine: Engine, size: BatchSize, rng: random.Random) -> tuple[str, str
         return None
     inputs: dict[tuple[str, ...], str | None] = {}
     for table, time in engine.times.items():
-        inputs[(table,) if table in EPHEMERAL else ("main", table)] = time
+        inputs[(table,) if table == SHIFTS else ("main", table)] = time
     why = why_not_separable(engine.render(sql), "duckdb", size, event_time, inputs)
     return sql, event_time, why
 
