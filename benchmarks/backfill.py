@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import duckdb
 import typer
@@ -63,6 +63,9 @@ _WINDOW = """\
 where happened_at >= timestamp '{{ var("start", "2013-01-01") }}'
   and happened_at < timestamp '{{ var("end", "2013-01-02") }}'
 """
+if TYPE_CHECKING:
+    import dagster as dg
+
 app = typer.Typer(add_completion=False)
 
 
@@ -84,7 +87,11 @@ def cost_of(*commands: Sequence[str], folder: Path) -> Cost:
         done = subprocess.run(
             command,
             cwd=Path(__file__).parent.parent,
-            env={**os.environ, "DBT_DUCKDB_PATH": str(folder / "warehouse.duckdb")},
+            env={
+                **os.environ,
+                "DBT_DUCKDB_PATH": str(folder / "warehouse.duckdb"),
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -147,7 +154,7 @@ def run_worker(folder: Path, kind: str, first: str, last: str) -> None:
         assert result.success
 
 
-def _ours(folder: Path) -> tuple[object, Path]:
+def _ours(folder: Path) -> tuple[dg.JobDefinition, Path]:
     import dagster as dg
 
     from dbt_orchestration.definitions import build_definitions
@@ -164,7 +171,7 @@ def _ours(folder: Path) -> tuple[object, Path]:
     return job.get_subset(asset_selection={dg.AssetKey(["prod", "daily"])}), folder / "dagster"
 
 
-def _plain(folder: Path) -> tuple[object, Path]:
+def _plain(folder: Path) -> tuple[dg.JobDefinition, Path]:
     """The partitioned example of dagster-dbt's documentation."""
     import dagster as dg
     from dagster_dbt import DbtCliResource, dbt_assets

@@ -67,7 +67,7 @@ def test_a_range_is_rebuilt_with_what_reads_it(built: Site) -> None:  # noqa: F8
     assert names(request) == ["daily", "monthly", "peak"]
     result = built.run(request)
     assert result.success
-    assert partitions(result, "daily") == ["2024-01-03", "2024-01-02"]
+    assert partitions(result, "daily") == ["2024-01-02", "2024-01-03"]
     assert partitions(result, "monthly") == ["2024-01-01"]
     assert [amount for _, amount in daily(built)] == [0, 350, 25]
 
