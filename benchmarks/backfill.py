@@ -7,8 +7,6 @@ CPU seconds of whole processes, children included, each with its imports and its
 What runs once for each day is run ``--sample`` times and multiplied.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import resource
@@ -20,10 +18,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Self
 
+import dagster as dg
 import duckdb
 import typer
+from dagster_dbt import DbtCliResource, dbt_assets
 from rich.console import Console
 from rich.table import Table
 
@@ -63,9 +63,6 @@ _WINDOW = """\
 where happened_at >= timestamp '{{ var("start", "2013-01-01") }}'
   and happened_at < timestamp '{{ var("end", "2013-01-02") }}'
 """
-if TYPE_CHECKING:
-    import dagster as dg
-
 app = typer.Typer(add_completion=False)
 
 
@@ -76,8 +73,8 @@ class Cost:
     cpu: float
     wall: float
 
-    def __mul__(self, times: float) -> Cost:
-        return Cost(self.cpu * times, self.wall * times)
+    def __mul__(self, times: float) -> Self:
+        return type(self)(self.cpu * times, self.wall * times)
 
 
 def cost_of(*commands: Sequence[str], folder: Path) -> Cost:
@@ -140,23 +137,23 @@ def worker(folder: Path, kind: str, first: str, last: str) -> Sequence[str]:
 @app.command(name="worker", hidden=True)
 def run_worker(folder: Path, kind: str, first: str, last: str) -> None:
     """What one Dagster run does, in a process of its own, as a run launcher starts it."""
-    import dagster as dg
-
-    job, instance_folder = _ours(folder) if kind == "ours" else _plain(folder)
+    job, instance_folder = _plain(folder) if kind == "plain" else _ours(folder)
     tags = {
         "dagster/asset_partition_range_start": first,
         "dagster/asset_partition_range_end": last,
     }
-    if first == last:
+    config: dict[str, object] = {}
+    if kind == "push":
+        asked = {"partitions": {"daily": [f"{first}..{last}"]}}
+        tags, config = {}, {"ops": {"dbt_prod": {"config": asked}}}
+    elif first == last:
         tags = {"dagster/partition": first}
     with dg.DagsterInstance.local_temp(str(instance_folder)) as instance:
-        result = job.execute_in_process(instance=instance, tags=tags)
+        result = job.execute_in_process(instance=instance, tags=tags, run_config=config)
         assert result.success
 
 
 def _ours(folder: Path) -> tuple[dg.JobDefinition, Path]:
-    import dagster as dg
-
     from dbt_orchestration.definitions import build_definitions
     from dbt_orchestration.settings import Environment, Push, Settings
 
@@ -173,9 +170,6 @@ def _ours(folder: Path) -> tuple[dg.JobDefinition, Path]:
 
 def _plain(folder: Path) -> tuple[dg.JobDefinition, Path]:
     """The partitioned example of dagster-dbt's documentation."""
-    import dagster as dg
-    from dagster_dbt import DbtCliResource, dbt_assets
-
     partitions = dg.DailyPartitionsDefinition("2013-01-01")
     resource_ = DbtCliResource(
         project_dir=str(folder / "project"), profiles_dir=str(folder / "project")
@@ -225,7 +219,15 @@ def main(
             "one statement (dbt run of a table)": lambda: cost_of(
                 dbt(folder, "run", "--select", "floor"), folder=folder
             ),
-            "ours": lambda: cost_of(worker(folder, "ours", keys[0], keys[-1]), folder=folder),
+            "ours, from a push": lambda: cost_of(
+                worker(folder, "push", keys[0], keys[-1]), folder=folder
+            ),
+            "ours, as a backfill": lambda: cost_of(
+                worker(folder, "ours", keys[0], keys[-1]), folder=folder
+            ),
+            "ours, one day": lambda: cost_of(
+                worker(folder, "ours", keys[0], keys[0]), folder=folder
+            ),
             "dbt, a batch a day": lambda: cost_of(
                 dbt(
                     folder,

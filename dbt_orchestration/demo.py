@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from dbt_orchestration.settings import PREFIX, Git, Settings
 _SECONDS = 180
 _INTERVAL = 3
 _MODEL = "models/marts/reference/dim_routes.sql"
+_HISTORY = "models/marts/operations/fct_flights.sql"
 _MACRO = "macros/great_circle_miles.sql"
 _IDENTITY = ("-c", "user.name=You", "-c", "user.email=you@example.com")
 
@@ -81,10 +82,14 @@ class _Story:
         self._commit("The project as it is")
 
     def tell(self, dagster: Running, name: str) -> None:
-        """Two commits, and what becomes of them."""
+        """Three commits, and what becomes of them."""
         sha = self._edit(_MODEL, "< 500 then 'short haul'", "< 600 then 'short haul'")
         self._wait(dagster, name, sha)
         sha = self._edit(_MACRO, "{% macro", "{# in statute miles #}\n{% macro")
+        self._wait(dagster, name, sha)
+        sha = self._edit(
+            _HISTORY, "    air_minutes,", "    air_minutes,\n    air_minutes / 60 as hours,"
+        )
         self._wait(dagster, name, sha)
 
     def _edit(self, path: str, old: str, new: str) -> str:
@@ -141,15 +146,24 @@ def _table(instance: dg.DagsterInstance, run_id: str, name: str) -> Table:
     table = Table("built", "why", "seconds", title=None)
     table.columns[2].justify = "right"
     page = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    built: dict[dg.AssetKey, list[dg.AssetMaterialization]] = {}
     for record in page.records:
         event = record.asset_materialization
         if event and event.asset_key != savings_key(name):
-            values = _values(event.metadata)
-            seconds = f"{float(values[DURATION]):.2f}"
-            table.add_row(event.asset_key.to_user_string(), str(values.get("why", "")), seconds)
+            built.setdefault(event.asset_key, []).append(event)
+    for key, events in built.items():
+        seconds = sum(float(_values(event.metadata)[DURATION]) for event in events)
+        why = next((w for event in events if (w := _values(event.metadata).get("why"))), "")
+        table.add_row(key.to_user_string() + _partitions(events), str(why), f"{seconds:.2f}")
     table.add_section()
     table.add_row(_savings(instance, name), "", "")
     return table
+
+
+def _partitions(events: Sequence[dg.AssetMaterialization]) -> str:
+    """The partitions that were built, in the order in which their batches landed."""
+    keys = [event.partition for event in events if event.partition]
+    return f"\n{len(keys)} partitions, {keys[0]} … {keys[-1]}" if keys else ""
 
 
 def _savings(instance: dg.DagsterInstance, name: str) -> str:

@@ -12,6 +12,7 @@ from dbt_orchestration.assets.attempts import attempts_of, built_before, landed
 from dbt_orchestration.assets.beside import Beside
 from dbt_orchestration.assets.command import build_command, vars_options
 from dbt_orchestration.assets.config import BuildConfig
+from dbt_orchestration.assets.creation import wait_for_creation
 from dbt_orchestration.assets.deferral import deferral_options, same_elsewhere
 from dbt_orchestration.assets.provenance import (
     PUSH_TAG,
@@ -120,6 +121,7 @@ class Build:
         except (PartitionError, DbtError) as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         self._landed_now: dict[str, set[str]] = {}
+        wait_for_creation(context, [self._keys[unique_id] for unique_id in work.partitions])
         self._record = self._to_record(work, stands)
         yield from self._build(work, options, manifest)
 

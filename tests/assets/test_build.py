@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from dbt_orchestration.settings import Environment, Settings
 from tests.assets.test_translator import BUILT
@@ -214,6 +215,35 @@ def test_somebody_who_reads_all_the_time_never_sees_a_table_that_is_not_whole(
         reader.result()
     assert set(seen) == {(3, 150, 1), (1, 150, 1)}
     assert len(seen) > 20
+
+
+def test_a_second_run_waits_until_the_first_has_created_the_table(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse.build("orders", "stg_orders")
+    key = warehouse.key("orders_daily")
+    first = warehouse.instance.create_run_for_job(
+        warehouse.definitions.resolve_job_def("full_build"),
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=frozenset({key}),
+    )
+    waited: list[float] = []
+
+    def land(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            event = dg.AssetMaterialization(key, partition="2024-01-04")
+            warehouse.instance.report_runless_asset_event(event)
+
+    monkeypatch.setattr("dbt_orchestration.assets.creation.time.sleep", land)
+    days = ("2024-01-01", "2024-01-02")
+    assert warehouse.build("orders_daily", partitions=days).success
+    assert len(waited) == 2
+    # and not once it has ended
+    warehouse.instance.wipe_assets([key])
+    warehouse.instance.report_run_canceled(first)
+    assert warehouse.build("orders_daily", partitions=days).success
+    assert len(waited) == 2
 
 
 def test_each_partition_carries_the_code_version(warehouse: Warehouse) -> None:

@@ -5,6 +5,7 @@
         event_time='scheduled_departure_at',
         batch_size='day',
         begin='2013-01-01',
+        on_schema_change='append_new_columns',
         lookback=1,
         tags=['daily'],
     )

@@ -5,6 +5,7 @@
         event_time='observed_at',
         batch_size='day',
         begin='2013-01-01',
+        on_schema_change='append_new_columns',
         lookback=2,
         tags=['daily'],
     )
