@@ -10,12 +10,13 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
 from dbt_orchestration import upstream
-from dbt_orchestration.settings import Settings
+from dbt_orchestration.settings import REPOSITORY, Settings
 
 DAILY = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-05")
 MONTHLY = dg.MonthlyPartitionsDefinition("2024-01-01", end_date="2024-03-01")
@@ -139,6 +140,65 @@ def test_is_incremental_is_answered_without_the_warehouse(prepared: Path) -> Non
         text = manifest.macros["macro.dbt.is_incremental"].macro_sql
         assert ("'incremental'" in text) == answer
         assert "adapter" not in text
+
+
+def test_a_model_can_be_built_and_read_under_another_name(prepared: Path) -> None:
+    [saved] = (prepared / "working_tree" / "prod").glob("*/partial_parse.msgpack")
+    manifest = upstream.load_manifest(saved)
+    upstream.set_alias(manifest, "model.every_node.orders_daily", "beside")
+    node = manifest.nodes["model.every_node.orders_daily"]
+    assert node.identifier == "beside"
+    assert node.relation_name == '"warehouse"."main"."beside"'
+    assert node.name == "orders_daily"
+
+
+def test_macros_can_be_given_to_dbt(prepared: Path) -> None:
+    [saved] = (prepared / "working_tree" / "prod").glob("*/partial_parse.msgpack")
+    manifest = upstream.load_manifest(saved)
+    upstream.add_macros(manifest, REPOSITORY / "dbt_orchestration" / "macros" / "swap_in.sql")
+    macro = manifest.macros["macro.dbt.dbt_orchestration__swap_in"]
+    assert manifest.find_macro_by_name(macro.name, "every_node", None) is macro
+
+
+def test_dbt_snowflake_still_replaces_a_batch_in_two_steps() -> None:
+    import dbt.include.snowflake as package
+
+    folder = Path(str(package.__file__)).parent / "macros"
+    name = "snowflake__get_incremental_microbatch_sql"
+    [sql] = [text for path in folder.rglob("*.sql") if name in (text := path.read_text())]
+    start = sql.index(f"{{% macro {name}")
+    source = sql[start : sql.index("{% endmacro %}", start) + len("{% endmacro %}")]
+    macro = SimpleNamespace(macro_sql=source)
+    manifest = SimpleNamespace(macros={f"macro.dbt_snowflake.{name}": macro})
+    upstream.make_batches_atomic(manifest)
+    assert "snowflake_dml_explicit_transaction(dml)" in macro.macro_sql
+    assert "snowflake_dml_explicit_transaction" in "".join(
+        path.read_text() for path in folder.rglob("*.sql")
+    )
+    changed = macro.macro_sql
+    upstream.make_batches_atomic(manifest)
+    assert macro.macro_sql == changed
+
+
+def test_a_note_is_kept_in_the_database() -> None:
+    with dg.DagsterInstance.local_temp() as instance:
+        assert upstream.read_note(instance, "key") is None
+        upstream.write_note(instance, "key", "text")
+        upstream.write_note(instance, "key", "other text")
+        assert upstream.read_note(instance, "key") == "other text"
+
+
+def test_dagster_finds_the_data_versions_of_all_partitions_at_once() -> None:
+    key = dg.AssetKey("days")
+    with dg.DagsterInstance.local_temp() as instance:
+        for version in ("old~1", "new~2"):
+            tags = {"dagster/data_version": version}
+            event = dg.AssetMaterialization(key, partition="2024-01-01", tags=tags)
+            instance.report_runless_asset_event(event)
+        found = instance.event_log_storage.get_latest_tags_by_partition(
+            key, dg.DagsterEventType.ASSET_MATERIALIZATION, ["dagster/data_version"]
+        )
+        assert found == {"2024-01-01": {"dagster/data_version": "new~2"}}
 
 
 def test_dbt_still_takes_its_batches_from_there() -> None:
