@@ -14,6 +14,7 @@ from dagster_dbt.asset_utils import (
 
 from dbt_orchestration.assets.build import Build
 from dbt_orchestration.assets.config import BuildConfig
+from dbt_orchestration.assets.place import Place
 from dbt_orchestration.assets.translator import (
     EnvironmentTranslator,
     ProjectError,
@@ -78,6 +79,8 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
         if check.metadata:
             unique_ids[check.key] = check.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]
 
+    place = Place(settings, environment, revision, translator, unique_ids)
+
     @dg.multi_asset(
         name=f"dbt_{environment}",
         specs=assets,
@@ -88,9 +91,7 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
         allow_arbitrary_check_specs=True,
     )
     def build(context: dg.AssetExecutionContext, config: BuildConfig) -> Iterator[Any]:
-        yield from Build(settings, environment, revision, translator, unique_ids).run(
-            context, config
-        )
+        yield from Build(place, context, config).run()
 
     sources = {uid: spec for uid, spec in specs.items() if uid.startswith("source.")}
     tests = {key: uid for key, uid in unique_ids.items() if isinstance(key, dg.AssetCheckKey)}

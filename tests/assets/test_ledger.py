@@ -113,11 +113,11 @@ def interrupt_after(patch: pytest.MonkeyPatch, events: int) -> None:
     results = Build._results
     seen: list[object] = []
 
-    def interrupted(self: Build, event: object, work: object) -> Iterator[object]:
+    def interrupted(self: Build, event: object) -> Iterator[object]:
         seen.append(event)
         if len(seen) > events:
             raise dg.DagsterExecutionInterruptedError
-        yield from results(self, event, work)  # type: ignore[arg-type]
+        yield from results(self, event)  # type: ignore[arg-type]
 
     patch.setattr(Build, "_results", interrupted)
 

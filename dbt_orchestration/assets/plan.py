@@ -1,0 +1,231 @@
+"""What a run is going to do, and what it will record: decided before dbt starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dagster as dg
+
+from dbt_orchestration.assets.attempts import attempts_of, built_before, landed
+from dbt_orchestration.assets.beside import Beside
+from dbt_orchestration.assets.config import BuildConfig
+from dbt_orchestration.assets.deferral import same_elsewhere
+from dbt_orchestration.assets.place import Place
+from dbt_orchestration.assets.provenance import (
+    PUSH_TAG,
+    Record,
+    ancestors_of,
+    commit_metadata,
+    recorded_versions,
+)
+from dbt_orchestration.assets.standing import Standing, on_change, standing
+from dbt_orchestration.changes.actions import Partitioned
+from dbt_orchestration.changes.terms import digest
+from dbt_orchestration.partitions.batches import batches, reads_itself
+from dbt_orchestration.partitions.config import PartitionConfig, PartitionError
+from dbt_orchestration.partitions.request import Partitions, Request, partitions_to_build
+from dbt_orchestration.revisions.explain import WAITING
+
+Nodes = Mapping[str, Mapping[str, Any]]
+Tests = Mapping[str, dg.AssetCheckKey]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run is going to do.
+
+    Attributes:
+        nodes: nodes of the manifest to build, by unique id.
+        tests: tests to run, by unique id.
+        partitions: which partitions of the partitioned nodes.
+        rebuilt: nodes whose tables are made anew.
+        beside: those of them that dbt would make anew in several steps.
+        waiting: nodes whose tables should be made anew, if a person says so.
+    """
+
+    nodes: Nodes
+    tests: Tests
+    partitions: Mapping[str, Partitions]
+    rebuilt: Collection[str]
+    beside: Collection[str]
+    waiting: Collection[str]
+
+
+class Planner:
+    """Decides what one run does, from what it was asked and how everything stands."""
+
+    def __init__(
+        self, place: Place, context: dg.AssetExecutionContext, config: BuildConfig
+    ) -> None:
+        self._place = place
+        self._context = context
+        self._config = config
+        self._attempts = attempts_of(context)
+
+    @property
+    def request(self) -> str:
+        """The run id of the first attempt."""
+        return self._attempts[-1].dagster_run.run_id
+
+    def selected(self) -> tuple[Nodes, Tests]:
+        """What the run was started for."""
+        ids = self._place.unique_ids
+        nodes = sorted(ids[key] for key in self._context.selected_asset_keys)
+        checks = () if self._config.exclude_tests else self._context.selected_asset_check_keys
+        tests = {ids[key]: key for key in sorted(checks) if key in ids}
+        return {unique_id: self._place.nodes[unique_id] for unique_id in nodes}, tests
+
+    def standing(self, nodes: Collection[str]) -> Standing:
+        """How these nodes, and all that they read, stand."""
+        above = {a for unique_id in nodes for a in ancestors_of(self._place.nodes, unique_id)}
+        keys = self._place.keys
+        found = standing(
+            self._place.settings,
+            self._place.name,
+            self._context.instance,
+            self._place.revision,
+            {u: keys[u] for u in {*nodes, *above} & keys.keys()},
+            run_id=self._context.run.run_id,
+        )
+        assert found is not None
+        return found
+
+    def still_due(self, nodes: Nodes, tests: Tests, stands: Standing) -> tuple[Nodes, Tests]:
+        """Without what another run has built since the push sensor asked for this one."""
+        if PUSH_TAG not in self._context.run.tags or len(self._attempts) > 1:
+            return nodes, tests
+        keys, now = self._place.keys, self._place.revision.fingerprints
+        done = {
+            keys[u]
+            for u in nodes
+            if u in stands.built and stands.built[u].fingerprint == now[u] and u not in stands.stale
+        }
+        return (
+            {u: node for u, node in nodes.items() if keys[u] not in done},
+            {u: key for u, key in tests.items() if key.asset_key not in done},
+        )
+
+    def work(
+        self,
+        nodes: Nodes,
+        tests: Tests,
+        stands: Standing,
+        beside: Beside,
+        manifest: Callable[[], Any],
+    ) -> Work:
+        """What to do.
+
+        Args:
+            manifest: dbt's own, to look into the warehouse with.
+
+        Raises:
+            PartitionError: the request cannot be met.
+        """
+        config, instance, place = self._config, self._context.instance, self._place
+        models = {u: model for u in nodes if (model := place.model(u))}
+        rebuilt, waiting = self._rebuilt(nodes, stands)
+        request = Request(
+            self._context.run.tags,
+            config.full_refresh,
+            place.environment.lookback,
+            self._attempts[-1].create_timestamp,
+            rebuilt,
+            {place.unique_id(name, "partitions"): said for name, said in config.partitions.items()},
+        )
+
+        def before(unique_id: str) -> set[str]:
+            return built_before(instance, place.keys[unique_id], self._attempts)
+
+        anew = {
+            u
+            for u, model in models.items()
+            if model.is_microbatch
+            if u in rebuilt or (config.full_refresh and self._may_rebuild(u))
+            if before(u)  # else nobody reads it yet
+        }
+        done = dict(landed(instance, self._attempts[1:], place.unique_ids))
+        if (resumed := anew & done.keys()) and not beside.are_there(manifest(), resumed):
+            done = {u: keys for u, keys in done.items() if u not in resumed}
+        partitions = partitions_to_build(request, models, before, done)
+        partitions = {u: self._cut(u, models[u], wanted) for u, wanted in partitions.items()}
+        nodes = {u: node for u, node in nodes.items() if u not in models or u in partitions}
+        absent = {place.keys[unique_id] for unique_id in models.keys() - partitions.keys()}
+        tests = {u: check for u, check in tests.items() if check.asset_key not in absent}
+        if not nodes and not tests:
+            raise PartitionError("none of the selected models has a partition yet")
+        return Work(nodes, tests, partitions, rebuilt, anew & partitions.keys(), waiting)
+
+    def _cut(self, unique_id: str, model: PartitionConfig, wanted: Partitions) -> Partitions:
+        if not model.is_microbatch:
+            return replace(wanted, batches=[wanted.keys])
+        why = "" if model.together else self._place.revision.one_by_one(unique_id)
+        if model.together is False:
+            why = "the model says so"
+        in_order = reads_itself(self._place.nodes[unique_id]["raw_code"])
+        cut = batches(model, wanted.keys, one_by_one=bool(why), in_order=in_order)
+        if len(wanted.keys) > 1:
+            said = f"; one partition each: {why}" if why and model.chunk > 1 else ""
+            self._context.log.info(
+                f"{unique_id}: {len(wanted.keys)} partitions in {len(cut)} batches{said}."
+            )
+        return replace(wanted, batches=cut)
+
+    def _rebuilt(self, nodes: Collection[str], stands: Standing) -> tuple[set[str], set[str]]:
+        """What is rebuilt from nothing: what is asked for, and what its change calls for.
+
+        Whoever builds a model whose table must be rebuilt, rebuilds it: recorded as built, it would
+        be due no more. Unless a person is to be asked first: then it waits.
+        """
+        asked = {self._place.unique_id(name, "rebuild") for name in self._config.rebuild}
+        if kept := sorted(u for u in asked if not self._may_rebuild(u)):
+            raise PartitionError(f"rebuild: {', '.join(kept)} says full_refresh: false")
+        must = {u for u in nodes if self._must_be_rebuilt(u, stands)}
+        default = self._place.environment.on_change
+        waiting = {u for u in must - asked if on_change(self._place.nodes[u], default) != "rebuild"}
+        return (asked | must - waiting) & set(nodes), waiting
+
+    def _must_be_rebuilt(self, unique_id: str, stands: Standing) -> bool:
+        if not Partitioned.of(self._place.nodes[unique_id]).incremental:
+            return False
+        last = stands.differs.get(unique_id)
+        whys = [*([last] if last else []), *stands.stale.get(unique_id, {}).values()]
+        return any(why.due and why.action == "full_refresh" for why in whys)
+
+    def _may_rebuild(self, unique_id: str) -> bool:
+        return self._place.nodes[unique_id]["config"].get("full_refresh") is not False
+
+    def record(self, work: Work, stands: Standing) -> Callable[[str], Record]:
+        """What to record with each node that the run builds."""
+        place = self._place
+        behind = dict.fromkeys(work.waiting & work.nodes.keys(), WAITING)
+        behind |= self._outside(work, stands)
+        for unique_id, stale in stands.stale.items():
+            wanted = work.partitions.get(unique_id)
+            left = set(stale) - set(wanted.keys if wanted else ())
+            if left and unique_id not in work.rebuilt:
+                behind.setdefault(unique_id, digest(*(f"{k}={stale[k].recorded}" for k in left)))
+        version = recorded_versions(place.revision, work.nodes.keys(), behind)
+
+        def record(unique_id: str) -> Record:
+            reason = self._config.reasons.get(unique_id, "")
+            return Record(version(unique_id), commit_metadata(place.revision, reason))
+
+        return record
+
+    def _outside(self, work: Work, stands: Standing) -> Mapping[str, str]:
+        """What is read, not built by the run, and stands as other code left it."""
+        place = self._place
+        there: Collection[str] = ()
+        if place.environment.defer_to:
+            # What was never built here is read from there, where it is the same.
+            there = same_elsewhere(
+                place.settings, place.name, self._context.instance, place.revision, place.keys
+            )
+        above = {a for unique_id in work.nodes for a in ancestors_of(place.nodes, unique_id)}
+        return {
+            u: stands.built[u].fingerprint if u in stands.built else ""
+            for u in (above & place.keys.keys()) - work.nodes.keys()
+            if not stands.is_current(u) and (u in stands.built or u not in there)
+        }
