@@ -97,7 +97,7 @@ def check_revision(settings: Settings, name: str, revision: Revision) -> None:
     PrepareError: no code location could be made of the revision; says why.
     """
     try:
-        definitions_of(settings, name, revision).resolve_asset_graph()
+        dg.Definitions.validate_loadable(definitions_of(settings, name, revision))
     except Exception as error:
         raise PrepareError(f"it cannot be loaded: {error}") from None
 

@@ -25,6 +25,7 @@ from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.settings import Settings
 
 REBUILD_TAG = "dbt/rebuild"
+_FORM = "form"
 _TICK_SECONDS = 5
 # A run's end may be seen this late. Dagster starts each only once, by its run key.
 _LOOK_BACK = timedelta(hours=1)
@@ -55,7 +56,7 @@ def rebuild_job(
 ) -> tuple[dg.JobDefinition, dg.SensorDefinition]:
     """The form as a job, and the sensor that starts what it asks for."""
 
-    @dg.op(name="rebuild", description="Shows what would be rebuilt, and asks for it to be.")
+    @dg.op(name=_FORM, description="Shows what would be rebuilt, and asks for it to be.")
     def ask(context: dg.OpExecutionContext, config: RebuildForm) -> None:
         try:
             wanted = _rebuild(revision, dbt, context.instance, config)
@@ -102,7 +103,7 @@ def rebuild_job(
             if run.run_id in done:
                 continue
             said_in_run: Any = run.run_config
-            config = RebuildForm(**said_in_run["ops"]["rebuild"]["config"])
+            config = RebuildForm(**said_in_run["ops"][_FORM]["config"])
             try:
                 wanted = _rebuild(revision, dbt, context.instance, config)
             except PartitionError as error:
@@ -123,7 +124,7 @@ def history_job(
 ) -> dg.JobDefinition:
     """One click that lets the push sensor start what waits for a person."""
 
-    @dg.op(name="rebuild_history")
+    @dg.op
     def approve(context: dg.OpExecutionContext) -> None:
         ledger = Ledger(settings, environment, context.instance, revision, dbt)
         due = ledger.due(lambda _: True)

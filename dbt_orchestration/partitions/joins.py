@@ -110,7 +110,7 @@ def _merged(side: str, left: Places | None, right: Places | None, *, duckdb: boo
 
 def _links(scope: Scope, node: exp.Expr, place: int, within: int | None) -> bool:
     """Whether ``node`` holds only of rows of one batch: a moment of the source equals another."""
-    if not isinstance(node, exp.EQ):
+    if not isinstance(node, (exp.EQ, exp.NullSafeEQ)):
         return False
     here, there = scope.moment(node.this, within), scope.moment(node.expression, within)
     if here != frozenset({place}):

@@ -24,7 +24,7 @@ def fill_in(site: Site, **form: Any) -> dg.ExecuteInProcessResult:
     job = job or site.load().resolve_job_def("rebuild")
     return job.execute_in_process(
         instance=site.instance,
-        run_config={"ops": {"rebuild": {"config": form}}},
+        run_config={"ops": {"form": {"config": form}}},
         raise_on_error=False,
     )
 

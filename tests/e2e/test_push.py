@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 _RUNS = """query { runsOrError(filter: {tags: [{key: "dagster/sensor_name", value: "push"}]}) {
     ... on Runs { results { runId status rootRunId tags { key value }
     assetSelection { path } } } } }"""
+_ASKED = """query($asked: String!) { runsOrError(filter: {tags: [{key: "dbt/asked_by",
+    value: $asked}]}) { ... on Runs { results { runId } } } }"""
 _ASSETS = """query { assetNodes(pipeline: {repositoryLocationName: "prod",
     repositoryName: "__repository__", pipelineName: "full_build"}) { assetKey { path } } }"""
 _TICKS = """query($name: String!) { sensorOrError(sensorSelector: {sensorName: "push",
@@ -141,6 +143,28 @@ def test_new_models_come_and_deleted_ones_go_by_themselves(pushed: Pushed) -> No
     assert _built(run) == ["regulars"]
     assert "regulars" in pushed.models()
     assert "totals" not in pushed.models()
+
+
+def test_history_is_rebuilt_after_a_click_and_by_a_form(pushed: Pushed) -> None:
+    before = pushed.up.rows("select amount from main.daily order by day_at")
+    meta = '{"partitions"'
+    pushed.clone.edit("models/daily.sql", meta, f'{{"on_change": "ask", {meta[1:]}')
+    pushed.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
+    sha = pushed.clone.push("in pence")
+    until(lambda: True if "Waits for you: to rebuild daily (3" in pushed.says() else None)
+    assert pushed.up.rows("select amount from main.daily order by day_at") == before
+    assert pushed.up.finished(pushed.up.launch(job="rebuild_history"))["status"] == "SUCCESS"
+    [run] = pushed.settled(sha)
+    days = {("daily", f"2024-01-0{day}") for day in (1, 2, 3)}
+    assert set(materialized(run)) == {*days, ("pushes", None)}
+    assert pushed.up.rows("select amount from main.daily order by day_at") == [
+        (amount * 10,) for (amount,) in before
+    ]
+    form = {"model": "daily", "since": "2024-01-02", "until": "2024-01-02", "start": True}
+    asked = pushed.up.launch(job="rebuild", op="form", config=form)
+    assert pushed.up.finished(asked)["status"] == "SUCCESS"
+    [started] = until(lambda: pushed.up.query(_ASKED, asked=asked)["results"] or None)
+    assert materialized(pushed.up.finished(started["runId"])) == [("daily", "2024-01-02")]
 
 
 def test_a_run_keeps_its_commit_while_a_newer_one_is_loaded(pushed: Pushed) -> None:

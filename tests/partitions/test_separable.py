@@ -485,13 +485,17 @@ def event_times(size: BatchSize) -> dict[str, str | None]:
 
 
 class Grammar:
-    """Makes a model's query. Tables stand in braces: ``{events}``."""
+    """Makes a model's query. Tables stand in braces: ``{events}``.
+
+    A careful one mostly does by event times what is to be done by them. Then what remains to be
+    found wrong is finer: NULLs of outer joins, names that mean something else.
+    """
 
     def __init__(self, rng: random.Random, times: dict[str, str | None]) -> None:
         self.rng = rng
         self.times = times
+        self.careful = self.chance(0.7)
         self.ctes: list[tuple[str, Columns]] = []
-        self.good: set[tuple[str, str]] = set()
         self.sources = 0
 
     def model(self) -> tuple[str, str]:
@@ -507,7 +511,8 @@ class Grammar:
         sql, columns = self.query(2)
         if f"{{{SHIFTS}}}" in "".join((sql, *ctes)):
             ctes.insert(0, EPHEMERAL)
-        times = [name for name, kind in columns if kind == "T"] or ["ts"]
+        moments = [name for name, kind in columns if kind == "M"]
+        times = moments or [name for name, kind in columns if kind == "T"] or ["ts"]
         return (f"with {', '.join(ctes)} " if ctes else "") + sql, self.rng.choice(times)
 
     def chance(self, share: float) -> bool:
@@ -516,7 +521,7 @@ class Grammar:
     def query(self, depth: int) -> tuple[str, Columns]:
         if not self.chance(0.15):
             return self.select(depth)
-        kinds = ["T", *self.rng.choices("TIS", k=self.rng.randrange(3))]
+        kinds = ["M", *self.rng.choices("TIS", k=self.rng.randrange(3))]
         names = self.rng.sample(NAMES, len(kinds))
         left, columns = self.select(depth - 1, list(zip(names, kinds, strict=True)))
         others = names if self.chance(0.8) else self.rng.sample(NAMES, len(kinds))
@@ -530,18 +535,17 @@ class Grammar:
     def source(self, depth: int) -> tuple[str, str, Columns]:
         self.sources += 1
         alias, die = f"t{self.sources}", self.rng.random()
-        if self.ctes and die < 0.45:
+        if self.ctes and die < 0.4:
             name, columns = self.rng.choice(self.ctes)
             return alias, f"{name} as {alias}", columns
-        if depth > 0 and die < 0.6:
+        if depth > 0 and die < 0.55:
             sql, columns = self.query(depth - 1)
             return alias, f"({sql}) as {alias}", columns
-        if die < 0.63:
+        if die < 0.57:
             return alias, f"(values {VALUES}) as {alias}(id, day)", [("id", "I"), ("day", "T")]
         table = self.rng.choice([*TABLES, "events", "clicks", "pings"])
-        if time := self.times[table]:
-            self.good.add((alias, time))
-        return alias, f"{{{table}}} as {alias}", [(name, TYPES[name][0]) for name in TABLES[table]]
+        columns = [(n, "M" if n == self.times[table] else TYPES[n][0]) for n in TABLES[table]]
+        return alias, f"{{{table}}} as {alias}", columns
 
     def from_(self, depth: int) -> tuple[str, Columns3, list[str], list[str]]:
         """FROM, the columns it has, conditions for WHERE, and the sources."""
@@ -552,96 +556,101 @@ class Grammar:
         for _ in range(self.rng.choice([0, 0, 0, 1, 1, 2])):
             alias, source, columns = self.source(depth)
             right = [(alias, name, kind) for name, kind in columns]
-            sides = ["", "", "left ", "left ", "right ", "full ", "semi ", "anti "]
+            sides = ["", "", "left ", "left ", "right ", "full ", "full ", "semi ", "anti "]
             side, die = self.rng.choice(sides), self.rng.random()
             common = sorted({n for n, _ in columns} & {n for _, n, _ in scope})
-            if die < 0.2:
-                text += f"{', ' if die < 0.1 else ' cross join '}{source}"
+            if die < 0.15:
+                text += f"{', ' if die < 0.07 else ' cross join '}{source}"
                 where.append(self.condition(scope, right))
             elif die < 0.3 and common:
-                names = self.rng.sample(common, min(len(common), self.rng.choice([1, 1, 2])))
+                moments = [n for n in common if (alias, n, "M") in right] or common
+                names = [self.rng.choice(moments if self.careful else common)]
+                names += [n for n in common if n not in names and self.chance(0.1)]
                 text += f" {side}join {source} using ({', '.join(names)})"
-            elif die < 0.36:
+            elif die < 0.35:
                 table = self.rng.choice(["clicks", "dim", "events"])
-                inner = (
-                    f"select id, day, v from {{{table}}} as z where z.id = {self.ref(scope, 'I')}"
-                )
-                on = self.rng.choice([("left", "on true"), ("cross", "")])
-                text += f" {on[0]} join lateral ({inner}) as {alias} {on[1]}"
-                right = [(alias, "id", "I"), (alias, "day", "T"), (alias, "v", "I")]
-            elif die < 0.4:
-                text += f", unnest([1, {self.ref(scope, 'I')}]) as {alias}(u)"
+                inner = f"from {{{table}}} as z where z.id = {self.ref(scope, 'I')[0]}"
+                how, on = self.rng.choice([("left", " on true"), ("cross", "")])
+                text += f" {how} join lateral (select id, day, v {inner}) as {alias}{on}"
+                right = [(alias, "id", "I"), (alias, "day", "M"), (alias, "v", "I")]
+            elif die < 0.38:
+                text += f", unnest([1, {self.ref(scope, 'I')[0]}]) as {alias}(u)"
                 right = [(alias, "u", "I")]
             else:
                 text += f" {side}join {source} on {self.condition(scope, right)}"
-            if die < 0.2 or 0.3 <= die < 0.4 or side not in ("semi ", "anti "):
+            if die < 0.15 or 0.3 <= die < 0.38 or side not in ("semi ", "anti "):
                 scope += right
                 aliases.append(alias)
         return text, scope, where, aliases
 
     def condition(self, left: Columns3, right: Columns3) -> str:
         parts: list[str] = []
-        if self.chance(0.55):
-            parts.append(f"{self.day(left)} = {self.day(right)}")
+        if self.careful or self.chance(0.5):
+            forms = ["{}", "{}::date", "date_trunc('day', {})"]
+            one, other = (self.ref(side, "M")[0] for side in (left, right))
+            sign = "is not distinct from" if self.chance(0.1) else "="
+            one, other = (self.rng.choice(forms).format(text) for text in (one, other))
+            parts.append(f"{one} {sign} {other}")
         for _ in range(self.rng.choice([0, 0, 1] if parts else [1, 1, 2])):
-            kind = self.rng.choice("TTTIS")
-            one, other = self.expression(left, kind), self.expression(right, kind)
+            kind = self.rng.choice("TTIS")
+            one, other = self.expression(left, kind)[0], self.expression(right, kind)[0]
             sign = self.rng.choice(["=", "=", "=", ">=", "is not distinct from"])
             parts.append(f"{one} {sign} {other}" if self.chance(0.5) else f"{other} {sign} {one}")
-        return self.rng.choice([" and ", " and ", " and ", " or "]).join(parts)
+        return " or ".join(parts) if self.chance(0.1) else " and ".join(parts)
 
-    # Expressions
+    # Expressions, and of which kind they are: M is a time that may be a moment in the batch.
 
-    def ref(self, scope: Columns3, kind: str) -> str:
-        columns = [(alias, name) for alias, name, other in scope if other == kind]
-        if kind == "T" and self.chance(0.7):
-            columns = [column for column in columns if column in self.good] or columns
+    def ref(self, scope: Columns3, kind: str) -> tuple[str, str]:
+        times = ("M", "T") if kind in "MT" else (kind,)
+        columns = [column for column in scope if column[2] in times]
+        if kind == "M" or (kind == "T" and self.chance(0.5)):
+            columns = [column for column in columns if column[2] == "M"] or columns
         if not columns:
-            return {"T": "date '2024-01-31'", "I": "1", "S": "'a'"}[kind]
-        alias, name = self.rng.choice(columns)
-        return name if self.chance(0.2) and self.is_clear(name, scope) else f"{alias}.{name}"
+            return {"I": "1", "S": "'a'"}.get(kind, "date '2024-01-31'"), kind.replace("M", "T")
+        alias, name, kind = self.rng.choice(columns)
+        bare = self.chance(0.2) and self.is_clear(name, scope)
+        return name if bare else f"{alias}.{name}", kind
 
     def is_clear(self, name: str, scope: Columns3) -> bool:
         """Whether a name without a table is likely to be allowed."""
         return sum(name == other for _, other, _ in scope) < 2 or self.chance(0.1)
 
-    def day(self, scope: Columns3) -> str:
-        form = self.rng.choice(["{}", "{}::date", "date_trunc('day', {})"])
-        return form.format(self.ref(scope, "T"))
-
-    def time(self, scope: Columns3) -> str:
-        column, die = self.ref(scope, "T"), self.rng.random()
-        units = ["hour", "day", "day", "month", "week", "quarter", "year"]
-        if die < 0.75:
-            form = self.rng.choice(["{}", "{}", "{}::date"])
-        elif die < 0.87:
-            form = f"date_trunc('{self.rng.choice(units)}', {{}})"
-        elif die < 0.95:
-            form = f"coalesce({{}}, {self.ref(scope, 'T')})"
+    def time(self, scope: Columns3, wanted: str) -> tuple[str, str]:
+        column, kind = self.ref(scope, wanted)
+        die = self.rng.random()
+        if die < 0.7:
+            form = self.rng.choice(["{}", "{}", "{}::date", "date_trunc('day', {})"])
+        elif die < 0.85:
+            form = f"coalesce({{}}, {self.ref(scope, wanted)[0]})"
+        elif self.careful and kind == "M":
+            form = self.rng.choice(["date({})", "cast({} as timestamp)", "date_trunc('hour', {})"])
         else:
+            units = ["hour", "month", "week", "quarter", "year"]
+            form = f"date_trunc('{self.rng.choice(units)}', {{}})"
             forms = ["({} + interval 1 day)", "date_trunc('day', {} at time zone 'UTC')"]
-            form = self.rng.choice([*forms, "date({})", "cast({} as timestamp)"])
-        return form.format(column)
+            form, kind = self.rng.choice([form, *forms]), "T"
+        return form.format(column), kind
 
-    def expression(self, scope: Columns3, kind: str) -> str:
-        if kind == "T":
-            return self.time(scope)
+    def expression(self, scope: Columns3, kind: str) -> tuple[str, str]:
+        if kind in "MT":
+            return self.time(scope, kind)
         if kind == "S" or self.chance(0.7):
             return self.ref(scope, kind)
-        subquery = f"(select max(s.v) from {{{self.rng.choice(['dim', 'dim', 'events'])}}} as s)"
-        day = f"extract(day from {self.ref(scope, 'T')})::int"
-        return self.rng.choice([f"({self.ref(scope, 'I')} + 1)", day, subquery])
+        table = "events" if self.chance(0.05) else "dim"
+        number, day = self.ref(scope, "I")[0], self.ref(scope, "T")[0]
+        subquery = f"(select max(s.v) from {{{table}}} as s where s.id >= {number})"
+        texts = [f"({number} + 1)", f"extract(day from {day})::int", subquery]
+        return self.rng.choice(texts), kind
 
     def window(self, scope: Columns3, aliases: Sequence[str]) -> str:
         # Ties must not matter.
-        number = self.ref(scope, "I")
+        number = self.ref(scope, "I")[0]
         function = self.rng.choice(["count(*)", f"sum({number})", "rank()", f"max({number})"])
-        keys = [
-            self.rng.choice(aliases)
-            if aliases and self.chance(0.4)
-            else self.expression(scope, self.rng.choice("TTTIS"))
-            for _ in range(self.rng.choice([0, 1, 1, 2]))
-        ]
+        keys = [self.expression(scope, self.rng.choice("TTIS"))[0] for _ in range(2)]
+        keys = keys[: self.rng.randrange(3)]
+        if self.careful or self.chance(0.4):
+            by_alias = aliases and self.chance(0.3)
+            keys.append(self.rng.choice(aliases) if by_alias else self.time(scope, "M")[0])
         order = f"order by {number}" if function == "rank()" else ""
         partition = f"partition by {', '.join(keys)} " if keys else ""
         return f"{function} over ({partition}{order})"
@@ -652,15 +661,16 @@ class Grammar:
         """``wanted``: the columns there have to be."""
         from_, scope, where, sources = self.from_(depth)
         columns = list(wanted)
-        while not columns or ("T" not in dict(columns).values() and self.chance(0.9)):
-            columns = [(self.rng.choice(NAMES), self.rng.choice("TTIS")) for _ in range(3)]
-            columns = columns[: self.rng.randrange(1, 4)]
+        if not columns:
+            kinds = [self.rng.choice("MT"), *self.rng.choices("MTIIS", k=self.rng.randrange(3))]
+            columns = [(self.rng.choice(NAMES), kind) for kind in kinds]
+            self.rng.shuffle(columns)
         grouped = self.chance(0.3)
         if grouped:
-            items, group = self.grouped(scope, columns)
+            items, columns, group = self.grouped(scope, columns)
         else:
-            group = ""
             items, columns = self.listed(scope, columns, sources, stars=not wanted)
+            group = ""
         where += self.filters(scope) if self.chance(0.25) else []
         distinct = "distinct " if self.chance(0.08) else ""
         if not grouped and not distinct and columns and self.chance(0.03):
@@ -675,7 +685,7 @@ class Grammar:
             sql += " having count(*) > 1"
         if not grouped and self.chance(0.1):
             sql += f" qualify {self.window(scope, [name for name, _ in columns])} = 1"
-        if self.chance(0.02):
+        if self.chance(0.01):
             sql = f"select * from ({sql} order by all limit 3)"
         return sql, columns
 
@@ -693,11 +703,12 @@ class Grammar:
                     columns += known
                     continue
             if kind == "I" and self.chance(0.4):
-                text = self.window(scope, [n for n, _ in columns if self.is_clear(n, scope)])
+                aliases = [n for n, k in columns if k in "MT" and self.is_clear(n, scope)]
+                text, is_kind = self.window(scope, aliases), kind
             else:
-                text = self.expression(scope, kind)
+                text, is_kind = self.expression(scope, kind)
             items.append(text if text.endswith(f".{name}") else f"{text} as {name}")
-            columns.append((name, kind))
+            columns.append((name, is_kind))
         return items, columns
 
     def star(self, alias: str | None, names: Sequence[str], scope: Columns3) -> str:
@@ -705,16 +716,19 @@ class Grammar:
         if die < 0.1:
             star += f" exclude ({name})"
         elif die < 0.2:
-            star += f" replace ({self.time(scope)} as {name})"
+            star += f" replace ({self.time(scope, 'T')[0]} as {name})"
         elif die < 0.3:
             star += f" rename ({name} as {self.rng.choice(NAMES)})"
         return star
 
-    def grouped(self, scope: Columns3, wanted: Columns) -> tuple[list[str], str]:
+    def grouped(
+        self, scope: Columns3, wanted: Columns
+    ) -> tuple[list[str], list[tuple[str, str]], str]:
         items: list[str] = []
-        keys: list[str] = [self.time(scope) for _ in range(self.rng.choice([0, 1, 1]))]
+        columns: list[tuple[str, str]] = []
+        keys = [self.time(scope, "M")[0]] if self.careful or self.chance(0.3) else []
         for name, kind in wanted:
-            text = self.expression(scope, kind)
+            text, is_kind = self.expression(scope, kind)
             if self.chance(0.25):
                 aggregates = [f"max({text})", f"min({text})"]
                 aggregates += ["count(*)", f"sum({text})"] if kind == "I" else []
@@ -723,18 +737,19 @@ class Grammar:
                 items.append(f"{text} as {name}")
                 alias = [name] if self.is_clear(name, scope) else []
                 keys.append(self.rng.choice([text, *alias, str(len(items))]))
+            columns.append((name, is_kind))
         if self.chance(0.04) and keys:
             keys[-1] = f"rollup({keys[-1]})"
         if self.chance(0.25):
-            return items, " group by all"
-        return items, f" group by {', '.join(keys)}" if keys else ""
+            return items, columns, " group by all"
+        return items, columns, f" group by {', '.join(keys)}" if keys else ""
 
     def filters(self, scope: Columns3) -> list[str]:
-        table = self.rng.choice(["dim", "dim", "dim", "clicks"])
-        number = self.ref(scope, "I")
+        table = "clicks" if self.chance(0.1) else "dim"
+        number = self.ref(scope, "I")[0]
         conditions = [
             f"{number} > 1",
-            f"{self.ref(scope, 'T')} >= '2024-01-31'",
+            f"{self.ref(scope, 'T')[0]} >= '2024-01-31'",
             f"{number} in (select q.id from {{{table}}} as q)",
             f"exists (select 1 from {{{table}}} as q where q.id = {number})",
             f"not exists (select 1 from {{{table}}} as q where q.id = {number})",
