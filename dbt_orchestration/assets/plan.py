@@ -179,6 +179,11 @@ class Planner:
         be due no more. Unless a person is to be asked first: then it waits.
         """
         asked = {self._place.unique_id(name, "rebuild") for name in self._config.rebuild}
+        if history := sorted(u for u in asked if u.startswith("snapshot.")):
+            raise PartitionError(
+                f"rebuild: {', '.join(history)} is a snapshot: what its source was like in the past"
+                " cannot be computed again"
+            )
         if kept := sorted(u for u in asked if not self._may_rebuild(u)):
             raise PartitionError(f"rebuild: {', '.join(kept)} says full_refresh: false")
         must = {u for u in nodes if self._must_be_rebuilt(u, stands)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
@@ -18,6 +18,7 @@ from dagster_dbt.asset_utils import (
     default_owners_from_dbt_resource_props,
 )
 
+from dbt_orchestration.changes.actions import OnChange, Partitioned
 from dbt_orchestration.partitions.config import PartitionConfig, partition_config
 
 PARTITIONS_CHECK = "all_partitions_built"
@@ -69,6 +70,12 @@ class EnvironmentTranslator(DagsterDbtTranslator):
     def partition_config(self, node: Mapping[str, Any]) -> PartitionConfig | None:
         unique_id = node["unique_id"]
         if unique_id not in self._partitions:
+            said = Partitioned.of(node).on_change
+            if said not in (None, *get_args(OnChange)):
+                raise ProjectError(
+                    f"{node['original_file_path']}: meta.dagster.on_change of {node['name']} is"
+                    f" {said!r}: write rebuild, ask or forward_only"
+                )
             self._partitions[unique_id] = partition_config(node)
         return self._partitions[unique_id]
 

@@ -246,6 +246,11 @@ def test_a_second_run_waits_until_the_first_has_created_the_table(
     assert len(waited) == 2
 
 
+def test_a_snapshot_is_never_rebuilt_and_says_so(warehouse: Warehouse) -> None:
+    result = warehouse.build("customers_snapshot", config={"rebuild": ["customers_snapshot"]})
+    assert "is a snapshot: what its source was like in the past cannot" in failure(result)
+
+
 def test_each_partition_carries_the_code_version(warehouse: Warehouse) -> None:
     warehouse.build()
     [spec] = [

@@ -137,3 +137,21 @@ def test_the_ledger_is_true(ledger: Warehouse, seed: int) -> None:
 
 def assert_something_happened(told: Sequence[str]) -> None:
     assert {line.split()[0] for line in told} >= {"range", "anew", "cancel"}
+
+
+def test_what_was_loaded_again_is_rebuilt_when_somebody_asks(ledger: Warehouse) -> None:
+    assert ledger.build("days").success
+    for day in ("2024-01-03", "2024-01-07"):
+        event = dg.AssetMaterialization(ledger.key("raw/events"), partition=day)
+        ledger.instance.report_runless_asset_event(event)
+    job = ledger.definitions.resolve_job_def("rebuild")
+    form = {"model": "days", "only_reloaded": True, "start": True}
+    asked = job.execute_in_process(
+        instance=ledger.instance, run_config={"ops": {"form": {"config": form}}}
+    )
+    assert asked.success
+    context = dg.build_sensor_context(ledger.instance, definitions=ledger.definitions)
+    data = ledger.definitions.resolve_sensor_def("rebuild").evaluate_tick(context)
+    [request] = data.run_requests or ()
+    config = request.run_config["ops"]["dbt_prod"]["config"]
+    assert config["partitions"] == {"model.ledger.days": ["2024-01-03", "2024-01-07"]}

@@ -9,7 +9,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from dbt_orchestration.assets.translator import ProjectError, as_owner, freshness_policy
+from dbt_orchestration.assets.translator import (
+    EnvironmentTranslator,
+    ProjectError,
+    as_owner,
+    freshness_policy,
+)
 from dbt_orchestration.settings import Settings
 from tests.conftest import Warehouse
 
@@ -118,6 +123,19 @@ def test_a_wrong_freshness_names_the_file() -> None:
     }
     with pytest.raises(ProjectError, match=r"models/m\.sql.*lower_bound_delta_hours is missing"):
         freshness_policy(model, "UTC")
+
+
+def test_a_wrong_word_for_what_a_change_does_names_the_file() -> None:
+    model = {
+        "unique_id": "model.p.m",
+        "resource_type": "model",
+        "name": "m",
+        "original_file_path": "models/m.sql",
+        "config": {"meta": {"dagster": {"on_change": "rebuld"}}},
+    }
+    translator = EnvironmentTranslator("prod", "UTC", {})
+    with pytest.raises(ProjectError, match=r"models/m\.sql: .*on_change of m is 'rebuld': write"):
+        translator.partition_config(model)
 
 
 def test_every_test_is_a_check_with_its_severity(warehouse: Warehouse) -> None:

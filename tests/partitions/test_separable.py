@@ -491,9 +491,10 @@ class Grammar:
     found wrong is finer: NULLs of outer joins, names that mean something else.
     """
 
-    def __init__(self, rng: random.Random, times: dict[str, str | None]) -> None:
+    def __init__(self, rng: random.Random, size: BatchSize) -> None:
         self.rng = rng
-        self.times = times
+        self.times = event_times(size)
+        self.cuts = ["{}", f"date_trunc('{size}', {{}})", "{}" if size == "hour" else "{}::date"]
         self.careful = self.chance(0.7)
         self.ctes: list[tuple[str, Columns]] = []
         self.sources = 0
@@ -586,10 +587,9 @@ class Grammar:
     def condition(self, left: Columns3, right: Columns3) -> str:
         parts: list[str] = []
         if self.careful or self.chance(0.5):
-            forms = ["{}", "{}::date", "date_trunc('day', {})"]
             one, other = (self.ref(side, "M")[0] for side in (left, right))
             sign = "is not distinct from" if self.chance(0.1) else "="
-            one, other = (self.rng.choice(forms).format(text) for text in (one, other))
+            one, other = (self.rng.choice(self.cuts).format(text) for text in (one, other))
             parts.append(f"{one} {sign} {other}")
         for _ in range(self.rng.choice([0, 0, 1] if parts else [1, 1, 2])):
             kind = self.rng.choice("TTIS")
@@ -619,15 +619,15 @@ class Grammar:
         column, kind = self.ref(scope, wanted)
         die = self.rng.random()
         if die < 0.7:
-            form = self.rng.choice(["{}", "{}", "{}::date", "date_trunc('day', {})"])
+            form = self.rng.choice(["{}", *self.cuts])
         elif die < 0.85:
             form = f"coalesce({{}}, {self.ref(scope, wanted)[0]})"
         elif self.careful and kind == "M":
-            form = self.rng.choice(["date({})", "cast({} as timestamp)", "date_trunc('hour', {})"])
+            form = self.rng.choice(["cast({} as timestamp)", "date_trunc('hour', {})"])
         else:
             units = ["hour", "month", "week", "quarter", "year"]
             form = f"date_trunc('{self.rng.choice(units)}', {{}})"
-            forms = ["({} + interval 1 day)", "date_trunc('day', {} at time zone 'UTC')"]
+            forms = ["({} + interval 1 day)", "date({} at time zone 'UTC')"]
             form, kind = self.rng.choice([form, *forms]), "T"
         return form.format(column), kind
 
@@ -826,7 +826,7 @@ TARGETS = ("one", "many")
 
 def trial(engine: Engine, size: BatchSize, rng: random.Random) -> tuple[str, str, str] | None:
     """A query that DuckDB accepts, its event_time, and why it is not separable."""
-    sql, event_time = Grammar(rng, engine.times).model()
+    sql, event_time = Grammar(rng, size).model()
     if not engine.is_valid(sql):
         return None
     inputs: dict[tuple[str, ...], str | None] = {}
