@@ -179,16 +179,20 @@ class Planner:
         be due no more. Unless a person is to be asked first: then it waits.
         """
         asked = {self._place.unique_id(name, "rebuild") for name in self._config.rebuild}
-        if history := sorted(u for u in asked if u.startswith("snapshot.")):
+        if snapshots := sorted(u for u in asked if u.startswith("snapshot.")):
             raise PartitionError(
-                f"rebuild: {', '.join(history)} is a snapshot: what its source was like in the past"
-                " cannot be computed again"
+                f"rebuild: {', '.join(snapshots)} is a snapshot: what its source was like in the"
+                " past cannot be computed again"
             )
         if kept := sorted(u for u in asked if not self._may_rebuild(u)):
             raise PartitionError(f"rebuild: {', '.join(kept)} says full_refresh: false")
-        must = {u for u in nodes if self._must_be_rebuilt(u, stands)}
         default = self._place.environment.on_change
-        waiting = {u for u in must - asked if on_change(self._place.nodes[u], default) != "rebuild"}
+        says = {u: on_change(self._place.nodes[u], default) for u in nodes}
+        must = {u for u in nodes if self._must_be_rebuilt(u, stands)} - asked
+        must = {u for u in must if says[u] != "forward_only"}
+        history = sum(len(stands.built[u].partitions) for u in must)
+        too_many = history > self._place.environment.push.max_partitions
+        waiting = {u for u in must if too_many or says[u] == "ask"}
         return (asked | must - waiting) & set(nodes), waiting
 
     def _must_be_rebuilt(self, unique_id: str, stands: Standing) -> bool:

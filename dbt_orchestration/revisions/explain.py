@@ -125,7 +125,7 @@ class _Explaining:
         due = {node.unique_id: node for node in plan(self._fingerprints(again), head).due}
         found: dict[Recorded, Why] = {}
         for u, value in recorded:
-            if u in due:
+            if u in due and not value.endswith(WAITING):
                 found[u, value] = _why(value, due[u])
             elif BEHIND in value:
                 why = "built while something above it was not up to date"
@@ -161,7 +161,8 @@ def unknown(
     kept = Partitioned.of(revision.manifest["nodes"][unique_id])
     action = "build"
     if kept.incremental and not kept.forward_only:
-        action = "partitions" if kept.partitions else "full_refresh"
+        partitions = kept.partitions and not recorded.endswith(WAITING)
+        action = "partitions" if partitions else "full_refresh"
     return Why(recorded, True, action, [], reason)
 
 

@@ -197,6 +197,40 @@ def test_above_the_limit_nothing_starts_by_itself(built: Site) -> None:
     assert "Waits for you: to rebuild daily (3 partitions), monthly (1 partition)" in built.says()
 
 
+def test_a_table_that_must_be_made_anew_waits_and_is_added_to(built: Site) -> None:
+    before = daily(built)
+    say(built, "ask")
+    anew(built)
+    assert "Waits for you: to rebuild daily (3 partitions)" in built.says()
+    assert built.materialize("daily").success  # as the build of the day does
+    assert [row[:2] for row in daily(built)] == before
+    assert "Waits for you: to rebuild daily (3 partitions)" in built.says()
+    approve(built)
+    assert built.build().success
+    assert [len(row) for row in daily(built)] == [3, 3, 3]
+    assert "nothing is due" in built.says()
+
+
+def test_an_environment_may_leave_history_as_it_is(built: Site) -> None:
+    before = daily(built)
+    prod = built.settings.environments["prod"].model_copy(update={"on_change": "forward_only"})
+    built.settings = built.settings.model_copy(update={"environments": {"prod": prod}})
+    built.load()
+    anew(built)
+    request = built.request()
+    assert config(request)["rebuild"] == []
+    assert built.run(request).success
+    assert daily(built) == before
+    assert "nothing is due" in built.says()
+
+
+def anew(site: Site) -> None:
+    """A change that dbt would not bring into the table."""
+    add_column(site)
+    site.clone.edit("models/daily.sql", "append_new_columns", "ignore")
+    site.clone.push("count")
+
+
 def test_forward_only_changes_nothing_behind(built: Site) -> None:
     before = daily(built)
     say(built, "forward_only")
