@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,6 @@ from dbt_orchestration.changes.terms import REST, ROWS, WHOLE, Relation, Term, d
 
 Analyses = MutableMapping[str, tuple["Relation | str", frozenset[tuple[str, ...]]]]
 
-_NAME_PART = re.compile(r"""(?:["`\[]([^"`\]]+)["`\]]|([^."`\[\]]+))""")
 _RELATIONS = frozenset({"model", "seed", "snapshot", "source"})
 
 
@@ -200,9 +198,7 @@ class Relations:
         """The parts of a node's relation name, as the dialect resolves them in compiled SQL."""
         known = self._paths.get(unique_id)
         if known is None:
-            name = self._project.nodes[unique_id].get("relation_name") or ""
-            parts = _NAME_PART.findall(name)
-            known = tuple(self._names.normal(bare or quoted, not bare) for quoted, bare in parts)
+            known = self._names.path(self._project.nodes[unique_id].get("relation_name") or "")
             self._paths[unique_id] = known
         return known
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dbt_orchestration.changes.columns.names import Names, Opaque, dialect_of
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.partitions.separable import batch_dependent, why_not_separable
-
-_NAME_PART = re.compile(r"""(?:["`\[]([^"`\]]+)["`\]]|([^."`\[\]]+))""")
 
 
 def one_by_one(project: Project) -> dict[str, str]:
@@ -90,7 +87,7 @@ def _inputs(
         parent, direct = waiting.pop()
         node = project.nodes[parent]
         config = node.get("config") or {}
-        path = _path(node, names)
+        path = names.path(node.get("relation_name") or "")
         time = config.get("event_time") if direct else None
         if config.get("materialized") == "ephemeral":
             path = (names.normal(f"__dbt__cte__{node['name']}", quoted=False),)
@@ -99,8 +96,3 @@ def _inputs(
             raise Opaque(f"reads {node['name']} directly and through an ephemeral model")
         found[path] = time
     yield from found.items()
-
-
-def _path(node: Mapping[str, Any], names: Names) -> tuple[str, ...]:
-    parts = _NAME_PART.findall(node.get("relation_name") or "")
-    return tuple(names.normal(bare or quoted, not bare) for quoted, bare in parts)

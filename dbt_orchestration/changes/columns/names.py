@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect, NormalizationStrategy
 
 _DIALECTS = {"sqlserver": "tsql", "synapse": "tsql", "fabricspark": "spark"}
 _ORIGINAL_NAME = "name"
+_PART = re.compile(r"""(?:["`\[]([^"`\]]+)["`\]]|([^."`\[\]]+))""")
 
 
 class Opaque(Exception):  # noqa: N818 - an answer, not a failure
@@ -51,6 +54,11 @@ class Names:
             return name
         upper = self._strategy is NormalizationStrategy.UPPERCASE
         return name.upper() if upper else name.lower()
+
+    def path(self, relation_name: str) -> tuple[str, ...]:
+        """The parts of a relation's name as dbt writes it into SQL."""
+        parts = _PART.findall(relation_name)
+        return tuple(self.normal(bare or quoted, not bare) for quoted, bare in parts)
 
     def of(self, identifier: object) -> str:
         """The name of an identifier, or of what sqlglot parsed where one stands; "" for nothing."""
