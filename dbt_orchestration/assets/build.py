@@ -65,7 +65,7 @@ class Build:
             return
         self._beside = Beside(place.target, place.nodes, planner.request, self._scratch)
         try:
-            self._work = planner.work(nodes, tests, stands, self._beside, self._manifest)
+            self._work = planner.work(nodes, tests, stands, self._beside, self._saved_parse)
             self._options = self._command_options()
             manifest = self._manifest()
         except (PartitionError, DbtError) as error:
@@ -135,7 +135,7 @@ class Build:
         self, tables: Mapping[str, Sequence[dg.AssetMaterialization]]
     ) -> Iterator[dg.AssetMaterialization]:
         try:
-            self._beside.swap_in(self._manifest(), tables)
+            self._beside.swap_in(self._saved_parse(), tables)
         except DbtError as error:
             self._failed.update(tables)
             self._problems.append(f"The new tables could not be put into their place: {error}")
@@ -143,7 +143,7 @@ class Build:
         for unique_id, events in tables.items():
             yield from self._swapped(unique_id, events)
         try:
-            self._beside.tidy(self._manifest(), tables)
+            self._beside.tidy(self._saved_parse(), tables)
         except DbtError as error:
             self._context.log.warning(f"What older runs left beside could not be dropped: {error}")
 
@@ -242,11 +242,14 @@ class Build:
         )
 
     def _manifest(self) -> Any:
-        revision = self._place.revision
         if not self._config.vars:
-            manifest = upstream.load_manifest(revision.partial_parse_path)
-            upstream.set_seed_folders(manifest, dict(packages_of(revision.project_dir)))
-            return manifest
+            return self._saved_parse()
         # Vars may decide configs and which nodes there are, so dbt has to parse again.
         command = ["parse", "--target-path", self._scratch, *vars_options(self._config.vars)]
         return DbtInvocation(self._place.target, [*command, "--quiet"]).finish()
+
+    def _saved_parse(self) -> Any:
+        revision = self._place.revision
+        manifest = upstream.load_manifest(revision.partial_parse_path)
+        upstream.set_seed_folders(manifest, dict(packages_of(revision.project_dir)))
+        return manifest

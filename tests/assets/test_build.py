@@ -175,6 +175,15 @@ def test_a_full_refresh_that_failed_leaves_the_old_table_and_goes_on_beside_it(
     assert beside_tables(warehouse) == []
 
 
+def test_tables_made_anew_with_vars_come_into_their_place(warehouse: Warehouse) -> None:
+    warehouse.build("orders", "stg_orders", "orders_daily")
+    config = {"full_refresh": True, **broken("2030-01-01")}
+    result = warehouse.build("orders_daily", config=config)
+    assert result.success
+    assert materialized(result) == ["orders_daily"]
+    assert beside_tables(warehouse) == []
+
+
 def test_a_retry_whose_table_beside_is_gone_begins_anew(warehouse: Warehouse) -> None:
     warehouse.build("orders", "stg_orders", "orders_daily")
     config = {"full_refresh": True, **broken("2024-01-02")}

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.soundness import Report, describe, trials
 
 SEED = 1
-EDITS = 25
+EDITS = 12
 
 
 @pytest.mark.timeout(280)

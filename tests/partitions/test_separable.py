@@ -179,8 +179,9 @@ ts: select e.ts from #events e join #clicks c on c.day = e.ts::date or c.id = e.
 ts: select e.ts from #events e join #clicks c on date_trunc('month', c.day) =
     date_trunc('month', e.ts)
 ts: select e.ts from #events e left join #clicks c on c.id = e.id where c.day = e.ts::date
-= 
+= without their day
 ts: select e.ts from #events e join #clicks c on c.day = dateadd('day', 1, e.ts)
+= a table as a query
 ts: select ts from (#events e join #dim d on d.id = e.id)
 = a natural join
 ts: select e.ts from #events e natural join #dim d
@@ -522,6 +523,10 @@ class Grammar:
     def query(self, depth: int) -> tuple[str, Columns]:
         if not self.chance(0.15):
             return self.select(depth)
+        if self.chance(0.15):
+            sides = [self.source(depth - 1) for _ in "ab"]
+            left, right = (f"select * from {text}" for _, text, _ in sides)
+            return f"{left} union all {right}", sides[0][2]
         kinds = ["M", *self.rng.choices("TIS", k=self.rng.randrange(3))]
         names = self.rng.sample(NAMES, len(kinds))
         left, columns = self.select(depth - 1, list(zip(names, kinds, strict=True)))
