@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -42,6 +42,7 @@ class History:
         self.failed: dg.ExecuteInProcessResult | None = None
         self.config: dict[str, bool] = {}
         self.tags: dict[str, str] = {}
+        self.deck: list[str] = []
 
     def do(self, step: int) -> str:
         """One step; returns what it was."""
@@ -52,7 +53,10 @@ class History:
             self.warehouse.execute(
                 f"update raw.events set broken = true where happened_at::date = '{day}'"
             )
-        what = self.chance.choice(["range", "range", "newest", "anew", "retry", "cancel"])
+        if not self.deck:
+            self.deck = ["range", "range", "newest", "anew", "retry", "cancel"]
+            self.chance.shuffle(self.deck)
+        what = self.deck.pop()
         config, partitions, tags = {}, None, {}
         if what in ("range", "cancel"):
             first, last = sorted(self.chance.sample(range(len(DAYS)), 2))
@@ -132,11 +136,6 @@ def test_the_ledger_is_true(ledger: Warehouse, seed: int) -> None:
             history.check()
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {'; '.join(told)}: {error}") from error
-    assert_something_happened(told)
-
-
-def assert_something_happened(told: Sequence[str]) -> None:
-    assert {line.split()[0] for line in told} >= {"range", "anew", "cancel"}
 
 
 def test_what_was_loaded_again_is_rebuilt_when_somebody_asks(ledger: Warehouse) -> None:
