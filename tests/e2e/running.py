@@ -108,7 +108,6 @@ class Up:
         job: str = "__ASSET_JOB",
         config: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
-        op: str = "dbt_prod",
     ) -> str:
         """Press Materialize, or launch a job."""
         selector: dict[str, Any] = {
@@ -118,7 +117,7 @@ class Up:
         }
         if names:
             selector["assetSelection"] = [{"path": ["prod", name]} for name in names]
-        ops = {"ops": {op: {"config": dict(config)}}} if config else {}
+        ops = {"ops": {"dbt_prod": {"config": dict(config)}}} if config else {}
         metadata = [{"key": key, "value": value} for key, value in (tags or {}).items()]
         params = {
             "selector": selector,

@@ -24,8 +24,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 _RUNS = """query { runsOrError(filter: {tags: [{key: "dagster/sensor_name", value: "push"}]}) {
     ... on Runs { results { runId status rootRunId tags { key value }
     assetSelection { path } } } } }"""
-_ASKED = """query($asked: String!) { runsOrError(filter: {tags: [{key: "dbt/asked_by",
-    value: $asked}]}) { ... on Runs { results { runId } } } }"""
 _ASSETS = """query { assetNodes(pipeline: {repositoryLocationName: "prod",
     repositoryName: "__repository__", pipelineName: "full_build"}) { assetKey { path } } }"""
 _TICKS = """query($name: String!) { sensorOrError(sensorSelector: {sensorName: "push",
@@ -131,11 +129,6 @@ def test_a_push_runs_what_it_changed_and_nothing_else(pushed: Pushed) -> None:
     assert pushed.up.rows("select amount from main.customers where customer_id = 10") == [(150,)]
 
 
-def test_a_comment_runs_nothing(pushed: Pushed) -> None:
-    pushed.clone.edit("models/customers.sql", "select", "-- all\nselect")
-    assert pushed.settled(pushed.clone.push("comment")) == []
-
-
 def test_new_models_come_and_deleted_ones_go_by_themselves(pushed: Pushed) -> None:
     pushed.clone.write("models/regulars.sql", "select 1 as one from {{ ref('customers') }}")
     (pushed.clone.folder / "dbt" / "models" / "totals.sql").unlink()
@@ -145,7 +138,7 @@ def test_new_models_come_and_deleted_ones_go_by_themselves(pushed: Pushed) -> No
     assert "totals" not in pushed.models()
 
 
-def test_history_is_rebuilt_after_a_click_and_by_a_form(pushed: Pushed) -> None:
+def test_history_that_waits_is_rebuilt_after_a_click(pushed: Pushed) -> None:
     before = pushed.up.rows("select amount from main.daily order by day_at")
     meta = '{"partitions"'
     pushed.clone.edit("models/daily.sql", meta, f'{{"on_change": "ask", {meta[1:]}')
@@ -160,11 +153,6 @@ def test_history_is_rebuilt_after_a_click_and_by_a_form(pushed: Pushed) -> None:
     assert pushed.up.rows("select amount from main.daily order by day_at") == [
         (amount * 10,) for (amount,) in before
     ]
-    form = {"model": "daily", "since": "2024-01-02", "until": "2024-01-02", "start": True}
-    asked = pushed.up.launch(job="rebuild", op="form", config=form)
-    assert pushed.up.finished(asked)["status"] == "SUCCESS"
-    [started] = until(lambda: pushed.up.query(_ASKED, asked=asked)["results"] or None)
-    assert materialized(pushed.up.finished(started["runId"])) == [("daily", "2024-01-02")]
 
 
 def test_a_run_keeps_its_commit_while_a_newer_one_is_loaded(pushed: Pushed) -> None:
