@@ -26,6 +26,7 @@ def test_the_demo_builds_every_flight_and_tells_what_pushes_do(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert "First full build of prod: done" in done.stdout
+    print(done.stdout)
     first, second, third = done.stdout.split("git commit ")[1:]
     assert first.startswith("models/marts/reference/dim_routes.sql")
     assert "1 node of 39: dim_routes" in first
