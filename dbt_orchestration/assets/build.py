@@ -59,7 +59,8 @@ class Build:
         if tags := commit_tags(place.revision):
             context.instance.add_run_tags(context.run.run_id, tags)
         stands = planner.standing(nodes)
-        nodes, tests = planner.still_due(nodes, tests, stands)
+        nodes, tests, results = planner.still_due(nodes, tests, stands)
+        yield from results
         if not nodes and not tests:
             context.log.info("Another run has built it meanwhile.")
             return

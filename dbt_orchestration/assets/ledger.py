@@ -105,6 +105,33 @@ def _missing_partitions(
     return found
 
 
+def last_results(
+    instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey], run_id: str
+) -> Sequence[dg.AssetCheckResult]:
+    """The results that other runs than ``run_id`` found last; not of checks that never ran."""
+    results: list[dg.AssetCheckResult] = []
+    for key in keys:
+        for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=10):
+            event = record.event.dagster_event if record.event else None
+            evaluated = event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
+            if event and evaluated and record.run_id != run_id:
+                found = event.asset_check_evaluation_data
+                results.append(
+                    dg.AssetCheckResult(
+                        passed=found.passed,
+                        asset_key=key.asset_key,
+                        check_name=key.name,
+                        metadata={
+                            **found.metadata,
+                            "found by": dg.MetadataValue.dagster_run(record.run_id),
+                        },
+                        severity=found.severity,
+                    )
+                )
+                break
+    return results
+
+
 def read_checked(
     instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
 ) -> Mapping[dg.AssetCheckKey, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from dbt_orchestration.assets.attempts import attempts_of, built_before, landed
 from dbt_orchestration.assets.beside import Beside
 from dbt_orchestration.assets.config import BuildConfig
 from dbt_orchestration.assets.deferral import same_elsewhere
+from dbt_orchestration.assets.ledger import last_results
 from dbt_orchestration.assets.place import Place
 from dbt_orchestration.assets.provenance import (
     PUSH_TAG,
@@ -92,19 +93,29 @@ class Planner:
         assert found is not None
         return found
 
-    def still_due(self, nodes: Nodes, tests: Tests, stands: Standing) -> tuple[Nodes, Tests]:
-        """Without what another run has built since the push sensor asked for this one."""
+    def still_due(
+        self, nodes: Nodes, tests: Tests, stands: Standing
+    ) -> tuple[Nodes, Tests, Sequence[dg.AssetCheckResult]]:
+        """Without what another run has built since the push sensor asked for this one.
+
+        The checks of that are given with the results that they had there: Dagster takes a check
+        that a run was to do, and did not, for one whose result is unknown.
+        """
         if PUSH_TAG not in self._context.run.tags or len(self._attempts) > 1:
-            return nodes, tests
+            return nodes, tests, ()
         keys, now = self._place.keys, self._place.revision.fingerprints
         done = {
             keys[u]
             for u in nodes
             if u in stands.built and stands.built[u].fingerprint == now[u] and u not in stands.stale
         }
+        checks = [k for k in self._context.selected_asset_check_keys if k.asset_key in done]
+        results = last_results(self._context.instance, sorted(checks), self._context.run.run_id)
+        known = {(result.asset_key, result.check_name) for result in results}
         return (
             {u: node for u, node in nodes.items() if keys[u] not in done},
-            {u: key for u, key in tests.items() if key.asset_key not in done},
+            {u: key for u, key in tests.items() if (key.asset_key, key.name) not in known},
+            results,
         )
 
     def work(

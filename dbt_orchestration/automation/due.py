@@ -212,13 +212,13 @@ class Ledger:
         checked = read_checked(self.instance, there.keys())
         return sorted(k for k, u in there.items() if checked.get(k) != self.revision.checks.get(u))
 
-    def unfinished(self, due: Due) -> list[dg.DagsterRun]:
-        """Unfinished runs of this environment that build something of what is due."""
+    def building(self, due: Due, runs: Sequence[dg.DagsterRun]) -> list[dg.DagsterRun]:
+        """Those of the runs that are this environment's and build something of what is due."""
         wanted = {self.dbt.keys[u] for u in due.nodes} | {key.asset_key for key in due.checks}
         place = f"@{self.environment}"
         return [
             run
-            for run in unfinished_runs(self.instance)
+            for run in runs
             if (run.asset_selection or set()) & wanted
             or (
                 wanted

@@ -223,6 +223,9 @@ class _Tick:
             self.said.append(known["said"])
             self.cursor = json.dumps({**known, "looked": looked})
             return
+        # Listed before it is read what they built: a run that ends in between is waited for once
+        # more, rather than what it built last being taken for not built.
+        unfinished = unfinished_runs(instance)
         ledger = Ledger(self.settings, self.environment, instance, revision, dbt)
         assert revision.commit is not None
         explain = partial(self._follower.prepare, revision.commit.sha, seconds=_WAIT_SECONDS)
@@ -232,7 +235,7 @@ class _Tick:
             return
         if due and (missing := self._not_loaded()):
             said = f"{due.count} due, waiting for {', '.join(missing)} to be loaded (load_raw)."
-        elif due and (waiting := ledger.unfinished(due)):
+        elif due and (waiting := ledger.building(due, unfinished)):
             said = f"{due.count} due, waiting for run {waiting[0].run_id[:8]}."
         elif fresh := ledger.not_tried(due):
             said = f"{due.count} due: {due.names(dbt)}."

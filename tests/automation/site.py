@@ -120,22 +120,26 @@ class Site:
 
     def says(self, name: str = "prod") -> str:
         """Ticks and reloads until the newest commit is loaded; what a tick then says."""
-        data = self.tick(name)
-        while "prepared, and being loaded" in (data.skip_message or ""):
-            self.load(name)
-            data = self.tick(name)
+        data = self._settled(name)
         assert not data.run_requests, data.run_requests
         return data.skip_message or ""
 
     def request(self, name: str = "prod") -> dg.RunRequest:
         """Ticks and reloads until a run is asked for."""
-        data = self.tick(name)
-        while "prepared, and being loaded" in (data.skip_message or ""):
-            self.load(name)
-            data = self.tick(name)
+        data = self._settled(name)
         requests: Sequence[dg.RunRequest] = data.run_requests or ()
         assert len(requests) == 1, data.skip_message
         return requests[0]
+
+    def _settled(self, name: str) -> dg.SensorExecutionData:
+        """The first tick that is not about what has still to come by itself."""
+        while True:
+            data = self.tick(name)
+            said = data.skip_message or ""
+            if "prepared, and being loaded" in said:
+                self.load(name)
+            elif not any(each in said for each in ("Preparing", "finding out")):
+                return data
 
     def run(self, request: dg.RunRequest, name: str = "prod") -> dg.ExecuteInProcessResult:
         """What the run that was asked for does."""

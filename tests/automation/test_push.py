@@ -14,7 +14,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from dbt_orchestration.automation import push
+from dbt_orchestration.assets.standing import Standing, standing
+from dbt_orchestration.automation import due, push
 from dbt_orchestration.changes import fingerprints
 from dbt_orchestration.revisions.explain import Recorded
 from dbt_orchestration.revisions.follow import Follower
@@ -223,6 +224,48 @@ def test_a_push_that_waited_builds_only_what_nobody_else_built(built: Site) -> N
     again = built.run(request)
     assert again.success
     assert materialized(again) == []
+    assert "nothing is due" in built.says()
+
+
+def test_what_a_run_leaves_to_another_is_as_that_left_it(built: Site) -> None:
+    built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 2")
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("doubled")
+    request = built.request()
+    first, second = built.run(request), built.run(request)
+    assert first.success
+    assert second.success
+    assert materialized(second) == []
+    checks = [
+        {(e.asset_check_key, e.passed) for e in run.get_asset_check_evaluations()}
+        for run in (first, second)
+    ]
+    assert checks[0] == checks[1]
+    assert len(checks[0]) == 2
+    assert "nothing is due" in built.says()
+
+
+def test_a_build_that_ends_while_it_is_looked_at_is_waited_for(
+    built: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("largest")
+    built.request()
+    run = built.instance.create_run_for_job(
+        built.loaded["prod"].resolve_job_def("full_build"),
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=frozenset({dg.AssetKey(["prod", "customers"])}),
+    )
+
+    def ends(*arguments: Any, **options: Any) -> Standing | None:
+        found = standing(*arguments, **options)
+        built.instance.report_run_failed(run)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(due, "standing", ends)
+        assert f"waiting for run {run.run_id[:8]}" in built.says()
+    assert names(built.request()) == ["big_customers", "customers"]
 
 
 def test_a_changed_test_runs_alone(built: Site) -> None:
