@@ -58,7 +58,8 @@ def _join(scope: Scope, place: int, source: Source, join: exp.Join, where: exp.E
             or any(_links(scope, node, place, within) for node, within in conditions)
         )
         if join.method or not linked:
-            raise Opaque(f"joins {scope.local} and {right} without their {scope.batches.size}")
+            why = f"joins {scope.local} and {right} without their {scope.batches.size}"
+            raise Opaque(scope.doubt(why))
         if join.side == "RIGHT":
             scope.sides = [own]
         elif join.side == "FULL":

@@ -16,6 +16,7 @@ from dbt_orchestration.partitions.expressions import (
     yields_rows,
 )
 from dbt_orchestration.partitions.joins import join
+from dbt_orchestration.partitions.listed import listed
 from dbt_orchestration.partitions.scopes import Batches, Column, Relation, Scope, Source
 
 Tables = Mapping[tuple[str, ...], Relation]
@@ -108,7 +109,7 @@ class Queries:
         if not scope.local:
             if query.args.get("limit") and not query.args.get("order"):
                 raise Opaque("LIMIT without ORDER BY")
-            return self._listed(query, scope)
+            return listed(query, scope)
         if query.args.get("limit"):
             raise Opaque("LIMIT")
         size = self._batches.size
@@ -123,7 +124,7 @@ class Queries:
             scope.grouped = True
         elif query.args.get("having") or _aggregates(nodes, windows):
             raise Opaque("an aggregate without GROUP BY")
-        relation = self._listed(query, scope)
+        relation = listed(query, scope)
         if distinct := query.args.get("distinct"):
             on = distinct.args.get("on")
             keys = (on.expressions or [on]) if on else []
@@ -153,12 +154,12 @@ class Queries:
         refuse(group, frozenset({"expressions", "all"}), "GROUP BY")
         if group.find(exp.Cube, exp.GroupingSets, exp.Rollup):
             raise Opaque("grouping sets")
-        listed = self._listed(query, scope)
+        shown = listed(query, scope)
         if group.args.get("all"):
-            return listed.moments
+            return shown.moments
         # A position counts the columns of a star.
         many = next((i for i, item in enumerate(query.expressions) if is_many(item)), None)
-        known = listed.columns[: None if listed.closed else many]
+        known = shown.columns[: None if shown.closed else many]
         for key in group.expressions:
             if not isinstance(key, exp.Literal):
                 found = scope.determines_group(key)
@@ -168,61 +169,6 @@ class Queries:
             if found:
                 return True
         return False
-
-    def _listed(self, query: exp.Select, scope: Scope) -> Relation:
-        """The columns of the SELECT list."""
-        columns: list[Column] = []
-        taken: set[str] = set()
-        closed = certain = True
-        for item in query.expressions:
-            for column in self._item(item, scope):
-                if column is None:
-                    closed = False
-                else:
-                    known = column.certain and certain and column.name not in taken
-                    columns.append(Column(column.name, column.moment, known))
-                if self._batches.duckdb and (column is None or not columns[-1].certain):
-                    # It may be called like one that follows.
-                    certain = False
-                taken.add(column.name if column else "")
-        return Relation(scope.local, tuple(columns), closed)
-
-    def _item(self, item: exp.Expr, scope: Scope) -> Iterable[Column | None]:
-        if star := star_of(item):
-            table = item.args.get("table")
-            return self._star(star, self._names.of(table) if table else None, scope)
-        if is_many(item):
-            return [None]
-        named = item.unnest()
-        if isinstance(named, exp.Alias):
-            return [Column(self._names.of(named.args["alias"]), scope.is_moment(named.this))]
-        moment = scope.is_moment(named)
-        if isinstance(named, exp.Column):
-            return [Column(self._names.of(named.this), moment)]
-        return [Column("", moment, certain=False)]
-
-    def _star(self, star: exp.Star, table: str | None, scope: Scope) -> Iterator[Column | None]:
-        refuse(star, frozenset({"except_", "replace", "rename"}), "a star")
-        renamed = star.args.get("rename") or ()
-        dropped = star.args.get("except_") or ()
-        if any(column.args.get("table") for column in (*dropped, *(p.this for p in renamed))):
-            raise Opaque("a star with a table's name in it")
-        without = {self._names.of(column) for column in dropped}
-        names = {self._names.of(p.this): self._names.of(p.args["alias"]) for p in renamed}
-        replaced = {
-            self._names.of(pair.args["alias"]): scope.is_moment(pair.this)
-            for pair in star.args.get("replace") or ()
-        }
-        columns = list(scope.star(table))
-        # Where not all columns are known, another may be the first that has a new name.
-        unclear = {*names, *names.values()} if None in columns else set()
-        for column in columns:
-            if column is None:
-                yield None
-            elif column.name not in without:
-                name = names.get(column.name, column.name)
-                certain = column.certain and column.name not in unclear
-                yield Column(name, replaced.get(column.name, column.moment), certain)
 
     # FROM
 
