@@ -21,7 +21,7 @@ plan: install
 	@$(RUN)/dbt-orchestration plan
 
 test: lint
-	@$(RUN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(RUN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	@$(RUN)/ruff format --check .

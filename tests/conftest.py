@@ -16,10 +16,30 @@ from dagster._core.definitions.definitions_load_context import DefinitionsLoadCo
 
 from dbt_orchestration.definitions import build_definitions
 from dbt_orchestration.revisions.working_tree import prepare
-from dbt_orchestration.settings import PREFIX, Environment, Push, Schedule, Settings
+from dbt_orchestration.settings import (
+    PREFIX,
+    REPOSITORY,
+    Environment,
+    Push,
+    Schedule,
+    Settings,
+)
 
 PROJECTS = Path(__file__).parent / "projects"
 EVERY_NODE = PROJECTS / "every_node"
+
+
+# So that no worker is left with one of them when the others have nothing more to do.
+LONGEST = [
+    *("tests/e2e/test_push.py", "tests/e2e/test_up.py", "tests/automation/test_push.py"),
+    *("tests/automation/test_history.py", "tests/test_demo.py"),
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    places = {REPOSITORY / file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def clean_environment(patch: pytest.MonkeyPatch) -> None:

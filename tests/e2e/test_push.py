@@ -87,7 +87,8 @@ class Pushed:
             return True if f"{sha[:10]} " in said and "nothing is due" in said else None
 
         until(look, seconds)
-        return [self.up.run(run["runId"]) for run in self.runs(sha)]
+        # What a run builds is there before the run has ended.
+        return [self.up.finished(run["runId"]) for run in self.runs(sha)]
 
     def models(self) -> set[str]:
         """What prod consists of in the UI."""
