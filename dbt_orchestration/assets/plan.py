@@ -22,6 +22,7 @@ from dbt_orchestration.assets.provenance import (
     recorded_versions,
 )
 from dbt_orchestration.assets.standing import Standing, on_change, standing
+from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.changes.actions import Partitioned
 from dbt_orchestration.changes.terms import digest
 from dbt_orchestration.partitions.batches import batches, reads_itself
@@ -73,7 +74,16 @@ class Planner:
     def selected(self) -> tuple[Nodes, Tests]:
         """What the run was started for."""
         ids = self._place.unique_ids
-        nodes = sorted(ids[key] for key in self._context.selected_asset_keys)
+        keys = set(self._context.selected_asset_keys)
+        if len(self._attempts) > 1:
+            # For Dagster an asset is built once a partition of it is. Where an attempt was stopped
+            # before the last one, only the check that it did not come to is to be done again.
+            keys |= {
+                check.asset_key
+                for check in self._context.selected_asset_check_keys
+                if check.name == PARTITIONS_CHECK
+            }
+        nodes = sorted(ids[key] for key in keys)
         checks = () if self._config.exclude_tests else self._context.selected_asset_check_keys
         tests = {ids[key]: key for key in sorted(checks) if key in ids}
         return {unique_id: self._place.nodes[unique_id] for unique_id in nodes}, tests

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from dbt_orchestration.assets.build import Build
+from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.revisions.working_tree import prepare
 from tests.assets.test_build import resumed
 from tests.conftest import PROJECTS, Warehouse, make_settings
@@ -124,6 +125,24 @@ def interrupt_after(patch: pytest.MonkeyPatch, events: int) -> None:
         yield from results(self, event)  # type: ignore[arg-type]
 
     patch.setattr(Build, "_results", interrupted)
+
+
+def test_what_was_stopped_halfway_goes_on_from_there(
+    ledger: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2)
+        stopped = ledger.build("days")
+    landed = ledger.partitions("days")
+    assert 0 < len(landed) < len(DAYS)
+    # The asset has partitions now, so all that Dagster finds unfinished is its check.
+    check = dg.AssetCheckKey(ledger.key("days"), PARTITIONS_CHECK)
+    job = ledger.definitions.resolve_implicit_global_asset_job_def()
+    job = job.get_subset(asset_selection=set(), asset_check_selection={check})
+    retry = job.execute_in_process(instance=ledger.instance, tags=resumed(stopped))
+    built = [e.materialization.partition for e in retry.get_asset_materialization_events()]
+    assert sorted(map(str, built)) == sorted(set(DAYS) - landed)
+    assert [e.passed for e in retry.get_asset_check_evaluations()] == [True]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

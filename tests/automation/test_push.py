@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,6 @@ import pytest
 from dbt_orchestration.assets.standing import Standing, standing
 from dbt_orchestration.automation import due, push
 from dbt_orchestration.changes import fingerprints
-from dbt_orchestration.revisions.explain import Recorded
-from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.settings import Environment, Git
 from tests.automation.site import ALWAYS, SHOP, Clone, Site, follow, git, names
 from tests.conftest import clean_environment, failure, materialized
@@ -463,20 +459,10 @@ def test_an_upgrade_of_the_engine_makes_nothing_due(
     built: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fingerprints, "SCHEME", "another")
-    monkeypatch.setattr(
-        "dbt_orchestration.revisions.follow.Follower._start", _in_this_process, raising=True
-    )
     assert "nothing is due" in built.says()
     built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
     built.clone.push("largest")
     assert names(built.request()) == ["big_customers", "customers"]
-
-
-def _in_this_process(
-    follower: Follower, sha: str, recorded: Collection[Recorded]
-) -> subprocess.Popen[bytes]:
-    code = follower.work(sha, recorded)
-    return subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"])
 
 
 def test_a_deferring_environment_builds_only_what_differs(

@@ -217,14 +217,26 @@ def test_a_git_hook_makes_dagster_look_at_once(pushed: Pushed) -> None:
 
 
 def test_a_worker_that_is_killed_is_replaced(pushed: Pushed) -> None:
-    slow = _SLOW.format(rows=150_000)
-    pushed.clone.write("models/slow.sql", f"select {slow} as n, 'killed' as version")
+    """In the middle of a table's history: what had landed stays, the rest is built."""
+    pushed.clone.edit("models/daily.sql", '"on_change": "ask", ', "")
+    pushed.clone.edit("models/daily.sql", '"end"', '"together": False, "end"')
+    pushed.clone.edit("models/daily.sql", "* 10", f"* 0 + {_SLOW.format(rows=150_000)}")
     sha = pushed.clone.push("slow again")
-    run = until(lambda: next((r for r in pushed.runs(sha) if r["status"] == "STARTED"), None))
-    os.kill(until(lambda: pushed.worker(run["runId"])), signal.SIGKILL)
-    runs = pushed.settled(sha, seconds=240)
-    assert sorted(run["status"] for run in runs) == ["FAILURE", "SUCCESS"]
-    assert pushed.up.rows("select version from main.slow") == [("killed",)]
+
+    def begun() -> str | None:
+        runs = (run["runId"] for run in pushed.runs(sha))
+        return next((run_id for run_id in runs if materialized(pushed.up.run(run_id))), None)
+
+    run_id = until(begun)
+    os.kill(until(lambda: pushed.worker(run_id)), signal.SIGKILL)
+    killed, replaced = sorted(pushed.settled(sha, seconds=240), key=lambda run: run["status"])
+    assert (killed["status"], replaced["status"]) == ("FAILURE", "SUCCESS")
+    days: set[tuple[str, str | None]] = {("daily", f"2024-01-0{day}") for day in (1, 2, 3)}
+    landed = set(materialized(killed))
+    assert landed
+    assert landed < days
+    assert set(materialized(replaced)) == {*(days - landed), ("pushes", None)}
+    assert pushed.up.rows("select count(*), min(amount) > 1000000 from main.daily") == [(3, True)]
 
 
 @pytest.mark.parametrize("seconds", [8.0])
