@@ -24,9 +24,9 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from dbt_orchestration import upstream
+from dbt_orchestration.assets.attempts import UNFINISHED
 from dbt_orchestration.assets.provenance import PUSH_TAG
 from dbt_orchestration.assets.raw import raw_sources
-from dbt_orchestration.automation.due import UNFINISHED
 from dbt_orchestration.definitions import LOAD_RAW, check_revision, warehouse_pool
 from dbt_orchestration.doctor import missing_credentials
 from dbt_orchestration.revisions.commits import prepare_newest

@@ -1,4 +1,4 @@
-"""What earlier attempts of a run have landed already, from Dagster's event log."""
+"""Which runs there are, and what earlier attempts of a run have landed already."""
 
 from __future__ import annotations
 
@@ -8,8 +8,19 @@ import dagster as dg
 
 from dbt_orchestration.partitions.request import resumes
 
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 _PAGE = 1_000
 _LANDED = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION}
+
+
+def unfinished_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    """Runs that wait, or work, or are being stopped."""
+    return instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
 
 
 def attempts_of(context: dg.AssetExecutionContext) -> Sequence[dg.RunRecord]:

@@ -7,13 +7,17 @@ so that readers see a table that is nearly empty for as long as the rest takes.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import dagster as dg
 
 from dbt_orchestration import upstream
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
 
+# Of a run's id, in the names of its tables.
+_LENGTH = 8
 _MACROS = Path(__file__).parent.parent / "macros" / "swap_in.sql"
 
 
@@ -29,7 +33,7 @@ class Beside:
     ) -> None:
         self._target = target
         self._nodes = nodes
-        self._request = request[:8]
+        self._request = request[:_LENGTH]
         self._scratch = scratch
 
     def redirect(self, manifest: Any, unique_ids: Collection[str]) -> None:
@@ -53,15 +57,24 @@ class Beside:
         """
         self._operate(manifest, "dbt_orchestration__swap_in", unique_ids)
 
-    def tidy(self, manifest: Any, unique_ids: Collection[str]) -> None:
+    def tidy(
+        self, manifest: Any, unique_ids: Collection[str], unfinished: Iterable[dg.DagsterRun]
+    ) -> None:
         """Drop what other requests left beside these tables.
+
+        Args:
+            unfinished: runs whose tables are left to them.
 
         Raises:
             DbtError: the warehouse refused.
         """
-        self._operate(manifest, "dbt_orchestration__tidy", unique_ids)
+        requests = {request for run in unfinished for request in (run.run_id, run.root_run_id)}
+        kept = sorted(request[:_LENGTH] for request in requests if request)
+        self._operate(manifest, "dbt_orchestration__tidy", unique_ids, kept=kept)
 
-    def _operate(self, manifest: Any, macro: str, unique_ids: Collection[str]) -> None:
+    def _operate(
+        self, manifest: Any, macro: str, unique_ids: Collection[str], **arguments: Any
+    ) -> None:
         upstream.add_macros(manifest, _MACROS)
         tables = [
             {
@@ -72,7 +85,7 @@ class Beside:
             }
             for unique_id in sorted(unique_ids)
         ]
-        command = ["run-operation", macro, "--args", json.dumps({"tables": tables})]
+        command = ["run-operation", macro, "--args", json.dumps({"tables": tables, **arguments})]
         command += ["--no-write-json", "--quiet", "--target-path", self._scratch]
         DbtInvocation(self._target, command, manifest).finish()
 

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration import upstream
+from dbt_orchestration.assets.attempts import unfinished_runs
 from dbt_orchestration.assets.beside import Beside
 from dbt_orchestration.assets.command import build_command, vars_options
 from dbt_orchestration.assets.config import BuildConfig
@@ -144,7 +145,8 @@ class Build:
         for unique_id, events in tables.items():
             yield from self._swapped(unique_id, events)
         try:
-            self._beside.tidy(self._saved_parse(), tables)
+            unfinished = unfinished_runs(self._context.instance)
+            self._beside.tidy(self._saved_parse(), tables, unfinished)
         except DbtError as error:
             self._context.log.warning(f"What older runs left beside could not be dropped: {error}")
 

@@ -22,12 +22,6 @@ from dbt_orchestration.settings import Settings
 APPROVED_TAG = "dbt/approved"
 ENVIRONMENT_TAG = "dbt/environment"
 _NAMED = 5
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dataclass(frozen=True)
@@ -258,8 +252,3 @@ class Ledger:
             nodes={u: why for u, why in due.nodes.items() if is_new(u)},
             checks=[key for key in due.checks if key not in checked],
         )
-
-
-def unfinished_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    """Runs that wait, or work, or are being stopped."""
-    return list(instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)))

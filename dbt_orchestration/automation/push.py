@@ -19,10 +19,11 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration import upstream
+from dbt_orchestration.assets.attempts import unfinished_runs
 from dbt_orchestration.assets.definition import DbtAssets, everything
 from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.provenance import PUSH_TAG, commit_metadata, commit_tags, savings_key
-from dbt_orchestration.automation.due import Due, Ledger, unfinished_runs
+from dbt_orchestration.automation.due import Due, Ledger
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.partitions.request import ranges_of
 from dbt_orchestration.revisions.commits import find_commit, is_current

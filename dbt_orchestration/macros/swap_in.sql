@@ -98,8 +98,9 @@
   {% endfor %}
 {% endmacro %}
 
-{#- Drops what was built beside these tables and never put into their place. -#}
-{% macro dbt_orchestration__tidy(tables) %}
+{#- Drops what was built beside these tables and never put into their place, unless it is of a request
+    in ``kept``, whose runs go on. -#}
+{% macro dbt_orchestration__tidy(tables, kept) %}
   {% for table in tables %}
     {% set old = api.Relation.create(database=table.database, schema=table.schema, identifier=table.identifier, type='table') %}
     {% set left_sql %}
@@ -109,7 +110,7 @@
         and lower(table_schema) = '{{ table.schema | lower }}'
         and starts_with(lower(table_name), '{{ table.identifier | lower }}__rebuild_')
     {% endset %}
-    {% for row in run_query(left_sql).rows %}
+    {% for row in run_query(left_sql).rows if (row[0] | lower).rpartition('__rebuild_')[2] not in kept %}
       {% do adapter.drop_relation(old.incorporate(path={'identifier': row[0]})) %}
     {% endfor %}
   {% endfor %}

@@ -184,6 +184,19 @@ def test_tables_made_anew_with_vars_come_into_their_place(warehouse: Warehouse) 
     assert beside_tables(warehouse) == []
 
 
+def test_what_another_run_is_building_beside_is_left_to_it(warehouse: Warehouse) -> None:
+    warehouse.build("orders", "stg_orders", "orders_daily")
+    job = warehouse.definitions.resolve_job_def("full_build")
+    ended, works = (
+        warehouse.instance.create_run_for_job(job, status=status).run_id[:8]
+        for status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED)
+    )
+    for run in (ended, works):
+        warehouse.execute(f"create table main.orders_daily__rebuild_{run} as select 1 as one")
+    assert warehouse.build("orders_daily", config={"full_refresh": True}).success
+    assert beside_tables(warehouse) == [f"orders_daily__rebuild_{works}"]
+
+
 def test_a_retry_whose_table_beside_is_gone_begins_anew(warehouse: Warehouse) -> None:
     warehouse.build("orders", "stg_orders", "orders_daily")
     config = {"full_refresh": True, **broken("2024-01-02")}
