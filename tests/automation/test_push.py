@@ -197,15 +197,20 @@ def test_a_child_built_by_hand_on_an_old_parent_stays_due(built: Site) -> None:
     assert "nothing is due" in built.says()
 
 
+def another_run(site: Site) -> dg.DagsterRun:
+    """A run that builds customers and has not ended."""
+    return site.instance.create_run_for_job(
+        site.loaded["prod"].resolve_job_def("full_build"),
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=frozenset({dg.AssetKey(["prod", "customers"])}),
+    )
+
+
 def test_what_a_running_build_will_build_is_waited_for(built: Site) -> None:
     built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
     built.clone.push("largest")
     built.request()
-    run = built.instance.create_run_for_job(
-        built.loaded["prod"].resolve_job_def("full_build"),
-        status=dg.DagsterRunStatus.STARTED,
-        asset_selection=frozenset({dg.AssetKey(["prod", "customers"])}),
-    )
+    run = another_run(built)
     assert f"2 nodes due, waiting for run {run.run_id[:8]}" in built.says()
     built.instance.report_run_canceled(run)
     assert names(built.request()) == ["big_customers", "customers"]
@@ -247,11 +252,7 @@ def test_a_build_that_ends_while_it_is_looked_at_is_waited_for(
     built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
     built.clone.push("largest")
     built.request()
-    run = built.instance.create_run_for_job(
-        built.loaded["prod"].resolve_job_def("full_build"),
-        status=dg.DagsterRunStatus.STARTED,
-        asset_selection=frozenset({dg.AssetKey(["prod", "customers"])}),
-    )
+    run = another_run(built)
 
     def ends(*arguments: Any, **options: Any) -> Standing | None:
         found = standing(*arguments, **options)
