@@ -27,8 +27,8 @@ from dbt_orchestration.settings import Settings
 REBUILD_TAG = "dbt/rebuild"
 _FORM = "form"
 _TICK_SECONDS = 5
-# A run's end may be seen this late. Dagster starts each only once, by its run key.
-_LOOK_BACK = timedelta(hours=1)
+# The daemon may have been down for so long. Dagster starts each only once, by its run key.
+_LOOK_BACK = timedelta(days=1)
 
 
 class RebuildForm(dg.Config):
@@ -62,7 +62,7 @@ def rebuild_job(
             wanted = _rebuild(revision, dbt, context.instance, config)
         except PartitionError as error:
             raise dg.Failure(f"Nothing was started: {error}.", allow_retries=False) from None
-        text = _describe(wanted, revision, dbt, context.instance)
+        text = _describe(wanted, dbt, context.instance)
         started = "Nothing was started: launch it with start: true."
         if config.start:
             started = "Starting it."
@@ -182,10 +182,7 @@ def _when(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, int]:
     )
 
 
-def _describe(
-    wanted: Rebuild, revision: Revision, dbt: DbtAssets, instance: dg.DagsterInstance
-) -> str:
-    nodes = revision.manifest["nodes"]
+def _describe(wanted: Rebuild, dbt: DbtAssets, instance: dg.DagsterInstance) -> str:
     built = read_built(instance, {u: dbt.keys[u] for u in wanted.nodes})
     rows, total = [], 0.0
     for u in wanted.nodes:
@@ -196,7 +193,8 @@ def _describe(
             what = f"the partition {keys[0]}" if len(keys) == 1 else what
         seconds = built[u].seconds * len(keys or [u]) if u in built else 0.0
         total += seconds
-        rows.append(f"| {nodes[u]['name']} | {what} | {minutes(seconds) if u in built else '?'} |")
+        name = dbt.keys[u].path[-1]
+        rows.append(f"| {name} | {what} | {minutes(seconds) if u in built else '?'} |")
     lines = ["| model | what is built | about |", "| --- | --- | --- |", *rows, ""]
     lines += [f"{note}\n" for note in wanted.notes]
     lines.append(f"About {minutes(total)} of the warehouse, by what was recorded last.\n")
