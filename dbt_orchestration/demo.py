@@ -1,4 +1,4 @@
-"""``make demo``: a full build, three pushes, and what they cost; the real Dagster, without the UI."""
+"""``make demo``: a full build, three pushes, what they cost; the real Dagster, without the UI."""
 
 from __future__ import annotations
 

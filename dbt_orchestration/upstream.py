@@ -24,11 +24,15 @@ from dagster._core.definitions.definitions_load_context import (
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
 from dagster._core.storage.defs_state.base import DefsStateStorage
 from dagster_shared.record import as_dict
 
 StateStorage = DefsStateStorage[dg.DagsterInstance]
+CheckRecord = AssetCheckExecutionRecord
 CheckStatus = AssetCheckExecutionRecordStatus
 
 

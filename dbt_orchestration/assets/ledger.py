@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from dbt_orchestration.assets.attempts import unfinished_runs
 from dbt_orchestration.assets.provenance import (
     CODE_VERSION_TAG,
     DATA_VERSION_TAG,
@@ -15,7 +16,9 @@ from dbt_orchestration.assets.provenance import (
 from dbt_orchestration.assets.results import DURATION, FINGERPRINT, MISSING
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.revisions.explain import PARTIAL
-from dbt_orchestration.upstream import CheckStatus
+from dbt_orchestration.upstream import CheckRecord, CheckStatus
+
+_EARLIER = 10
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,14 @@ def read_built(
     instance: dg.DagsterInstance,
     keys: Mapping[str, dg.AssetKey],
     partitioned: Collection[str] = (),
-    run_id: str | None = None,
 ) -> Mapping[str, Built]:
     """What was built last of each node, by unique id; without those that never were.
 
     Args:
         partitioned: nodes whose every partition is to be looked at.
-        run_id: a run whose plans are not looked at.
     """
     names = {key: unique_id for unique_id, key in keys.items()}
-    missing = _missing_partitions(instance, names, run_id)
+    missing = _missing_partitions(instance, names)
     found: dict[str, Built] = {}
     for record in instance.get_asset_records(list(names)):
         last = record.asset_entry.last_materialization_record
@@ -82,19 +83,12 @@ def _partitions(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, 
 
 
 def _missing_partitions(
-    instance: dg.DagsterInstance, keys: Collection[dg.AssetKey], run_id: str | None
+    instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]
 ) -> Mapping[dg.AssetKey, Sequence[str]]:
     """Partitioned assets whose last run did not build all the partitions it was to, and which."""
     checks = [dg.AssetCheckKey(key, PARTITIONS_CHECK) for key in keys]
-    storage = instance.event_log_storage
     found: dict[dg.AssetKey, Sequence[str]] = {}
-    for key, latest in storage.get_latest_asset_check_execution_by_key(checks).items():
-        record = latest
-        if record.run_id == run_id:
-            before = storage.get_asset_check_execution_history(key, limit=2)
-            if not (earlier := [other for other in before if other.run_id != run_id]):
-                continue
-            record = earlier[0]
+    for key, record in _latest_checks(instance, checks).items():
         if record.status is not CheckStatus.SUCCEEDED:
             event = record.event.dagster_event if record.event else None
             said = None
@@ -105,13 +99,33 @@ def _missing_partitions(
     return found
 
 
+def _latest_checks(
+    instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
+) -> Mapping[dg.AssetCheckKey, CheckRecord]:
+    """The last execution of each check, without those that a run has still to come to."""
+    storage = instance.event_log_storage
+    unfinished = {run.run_id for run in unfinished_runs(instance)}
+
+    def is_to_come(record: CheckRecord) -> bool:
+        return record.status is CheckStatus.PLANNED and record.run_id in unfinished
+
+    found: dict[dg.AssetCheckKey, CheckRecord] = {}
+    for key, latest in storage.get_latest_asset_check_execution_by_key(list(keys)).items():
+        records = [latest]
+        if is_to_come(latest):
+            records += storage.get_asset_check_execution_history(key, limit=_EARLIER)
+        if record := next((record for record in records if not is_to_come(record)), None):
+            found[key] = record
+    return found
+
+
 def last_results(
     instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey], run_id: str
 ) -> Sequence[dg.AssetCheckResult]:
     """The results that other runs than ``run_id`` found last; not of checks that never ran."""
     results: list[dg.AssetCheckResult] = []
     for key in keys:
-        for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=10):
+        for record in instance.event_log_storage.get_asset_check_execution_history(key, _EARLIER):
             event = record.event.dagster_event if record.event else None
             evaluated = event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
             if event and evaluated and record.run_id != run_id:
@@ -139,9 +153,8 @@ def read_checked(
 
     A test that only warns has passed.
     """
-    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
     found: dict[dg.AssetCheckKey, str] = {}
-    for key, record in records.items():
+    for key, record in _latest_checks(instance, keys).items():
         event = record.event.dagster_event if record.event else None
         if event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             evaluation = event.asset_check_evaluation_data

@@ -98,7 +98,6 @@ class Planner:
             self._context.instance,
             self._place.revision,
             {u: keys[u] for u in {*nodes, *above} & keys.keys()},
-            run_id=self._context.run.run_id,
         )
         assert found is not None
         return found
@@ -189,7 +188,8 @@ class Planner:
         if len(wanted.keys) > 1:
             said = f"; one partition each: {why}" if why and model.chunk > 1 else ""
             self._context.log.info(
-                f"{unique_id}: {len(wanted.keys)} partitions in {len(cut)} batches{said}."
+                f"{unique_id}: {len(wanted.keys)} partitions in {len(cut)}"
+                f" {'batch' if len(cut) == 1 else 'batches'}{said}."
             )
         return replace(wanted, batches=cut)
 

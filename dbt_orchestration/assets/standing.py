@@ -55,7 +55,6 @@ def standing(
     keys: Mapping[str, dg.AssetKey],
     *,
     explain: Callable[[Collection[Recorded]], bool] = lambda _: True,
-    run_id: str | None = None,
 ) -> Standing | None:
     """How the nodes ``keys`` stand; None if that is not known yet.
 
@@ -63,13 +62,12 @@ def standing(
         keys: asset keys by unique id.
         explain: explains nodes that were built with these fingerprints; False if that will take
             longer. Without it, what is not explained counts as changed.
-        run_id: the run that asks, whose own plans are not looked at.
     """
     nodes, now = revision.manifest["nodes"], revision.fingerprints
     default = settings.environment(environment).on_change
     kept = {u for u in keys if Partitioned.of(nodes[u]).partitions}
     rewritten = {u for u in kept if on_change(nodes[u], default) != "forward_only"}
-    built = read_built(instance, keys, kept, run_id)
+    built = read_built(instance, keys, kept)
     settled = _Settled(instance, environment)
     wanted = {(u, last.fingerprint) for u, last in built.items()}
     wanted |= {(u, settled.of(u, v)) for u in rewritten & built.keys() for v in _versions(built[u])}

@@ -61,6 +61,11 @@ class Due:
         return ", ".join(names[:_NAMED]) + more
 
     def asks(self, dbt: DbtAssets) -> str:
+        """What waits for a person, and how to start it; "" if nothing does."""
+        waits = self.waits(dbt)
+        return waits and f"Waits for you: to {waits}. Launch the job rebuild_history to start it."
+
+    def waits(self, dbt: DbtAssets) -> str:
         """What waits for a person, and what it would take; "" if nothing does."""
         asked = sorted(u for u, why in self.waiting.items() if why.action in REWRITES)
         if not asked:
@@ -76,10 +81,10 @@ class Due:
         ]
         others = len(self.waiting) - len(asked)
         return (
-            f"Waits for you: to rebuild {', '.join(named[:_NAMED])}"
+            f"rebuild {', '.join(named[:_NAMED])}"
             + (f" and {len(named) - _NAMED} more" if len(named) > _NAMED else "")
             + (f", and {others} that read them" if others else "")
-            + f"; about {minutes(seconds)}. Launch the job rebuild_history to start it."
+            + f"; about {minutes(seconds)}"
         )
 
     def _history(self, nodes: Collection[str]) -> Collection[Sequence[str]]:
@@ -92,7 +97,9 @@ def _number(count: int, what: str) -> str:
 
 def minutes(seconds: float) -> str:
     """A duration that was estimated, in words."""
-    return f"{round(seconds / 60)} minutes" if seconds >= 90 else f"{max(round(seconds), 1)} s"
+    if seconds < 1:
+        return "a second"
+    return f"{round(seconds / 60)} minutes" if seconds >= 90 else f"{round(seconds)} s"
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ _TICK_SECONDS = 5
 # A tick may take a minute; what is not prepared by then is there for one of the next.
 _WAIT_SECONDS = 30.0
 _RELOAD_SECONDS = 60
+# A person who wipes what Dagster knows of an asset leaves no event.
+_SAME_SECONDS = 60.0
 # A process that died is no failure of the code it ran; dbt's failures are not tried again.
 _RETRY_TAGS = {
     "dagster/max_retries": "2",
@@ -219,7 +221,8 @@ class _Tick:
     ) -> None:
         instance = self.context.instance
         position = instance.event_log_storage.get_maximum_record_id()
-        if (known.get("revision"), known.get("position")) == (revision.digest, position):
+        same = (known.get("revision"), known.get("position")) == (revision.digest, position)
+        if same and 0 <= time.time() - known.get("at", 0.0) < _SAME_SECONDS:
             # Nothing has happened since the last tick said this.
             self.said.append(known["said"])
             self.cursor = json.dumps({**known, "looked": looked})
@@ -243,8 +246,8 @@ class _Tick:
             self.requests.append(_request(self.environment, revision, dbt, fresh))
         elif due:
             said = (
-                f"{due.count} still due, and tried already: {due.names(dbt)}. See the runs of"
-                " this commit; push a remedy, or materialize them by hand."
+                f"{due.count} still due, and tried already: {due.names(dbt)}. Open the run of this"
+                " commit and re-execute it from asset failure, or push a remedy."
             )
         elif due.waiting:
             said = "nothing else is due."
@@ -254,8 +257,14 @@ class _Tick:
                 self.events.append(_saved_all(self.environment, revision, due))
         said = " ".join(filter(None, (f"{_title(revision)}: {said}", due.asks(dbt))))
         self.said.append(said)
+        if said != known.get("said"):
+            # The UI shows what a tick says only to who points at it; this is under "View logs".
+            self.context.log.info(said)
         self.cursor = json.dumps(
-            {"revision": revision.digest, "position": position, "said": said, "looked": looked}
+            {
+                **{"revision": revision.digest, "position": position, "at": time.time()},
+                **{"said": said, "looked": looked},
+            }
         )
 
     def _not_loaded(self) -> list[str]:

@@ -65,7 +65,9 @@ def rebuild_job(
         text = _describe(wanted, dbt, context.instance)
         started = "Nothing was started: launch it with start: true."
         if config.start:
-            started = "Starting it."
+            started = (
+                "The sensor `rebuild` starts it within seconds, as a run of its own: see Runs."
+            )
         context.log.info(f"{text}\n\n{started}")
         context.add_output_metadata(
             {"plan": dg.MetadataValue.md(text), "command": wanted.command, "next": started}
@@ -128,9 +130,10 @@ def history_job(
     def approve(context: dg.OpExecutionContext) -> None:
         ledger = Ledger(settings, environment, context.instance, revision, dbt)
         due = ledger.due(lambda _: True)
-        said = due.asks(dbt) if due else ""
-        context.log.info(said or "Nothing waits.")
-        context.add_output_metadata({"started": said or "nothing"})
+        waits = due.waits(dbt) if due is not None else ""
+        said = f"The push sensor starts within seconds to {waits}." if waits else "Nothing waits."
+        context.log.info(said)
+        context.add_output_metadata({"started": waits or "nothing waits"})
 
     @dg.job(
         name="rebuild_history",

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from typing import Any
 
 from dbt_orchestration.changes.actions import Partitioned
@@ -80,7 +81,7 @@ def rebuild(
     if nodes[unique_id]["resource_type"] == "snapshot":
         raise PartitionError(
             f"{wanted.model} is a snapshot: what its source was like in the past cannot be computed"
-            " again. Materialize it to add to it."
+            " again; materialize it to add to it"
         )
     if wanted.full_refresh and (wanted.since or wanted.until):
         raise PartitionError("full_refresh makes the whole table anew: leave the range empty")
@@ -122,15 +123,20 @@ def find_model(manifest: Mapping[str, Any], name: str) -> str:
     Raises:
         PartitionError: there is none of that name or unique id, or several.
     """
-    found = [
-        u
-        for u, node in manifest["nodes"].items()
-        if node["resource_type"] in _BUILT and name in (u, node["name"])
-    ]
-    if len(found) != 1:
-        how_many = "there is no model" if not found else "there are several models"
-        raise PartitionError(f"{how_many} {name!r}: write its name, or its unique id")
-    return str(found[0])
+    names: dict[str, str] = {
+        u: node["name"] for u, node in manifest["nodes"].items() if node["resource_type"] in _BUILT
+    }
+    found = [u for u, own in names.items() if name in (u, own)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise PartitionError(f"there are several models {name!r}: write {' or '.join(found)}")
+    if not name:
+        raise PartitionError("no model is named: write its name as model")
+    near = get_close_matches(name, names.values(), n=1)
+    raise PartitionError(
+        f"there is no model {name!r}" + (f": did you mean {near[0]}?" if near else "")
+    )
 
 
 def _can_be_rebuilt(node: Mapping[str, Any]) -> bool:

@@ -86,9 +86,13 @@ def say(site: Site, on_change: str) -> None:
     assert "nothing is due" in site.says()
 
 
-def approve(site: Site) -> None:
+def approve(site: Site) -> str:
+    """What the job says that it starts."""
     job = site.loaded["prod"].resolve_job_def("rebuild_history")
-    assert job.execute_in_process(instance=site.instance).success
+    result = job.execute_in_process(instance=site.instance)
+    assert result.success
+    [event] = [e for e in result.all_events if e.is_successful_output]
+    return str(event.step_output_data.metadata["started"].value)
 
 
 def daily(site: Site) -> list[tuple[Any, ...]]:
@@ -156,14 +160,15 @@ def test_a_model_that_asks_waits_for_a_person(built: Site) -> None:
         "nothing else is due. Waits for you: to rebuild daily (3 partitions), monthly (1 partition)"
         in said
     )
-    assert ", and 1 that read them; about 1 s. Launch the job rebuild_history" in said
+    assert ", and 1 that read them; about a second. Launch the job rebuild_history" in said
     assert daily(built) == before
-    approve(built)
+    assert approve(built).startswith("rebuild daily (3 partitions), monthly (1 partition), and 1")
     request = built.request()
     assert names(request) == ["daily", "monthly", "peak"]
     assert built.run(request).success
     assert daily(built) == [(day, amount * 10) for day, amount in before]
     assert "nothing is due" in built.says()
+    assert approve(built) == "nothing waits"
 
 
 def test_a_build_of_the_day_leaves_history_that_waits_due(built: Site) -> None:

@@ -197,13 +197,21 @@ def test_a_child_built_by_hand_on_an_old_parent_stays_due(built: Site) -> None:
     assert "nothing is due" in built.says()
 
 
-def another_run(site: Site) -> dg.DagsterRun:
-    """A run that builds customers and has not ended."""
+def another_run(site: Site, name: str = "customers") -> dg.DagsterRun:
+    """A run that builds a model and has not ended."""
     return site.instance.create_run_for_job(
         site.loaded["prod"].resolve_job_def("full_build"),
         status=dg.DagsterRunStatus.STARTED,
-        asset_selection=frozenset({dg.AssetKey(["prod", "customers"])}),
+        asset_selection=frozenset({dg.AssetKey(["prod", name])}),
     )
+
+
+def test_what_somebody_builds_by_hand_is_not_due_meanwhile(built: Site) -> None:
+    assert "nothing is due" in built.says()
+    run = another_run(built, "daily")
+    assert "nothing is due" in built.says()
+    built.instance.report_run_failed(run)  # before it came to say what it had built
+    assert "1 node still due, and tried already: daily" in built.says()
 
 
 def test_what_a_running_build_will_build_is_waited_for(built: Site) -> None:
@@ -438,11 +446,14 @@ def test_a_failed_test_stays_due_with_what_it_held_up(built: Site) -> None:
     assert "big_customers" not in materialized(result)
 
 
-def test_a_wiped_table_is_built_again(built: Site) -> None:
+def test_a_wiped_table_is_built_again(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
     built.clone.push("largest")
     assert built.build().success
+    assert "nothing is due" in built.says()
     built.instance.wipe_assets([dg.AssetKey(["prod", "customers"])])
+    a_minute_later = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: a_minute_later)
     assert names(built.request()) == ["customers"]
 
 
