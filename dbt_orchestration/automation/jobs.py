@@ -11,6 +11,12 @@ from dbt_orchestration.upstream import MixedPartitionsJob
 
 # One retry of what failed or was never reached; the UI offers the same by hand.
 RETRY_TAGS = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"}
+# A process that died is no failure of the code it ran; dbt's failures are not tried again.
+CRASH_TAGS = {
+    "dagster/max_retries": "2",
+    "dagster/retry_on_asset_or_op_failure": "false",
+    "dagster/retry_strategy": "FROM_ASSET_FAILURE",
+}
 
 
 def jobs_and_schedules(

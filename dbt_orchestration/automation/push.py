@@ -24,6 +24,7 @@ from dbt_orchestration.assets.definition import DbtAssets, everything
 from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.provenance import PUSH_TAG, commit_metadata, commit_tags, savings_key
 from dbt_orchestration.automation.due import Due, Ledger
+from dbt_orchestration.automation.jobs import CRASH_TAGS
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.partitions.request import ranges_of
 from dbt_orchestration.revisions.commits import find_commit, is_current
@@ -43,12 +44,6 @@ _WAIT_SECONDS = 30.0
 _RELOAD_SECONDS = 60
 # A person who wipes what Dagster knows of an asset leaves no event.
 _SAME_SECONDS = 60.0
-# A process that died is no failure of the code it ran; dbt's failures are not tried again.
-_RETRY_TAGS = {
-    "dagster/max_retries": "2",
-    "dagster/retry_on_asset_or_op_failure": "false",
-    "dagster/retry_strategy": "FROM_ASSET_FAILURE",
-}
 
 
 def push_sensor(
@@ -299,7 +294,7 @@ def _request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> 
         asset_check_keys=sorted(checks | set(due.checks)),
         tags={
             **commit_tags(revision),
-            **_RETRY_TAGS,
+            **CRASH_TAGS,
             PUSH_TAG: environment,
             "dbt/due": f"{due.count} of {len(dbt.nodes)}: {due.names(dbt)}",
         },

@@ -17,6 +17,7 @@ from dbt_orchestration.assets.definition import DbtAssets, everything
 from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.provenance import ancestors_of, commit_tags
 from dbt_orchestration.automation.due import APPROVED_TAG, ENVIRONMENT_TAG, Ledger, minutes
+from dbt_orchestration.automation.jobs import CRASH_TAGS
 from dbt_orchestration.partitions.config import PartitionError, partition_config
 from dbt_orchestration.partitions.late import reloaded_since
 from dbt_orchestration.partitions.rebuild import Rebuild, Wanted, find_model, rebuild
@@ -220,5 +221,10 @@ def _request(
         run_key=f"rebuild {run_id}",
         run_config={"ops": {dbt.definition.node_def.name: {"config": config}}},
         asset_selection=assets,
-        tags={**commit_tags(revision), "dbt/asked_by": run_id, ENVIRONMENT_TAG: environment},
+        tags={
+            **commit_tags(revision),
+            **CRASH_TAGS,
+            "dbt/asked_by": run_id,
+            ENVIRONMENT_TAG: environment,
+        },
     )

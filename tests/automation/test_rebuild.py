@@ -87,7 +87,7 @@ def test_a_table_is_made_anew_alone(built: Site) -> None:  # noqa: F811
 @pytest.mark.parametrize(
     ("form", "why"),
     [
-        ({"model": "dayly"}, "there is no model 'dayly'"),
+        ({"model": "dayly"}, "there is no model 'dayly': did you mean daily?"),
         ({"model": "peak", "since": "2024-01-01"}, "peak has no partitions"),
         ({"model": "daily", "since": "yesterday"}, "'yesterday' is no date"),
         ({"model": "daily", "since": "2023-12-31"}, "daily has partitions from 2024-01-01 to"),
