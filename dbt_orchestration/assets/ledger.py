@@ -90,10 +90,8 @@ def _missing_partitions(
     found: dict[dg.AssetKey, Sequence[str]] = {}
     for key, record in _latest_checks(instance, checks).items():
         if record.status is not CheckStatus.SUCCEEDED:
-            event = record.event.dagster_event if record.event else None
-            said = None
-            if event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-                said = event.asset_check_evaluation_data.metadata.get(MISSING)
+            evaluation = _evaluation(record)
+            said = evaluation.metadata.get(MISSING) if evaluation else None
             missing = said.value if isinstance(said, dg.JsonMetadataValue) else None
             found[key.asset_key] = [str(each) for each in missing or ()]
     return found
@@ -102,7 +100,10 @@ def _missing_partitions(
 def _latest_checks(
     instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
 ) -> Mapping[dg.AssetCheckKey, CheckRecord]:
-    """The last execution of each check, without those that a run has still to come to."""
+    """The last execution of each check, without those that a run has still to come to.
+
+    That takes a query for each check that an unfinished run plans, so it is not for all tests.
+    """
     storage = instance.event_log_storage
     unfinished = {run.run_id for run in unfinished_runs(instance)}
 
@@ -119,31 +120,28 @@ def _latest_checks(
     return found
 
 
+def _evaluation(record: CheckRecord) -> dg.AssetCheckEvaluation | None:
+    event = record.event.dagster_event if record.event else None
+    if event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        return event.asset_check_evaluation_data
+    return None
+
+
 def last_results(
-    instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey], run_id: str
+    instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
 ) -> Sequence[dg.AssetCheckResult]:
-    """The results that other runs than ``run_id`` found last; not of checks that never ran."""
-    results: list[dg.AssetCheckResult] = []
-    for key in keys:
-        for record in instance.event_log_storage.get_asset_check_execution_history(key, _EARLIER):
-            event = record.event.dagster_event if record.event else None
-            evaluated = event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
-            if event and evaluated and record.run_id != run_id:
-                found = event.asset_check_evaluation_data
-                results.append(
-                    dg.AssetCheckResult(
-                        passed=found.passed,
-                        asset_key=key.asset_key,
-                        check_name=key.name,
-                        metadata={
-                            **found.metadata,
-                            "found by": dg.MetadataValue.dagster_run(record.run_id),
-                        },
-                        severity=found.severity,
-                    )
-                )
-                break
-    return results
+    """What the runs that did these checks last found; not of checks whose result is unknown."""
+    return [
+        dg.AssetCheckResult(
+            passed=found.passed,
+            asset_key=key.asset_key,
+            check_name=key.name,
+            metadata={**found.metadata, "found by": dg.MetadataValue.dagster_run(record.run_id)},
+            severity=found.severity,
+        )
+        for key, record in _latest_checks(instance, keys).items()
+        if (found := _evaluation(record))
+    ]
 
 
 def read_checked(
@@ -153,11 +151,10 @@ def read_checked(
 
     A test that only warns has passed.
     """
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
     found: dict[dg.AssetCheckKey, str] = {}
-    for key, record in _latest_checks(instance, keys).items():
-        event = record.event.dagster_event if record.event else None
-        if event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            evaluation = event.asset_check_evaluation_data
+    for key, record in latest.items():
+        if evaluation := _evaluation(record):
             value = evaluation.metadata.get(FINGERPRINT)
             if evaluation.passed or evaluation.severity is dg.AssetCheckSeverity.WARN:
                 found[key] = str(value.value) if value else ""

@@ -119,7 +119,7 @@ class Planner:
             if u in stands.built and stands.built[u].fingerprint == now[u] and u not in stands.stale
         }
         checks = [k for k in self._context.selected_asset_check_keys if k.asset_key in done]
-        results = last_results(self._context.instance, sorted(checks), self._context.run.run_id)
+        results = last_results(self._context.instance, checks)
         known = {(result.asset_key, result.check_name) for result in results}
         return (
             {u: node for u, node in nodes.items() if keys[u] not in done},

@@ -255,12 +255,8 @@ class _Tick:
         if said != known.get("said"):
             # The UI shows what a tick says only to who points at it; this is under "View logs".
             self.context.log.info(said)
-        self.cursor = json.dumps(
-            {
-                **{"revision": revision.digest, "position": position, "at": time.time()},
-                **{"said": said, "looked": looked},
-            }
-        )
+        known = {"revision": revision.digest, "position": position, "at": time.time()}
+        self.cursor = json.dumps({**known, "said": said, "looked": looked})
 
     def _not_loaded(self) -> list[str]:
         names = {key.path[-1]: key for key in self.raw}
