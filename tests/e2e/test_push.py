@@ -8,9 +8,9 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 _RUNS = """query { runsOrError(filter: {tags: [{key: "dagster/sensor_name", value: "push"}]}) {
     ... on Runs { results { runId status rootRunId tags { key value }
     assetSelection { path } } } } }"""
+_EVERY_RUN = """query { runsOrError(limit: 6) { ... on Runs { results { runId status pipelineName
+    tags { key value } } } } }"""
 _ASSETS = """query { assetNodes(pipeline: {repositoryLocationName: "prod",
     repositoryName: "__repository__", pipelineName: "full_build"}) { assetKey { path } } }"""
 _TICKS = """query($name: String!) { sensorOrError(sensorSelector: {sensorName: "push",
@@ -37,6 +39,8 @@ _START = """mutation { startSensor(sensorSelector: {sensorName: "push",
     repositoryLocationName: "prod", repositoryName: "__repository__"}) { __typename } }"""
 # Some ten seconds of work.
 _SLOW = "(select sum(a.range * b.range) from range({rows}) as a, range(20000) as b)"
+
+T = TypeVar("T")
 
 
 class Pushed:
@@ -86,9 +90,26 @@ class Pushed:
             said = self.says(name)
             return True if f"{sha[:10]} " in said and "nothing is due" in said else None
 
-        until(look, seconds)
+        self.until(look, seconds)
         # What a run builds is there before the run has ended.
         return [self.up.finished(run["runId"]) for run in self.runs(sha)]
+
+    def until(self, what: Callable[[], T | None], seconds: float = 120) -> T:
+        """Wait for something; if it does not come, tell what happened instead."""
+        try:
+            return until(what, seconds)
+        except AssertionError as error:
+            story = [str(error)]
+            for name in ("prod", "dev"):
+                ticks = self.up.query(_TICKS, name=name)["sensorState"]["ticks"]
+                story.append(f"{name}: {ticks}")
+            for run in self.up.query(_EVERY_RUN)["results"]:
+                tags = _tags(run)
+                story.append(f"{run['runId'][:8]} {run['pipelineName']} {run['status']} {tags}")
+                if run["status"] == "FAILURE":
+                    events = self.up.query(_MESSAGES, id=run["runId"])["eventConnection"]["events"]
+                    story += [event["message"] for event in events if "message" in event][-15:]
+            raise AssertionError("\n".join(story)) from None
 
     def models(self) -> set[str]:
         """What prod consists of in the UI."""
@@ -145,7 +166,7 @@ def test_history_that_waits_is_rebuilt_after_a_click(pushed: Pushed) -> None:
     pushed.clone.edit("models/daily.sql", meta, f'{{"on_change": "ask", {meta[1:]}')
     pushed.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
     sha = pushed.clone.push("in pence")
-    until(lambda: True if "Waits for you: to rebuild daily (3" in pushed.says() else None)
+    pushed.until(lambda: True if "Waits for you: to rebuild daily (3" in pushed.says() else None)
     assert pushed.up.rows("select amount from main.daily order by day_at") == before
     assert pushed.up.finished(pushed.up.launch(job="rebuild_history"))["status"] == "SUCCESS"
     [run] = pushed.settled(sha)
@@ -160,10 +181,10 @@ def test_a_run_keeps_its_commit_while_a_newer_one_is_loaded(pushed: Pushed) -> N
     slow = _SLOW.format(rows=150_000)
     pushed.clone.write("models/slow.sql", f"select {slow} as n, 'old' as version")
     old = pushed.clone.push("slow")
-    until(lambda: next((True for r in pushed.runs(old) if r["status"] == "STARTED"), None))
+    pushed.until(lambda: next((True for r in pushed.runs(old) if r["status"] == "STARTED"), None))
     pushed.clone.write("models/slow.sql", "select 1 as n, 'new' as version")
     new = pushed.clone.push("fast")
-    until(
+    pushed.until(
         lambda: (
             True
             if f"waiting for run {pushed.runs(old)[0]['runId'][:8]}" in pushed.says()
@@ -208,7 +229,7 @@ def test_a_git_hook_makes_dagster_look_at_once(pushed: Pushed) -> None:
     hook.chmod(0o755)
     pushed.clone.write("models/hooked.sql", "select 1 as one")
     sha = pushed.clone.push("hook")  # returns when the hook does
-    until(lambda: True if "hooked" in pushed.models() else None, 30)
+    pushed.until(lambda: True if "hooked" in pushed.models() else None, 30)
     hook.unlink()
     assert not pushed.runs(sha)
     pushed.up.query(_START)
@@ -227,8 +248,8 @@ def test_a_worker_that_is_killed_is_replaced(pushed: Pushed) -> None:
         runs = (run["runId"] for run in pushed.runs(sha))
         return next((run_id for run_id in runs if materialized(pushed.up.run(run_id))), None)
 
-    run_id = until(begun)
-    os.kill(until(lambda: pushed.worker(run_id)), signal.SIGKILL)
+    run_id = pushed.until(begun)
+    os.kill(pushed.until(lambda: pushed.worker(run_id)), signal.SIGKILL)
     killed, replaced = sorted(pushed.settled(sha, seconds=240), key=lambda run: run["status"])
     assert (killed["status"], replaced["status"]) == ("FAILURE", "SUCCESS")
     days: set[tuple[str, str | None]] = {("daily", f"2024-01-0{day}") for day in (1, 2, 3)}
