@@ -81,7 +81,7 @@ def definitions_of(settings: Settings, name: str, revision: Revision) -> dg.Defi
             *jobs,
             *([dg.define_asset_job(LOAD_RAW, [raw])] if raw else []),
             by_hand,
-            *([history_job(settings, name, revision, dbt)] if pushes else []),
+            *([history_job(settings, name, revision, dbt, pool)] if pushes else []),
         ],
         schedules=schedules,
         sensors=[

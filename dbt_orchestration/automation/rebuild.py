@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from dbt_orchestration.assets.definition import DbtAssets, everything
+from dbt_orchestration.assets.definition import DbtAssets, dbt_assets, everything
 from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.provenance import ancestors_of, commit_tags
 from dbt_orchestration.automation.due import APPROVED_TAG, ENVIRONMENT_TAG, Ledger, minutes
@@ -23,6 +23,7 @@ from dbt_orchestration.partitions.late import reloaded_since
 from dbt_orchestration.partitions.rebuild import Rebuild, Wanted, find_model, rebuild
 from dbt_orchestration.partitions.request import ranges_of
 from dbt_orchestration.revisions.parse import Revision
+from dbt_orchestration.revisions.store import open_commit, published
 from dbt_orchestration.settings import Settings
 
 REBUILD_TAG = "dbt/rebuild"
@@ -123,15 +124,28 @@ def rebuild_job(
 
 
 def history_job(
-    settings: Settings, environment: str, revision: Revision, dbt: DbtAssets
+    settings: Settings, environment: str, revision: Revision, dbt: DbtAssets, pool: str
 ) -> dg.JobDefinition:
     """One click that lets the push sensor start what waits for a person."""
 
+    def newest(instance: dg.DagsterInstance) -> tuple[Revision, DbtAssets]:
+        # A webserver learns a moment after the daemon, whose sensor said what waits, that the code
+        # location has loaded another commit. Until then it launches this job as it was before.
+        storage = instance.defs_state_storage
+        digest = published(environment, storage) or revision.digest
+        if digest == revision.digest:
+            return revision, dbt
+        loaded = open_commit(settings, environment, digest, storage)
+        return loaded, dbt_assets(settings, environment, loaded, pool)
+
     @dg.op
     def approve(context: dg.OpExecutionContext) -> None:
-        ledger = Ledger(settings, environment, context.instance, revision, dbt)
+        shown, assets = newest(context.instance)
+        ledger = Ledger(settings, environment, context.instance, shown, assets)
         due = ledger.due(lambda _: True)
-        waits = due.waits(dbt) if due is not None else ""
+        waits = due.waits(assets) if due is not None else ""
+        approval = {APPROVED_TAG: shown.digest, ENVIRONMENT_TAG: environment}
+        context.instance.add_run_tags(context.run.run_id, approval)
         said = f"The push sensor starts within seconds to {waits}." if waits else "Nothing waits."
         context.log.info(said)
         context.add_output_metadata({"started": waits or "nothing waits"})
@@ -140,7 +154,6 @@ def history_job(
         name="rebuild_history",
         description="Start rebuilding the history that the last push makes due and that waits for"
         " somebody to say so. The push sensor says what that is.",
-        tags={APPROVED_TAG: revision.digest, ENVIRONMENT_TAG: environment},
         executor_def=dg.in_process_executor,
     )
     def job() -> None:

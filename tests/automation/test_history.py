@@ -86,9 +86,9 @@ def say(site: Site, on_change: str) -> None:
     assert "nothing is due" in site.says()
 
 
-def approve(site: Site) -> str:
+def approve(site: Site, loaded: dg.Definitions | None = None) -> str:
     """What the job says that it starts."""
-    job = site.loaded["prod"].resolve_job_def("rebuild_history")
+    job = (loaded or site.loaded["prod"]).resolve_job_def("rebuild_history")
     result = job.execute_in_process(instance=site.instance)
     assert result.success
     [event] = [e for e in result.all_events if e.is_successful_output]
@@ -169,6 +169,17 @@ def test_a_model_that_asks_waits_for_a_person(built: Site) -> None:
     assert daily(built) == [(day, amount * 10) for day, amount in before]
     assert "nothing is due" in built.says()
     assert approve(built) == "nothing waits"
+
+
+def test_a_click_on_a_page_of_the_commit_before_starts_what_the_sensor_said(built: Site) -> None:
+    """The webserver learns a moment after the daemon that a code location has loaded a commit."""
+    say(built, "ask")
+    before = built.loaded["prod"]
+    built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
+    built.clone.push("in pence")
+    assert "Waits for you: to rebuild daily (3 partitions)" in built.says()
+    assert approve(built, before).startswith("rebuild daily (3 partitions)")
+    assert names(built.request()) == ["daily", "monthly", "peak"]
 
 
 def test_a_build_of_the_day_leaves_history_that_waits_due(built: Site) -> None:
