@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
 
-from dbt_orchestration.assets.attempts import unfinished_runs
 from dbt_orchestration.assets.provenance import (
     CODE_VERSION_TAG,
     DATA_VERSION_TAG,
@@ -88,7 +87,7 @@ def _missing_partitions(
     """Partitioned assets whose last run did not build all the partitions it was to, and which."""
     checks = [dg.AssetCheckKey(key, PARTITIONS_CHECK) for key in keys]
     found: dict[dg.AssetKey, Sequence[str]] = {}
-    for key, record in _latest_checks(instance, checks).items():
+    for key, record in _latest_checks(instance, checks, _has_still_to_come).items():
         if record.status is not CheckStatus.SUCCEEDED:
             evaluation = _evaluation(record)
             said = evaluation.metadata.get(MISSING) if evaluation else None
@@ -98,26 +97,44 @@ def _missing_partitions(
 
 
 def _latest_checks(
-    instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
+    instance: dg.DagsterInstance,
+    keys: Collection[dg.AssetCheckKey],
+    leave_out: Callable[[dg.RunRecord], bool],
 ) -> Mapping[dg.AssetCheckKey, CheckRecord]:
-    """The last execution of each check, without those that a run has still to come to.
+    """The last execution of each check.
 
-    That takes a query for each check that an unfinished run plans, so it is not for all tests.
+    Args:
+        leave_out: runs whose plan to do a check is not to be looked at, but what was before. Takes
+            a query for each such check.
     """
     storage = instance.event_log_storage
-    unfinished = {run.run_id for run in unfinished_runs(instance)}
+    left_out: dict[str, bool] = {}
 
-    def is_to_come(record: CheckRecord) -> bool:
-        return record.status is CheckStatus.PLANNED and record.run_id in unfinished
+    def counts(record: CheckRecord) -> bool:
+        if record.status is not CheckStatus.PLANNED:
+            return True
+        if record.run_id not in left_out:
+            run = instance.get_run_record_by_id(record.run_id)
+            left_out[record.run_id] = run is not None and leave_out(run)
+        return not left_out[record.run_id]
 
     found: dict[dg.AssetCheckKey, CheckRecord] = {}
     for key, latest in storage.get_latest_asset_check_execution_by_key(list(keys)).items():
         records = [latest]
-        if is_to_come(latest):
+        if not counts(latest):
             records += storage.get_asset_check_execution_history(key, limit=_EARLIER)
-        if record := next((record for record in records if not is_to_come(record)), None):
+        if record := next(filter(counts, records), None):
             found[key] = record
     return found
+
+
+def _has_still_to_come(run: dg.RunRecord) -> bool:
+    return not run.dagster_run.is_finished or _never_began(run)
+
+
+def _never_began(run: dg.RunRecord) -> bool:
+    """Such as one that somebody cancelled while it was queued."""
+    return run.dagster_run.is_finished and run.start_time is None
 
 
 def _evaluation(record: CheckRecord) -> dg.AssetCheckEvaluation | None:
@@ -139,7 +156,7 @@ def last_results(
             metadata={**found.metadata, "found by": dg.MetadataValue.dagster_run(record.run_id)},
             severity=found.severity,
         )
-        for key, record in _latest_checks(instance, keys).items()
+        for key, record in _latest_checks(instance, keys, _has_still_to_come).items()
         if (found := _evaluation(record))
     ]
 
@@ -151,9 +168,8 @@ def read_checked(
 
     A test that only warns has passed.
     """
-    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
     found: dict[dg.AssetCheckKey, str] = {}
-    for key, record in latest.items():
+    for key, record in _latest_checks(instance, keys, _never_began).items():
         if evaluation := _evaluation(record):
             value = evaluation.metadata.get(FINGERPRINT)
             if evaluation.passed or evaluation.severity is dg.AssetCheckSeverity.WARN:

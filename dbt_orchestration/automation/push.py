@@ -114,20 +114,29 @@ class _Tick:
     def look(self) -> None:
         """Prepare and load the newest commit, or if it is loaded build what is due."""
         known = _read(self.context.cursor)
-        looked = float(known.get("looked", 0.0))
+        if self._is_time_to_ask(known):
+            if (sha := self._newest()) and not self._is_loaded(sha) and self._load(sha):
+                return
+            trouble = " ".join(self.said)
+            if trouble and trouble != known.get("trouble"):
+                self.context.log.warning(trouble)
+            known = {**known, "looked": time.time(), "trouble": trouble}
+        elif known.get("trouble"):
+            self.said.append(known["trouble"])
+        self.cursor = json.dumps(known)
+        if self.loaded and self.loaded.commit and self.dbt:
+            self._build(self.loaded, self.dbt, known)
+        elif not self.said:
+            self.said.append("No commit has been prepared yet.")
+
+    def _is_time_to_ask(self, known: Mapping[str, Any]) -> bool:
         interval = self.settings.environment(self.environment).push.interval_seconds
-        if (
+        looked = float(known.get("looked", 0.0))
+        return (
             not self.loaded
             or known.get("revision") != self.loaded.digest
             or not looked <= time.time() < looked + interval - 1
-        ):
-            if (sha := self._newest()) and not self._is_loaded(sha) and self._load(sha):
-                return
-            looked = time.time()
-        if self.loaded and self.loaded.commit and self.dbt:
-            self._build(self.loaded, self.dbt, known, looked)
-        elif not self.said:
-            self.said.append("No commit has been prepared yet.")
+        )
 
     @property
     def _branch(self) -> str:
@@ -211,16 +220,13 @@ class _Tick:
 
     # The commit that is loaded
 
-    def _build(
-        self, revision: Revision, dbt: DbtAssets, known: Mapping[str, Any], looked: float
-    ) -> None:
+    def _build(self, revision: Revision, dbt: DbtAssets, known: Mapping[str, Any]) -> None:
         instance = self.context.instance
         position = instance.event_log_storage.get_maximum_record_id()
         same = (known.get("revision"), known.get("position")) == (revision.digest, position)
         if same and 0 <= time.time() - known.get("at", 0.0) < _SAME_SECONDS:
             # Nothing has happened since the last tick said this.
             self.said.append(known["said"])
-            self.cursor = json.dumps({**known, "looked": looked})
             return
         # Listed before it is read what they built: a run that ends in between is waited for once
         # more, rather than what it built last being taken for not built.
@@ -255,8 +261,8 @@ class _Tick:
         if said != known.get("said"):
             # The UI shows what a tick says only to who points at it; this is under "View logs".
             self.context.log.info(said)
-        known = {"revision": revision.digest, "position": position, "at": time.time()}
-        self.cursor = json.dumps({**known, "said": said, "looked": looked})
+        found = {"revision": revision.digest, "position": position, "at": time.time()}
+        self.cursor = json.dumps({**known, **found, "said": said})
 
     def _not_loaded(self) -> list[str]:
         names = {key.path[-1]: key for key in self.raw}

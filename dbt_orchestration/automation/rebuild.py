@@ -38,19 +38,21 @@ class RebuildForm(dg.Config):
 
     model: str = Field(description="Name of the model, for example fct_orders.")
     since: str = Field(
-        "", description="First day, as 2024-01-31, or moment, in UTC. Empty: from its beginning."
+        default="",
+        description="First day, as 2024-01-31, or moment, in UTC. Empty: from its beginning.",
     )
-    until: str = Field("", description="Last day, inclusive. Empty: until now.")
-    what_reads_it: bool = Field(True, description="Build everything that reads it as well.")
+    until: str = Field(default="", description="Last day, inclusive. Empty: until now.")
+    what_reads_it: bool = Field(default=True, description="Build everything that reads it as well.")
     full_refresh: bool = Field(
-        False,
+        default=False,
         description="Make the whole table anew, beside the old one, which stays until the new one"
         " has passed its tests.",
     )
     only_reloaded: bool = Field(
-        False, description="Only partitions that read something which was loaded again since."
+        default=False,
+        description="Only partitions that read something which was loaded again since.",
     )
-    start: bool = Field(False, description="No: only show what it would do. Yes: do it.")
+    start: bool = Field(default=False, description="No: only show what it would do. Yes: do it.")
 
 
 def rebuild_job(
@@ -81,6 +83,7 @@ def rebuild_job(
         name="rebuild",
         description="Rebuild a model, and what reads it, over a range of time or from nothing."
         " Shows what it would do until `start` is set.",
+        config=dg.RunConfig(ops={_FORM: RebuildForm(model="")}),
         executor_def=dg.in_process_executor,
     )
     def job() -> None:

@@ -15,7 +15,7 @@ import pytest
 from dbt_orchestration.assets.standing import Standing, standing
 from dbt_orchestration.automation import due, push
 from dbt_orchestration.changes import fingerprints
-from dbt_orchestration.settings import Environment, Git
+from dbt_orchestration.settings import Environment, Git, Push
 from tests.automation.site import ALWAYS, SHOP, Clone, Site, follow, git, names
 from tests.conftest import clean_environment, failure, materialized
 
@@ -210,8 +210,18 @@ def test_what_somebody_builds_by_hand_is_not_due_meanwhile(built: Site) -> None:
     assert "nothing is due" in built.says()
     run = another_run(built, "daily")
     assert "nothing is due" in built.says()
+    begins = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, run.job_name)
+    built.instance.report_dagster_event(begins, run.run_id)
     built.instance.report_run_failed(run)  # before it came to say what it had built
     assert "1 node still due, and tried already: daily" in built.says()
+
+
+def test_what_was_cancelled_before_it_began_leaves_nothing_due(built: Site) -> None:
+    everything = built.load().resolve_job_def("full_build")
+    run = built.instance.create_run_for_job(everything, status=dg.DagsterRunStatus.STARTING)
+    assert built.instance.event_log_storage.get_records_for_run(run.run_id).records
+    built.instance.report_run_canceled(run)
+    assert "nothing is due" in built.says()
 
 
 def test_what_a_running_build_will_build_is_waited_for(built: Site) -> None:
@@ -380,6 +390,20 @@ def test_a_commit_that_could_not_be_loaded_is_not_published(built: Site) -> None
     built.clone.push("no YAML")
     assert "cannot be prepared" in built.says()
     assert "follow.log" not in built.says()
+
+
+def test_what_is_wrong_is_said_until_git_is_asked_again(
+    built: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built.clone.edit("models/customers.sql", "{{ ref(", "{{ ref((")
+    built.clone.push("broken")
+    said = built.says()
+    assert "cannot be prepared" in said
+    prod = Environment(branch="main", target="prod", push=Push(interval_seconds=3600))
+    built.settings = built.settings.model_copy(update={"environments": {"prod": prod}})
+    built.load()
+    monkeypatch.setattr("dbt_orchestration.automation.push.Remote", None)
+    assert built.says() == said
 
 
 def test_a_revision_that_is_nowhere_leaves_the_sensor(built: Site) -> None:

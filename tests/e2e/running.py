@@ -40,7 +40,7 @@ def free_port() -> int:
         return port
 
 
-def until(what: Callable[[], T | None], seconds: float = 120) -> T:
+def until(what: Callable[[], T | None], seconds: float = 240) -> T:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (found := what()) is not None:

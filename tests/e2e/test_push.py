@@ -19,7 +19,7 @@ from dbt_orchestration.settings import REPOSITORY
 from tests.automation.site import SHOP, Clone
 from tests.e2e.running import FINISHED, Up, free_port, materialized, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 _RUNS = """query { runsOrError(filter: {tags: [{key: "dagster/sensor_name", value: "push"}]}) {
     ... on Runs { results { runId status rootRunId tags { key value }
@@ -32,6 +32,9 @@ _TICKS = """query($name: String!) { sensorOrError(sensorSelector: {sensorName: "
     repositoryLocationName: $name, repositoryName: "__repository__"}) { ... on Sensor {
     id sensorState { id selectorId status ticks(limit: 1) { status skipReason error { message }
     runIds } } } } }"""
+_LOGS = """query { sensorOrError(sensorSelector: {sensorName: "push",
+    repositoryLocationName: "prod", repositoryName: "__repository__"}) { ... on Sensor {
+    sensorState { ticks(limit: 100) { logEvents { events { message } } } } } } }"""
 _MESSAGES = """query($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events {
     ... on MessageEvent { message } } } } } }"""
 _STOP = """mutation($id: String!) { stopSensor(id: $id) { __typename } }"""
@@ -83,7 +86,7 @@ class Pushed:
         found = self.up.query(_RUNS)["results"]
         return [run for run in found if _tags(run)["dbt/commit"] == sha]
 
-    def settled(self, sha: str, name: str = "prod", seconds: float = 150) -> list[Any]:
+    def settled(self, sha: str, name: str = "prod", seconds: float = 300) -> list[Any]:
         """Wait until nothing is due for a commit; its runs."""
 
         def look() -> bool | None:
@@ -94,7 +97,7 @@ class Pushed:
         # What a run builds is there before the run has ended.
         return [self.up.finished(run["runId"]) for run in self.runs(sha)]
 
-    def until(self, what: Callable[[], T | None], seconds: float = 120) -> T:
+    def until(self, what: Callable[[], T | None], seconds: float = 240) -> T:
         """Wait for something; if it does not come, tell what happened instead."""
         try:
             return until(what, seconds)
@@ -158,6 +161,24 @@ def test_new_models_come_and_deleted_ones_go_by_themselves(pushed: Pushed) -> No
     assert _built(run) == ["regulars"]
     pushed.until(lambda: True if "regulars" in pushed.models() else None)
     assert "totals" not in pushed.models()
+
+
+def test_what_is_new_in_a_tick_is_in_its_log(pushed: Pushed) -> None:
+    pushed.clone.edit("models/customers.sql", "{{ ref(", "{{ ref((")
+    broken = f"main at {pushed.clone.push('broken')[:10]} cannot be prepared: "
+    pushed.until(lambda: True if pushed.says().startswith(broken) else None)
+    pushed.clone.edit("models/customers.sql", "{{ ref((", "{{ ref(")
+    sha = pushed.clone.push("mended")
+    assert pushed.settled(sha) == []
+    logged = [
+        event["message"]
+        for tick in pushed.up.query(_LOGS)["sensorState"]["ticks"]
+        for event in tick["logEvents"]["events"]
+    ]
+    assert [f"{sha[:10]} “mended”: nothing is due" in message for message in logged].count(
+        True
+    ) == 1
+    assert [message.startswith(broken) for message in logged].count(True) == 1
 
 
 def test_history_that_waits_is_rebuilt_after_a_click(pushed: Pushed) -> None:
@@ -229,7 +250,7 @@ def test_a_git_hook_makes_dagster_look_at_once(pushed: Pushed) -> None:
     hook.chmod(0o755)
     pushed.clone.write("models/hooked.sql", "select 1 as one")
     sha = pushed.clone.push("hook")  # returns when the hook does
-    pushed.until(lambda: True if "hooked" in pushed.models() else None, 30)
+    pushed.until(lambda: True if "hooked" in pushed.models() else None, 60)
     hook.unlink()
     assert not pushed.runs(sha)
     pushed.up.query(_START)
@@ -250,7 +271,7 @@ def test_a_worker_that_is_killed_is_replaced(pushed: Pushed) -> None:
 
     run_id = pushed.until(begun)
     os.kill(pushed.until(lambda: pushed.worker(run_id)), signal.SIGKILL)
-    killed, replaced = sorted(pushed.settled(sha, seconds=240), key=lambda run: run["status"])
+    killed, replaced = sorted(pushed.settled(sha), key=lambda run: run["status"])
     assert (killed["status"], replaced["status"]) == ("FAILURE", "SUCCESS")
     days: set[tuple[str, str | None]] = {("daily", f"2024-01-0{day}") for day in (1, 2, 3)}
     landed = set(materialized(killed))
@@ -271,7 +292,7 @@ def test_everything_killed_and_started_again_ends_as_without(
     assert pushed.up.process is not None
     _kill_all(pushed.up.process.pid)
     pushed.up.start()
-    runs = pushed.settled(sha, seconds=240)
+    runs = pushed.settled(sha)
     assert [_built(run) for run in runs if run["status"] == "SUCCESS"] == [["big_customers"]]
     assert all(run["status"] in FINISHED for run in runs)
 
