@@ -83,7 +83,7 @@ def rebuild_job(
         name="rebuild",
         description="Rebuild a model, and what reads it, over a range of time or from nothing."
         " Shows what it would do until `start` is set.",
-        config=dg.RunConfig(ops={_FORM: RebuildForm(model="")}),
+        config={"ops": {_FORM: {"config": RebuildForm(model="").model_dump()}}},
         executor_def=dg.in_process_executor,
     )
     def job() -> None:

@@ -58,6 +58,15 @@ def test_nothing_starts_before_it_is_said(built: Site) -> None:  # noqa: F811
     assert started(built) == []
 
 
+def test_the_form_that_nobody_filled_in_says_what_is_missing(built: Site) -> None:  # noqa: F811
+    result = (
+        built.load()
+        .resolve_job_def("rebuild")
+        .execute_in_process(instance=built.instance, raise_on_error=False)
+    )
+    assert "Nothing was started: no model is named: write its name as model." in failure(result)
+
+
 def test_a_range_is_rebuilt_with_what_reads_it(built: Site) -> None:  # noqa: F811
     built.load()
     built.query("update main.daily set amount = 0")
