@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
 
+from dbt_orchestration.assets.attempts import unfinished_runs
 from dbt_orchestration.assets.provenance import (
     CODE_VERSION_TAG,
     DATA_VERSION_TAG,
@@ -18,6 +19,11 @@ from dbt_orchestration.revisions.explain import PARTIAL
 from dbt_orchestration.upstream import CheckRecord, CheckStatus
 
 _EARLIER = 10
+_COMPLETED = {CheckStatus.SUCCEEDED, CheckStatus.FAILED}
+# Of a test that a run planned and ended without doing: when it was done before, and how, by run and
+# test. It takes a query for each (2 ms), and each tick looks; a failed build may leave thousands.
+_before: dict[tuple[str, dg.AssetCheckKey], tuple[float, str | None]] = {}
+_MOST_BEFORE = 20_000
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def _missing_partitions(
     """Partitioned assets whose last run did not build all the partitions it was to, and which."""
     checks = [dg.AssetCheckKey(key, PARTITIONS_CHECK) for key in keys]
     found: dict[dg.AssetKey, Sequence[str]] = {}
-    for key, record in _latest_checks(instance, checks, _has_still_to_come).items():
+    for key, record in _latest_checks(instance, checks).items():
         if record.status is not CheckStatus.SUCCEEDED:
             evaluation = _evaluation(record)
             said = evaluation.metadata.get(MISSING) if evaluation else None
@@ -97,26 +103,24 @@ def _missing_partitions(
 
 
 def _latest_checks(
-    instance: dg.DagsterInstance,
-    keys: Collection[dg.AssetCheckKey],
-    leave_out: Callable[[dg.RunRecord], bool],
+    instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
 ) -> Mapping[dg.AssetCheckKey, CheckRecord]:
-    """The last execution of each check.
+    """The last execution of each check, without those that a run has not come to, or did not begin.
 
-    Args:
-        leave_out: runs whose plan to do a check is not to be looked at, but what was before. Takes
-            a query for each such check.
+    That takes a query for each check that is planned, so it is not for all tests.
     """
     storage = instance.event_log_storage
-    left_out: dict[str, bool] = {}
+    untouched: dict[str, bool] = {}
 
     def counts(record: CheckRecord) -> bool:
         if record.status is not CheckStatus.PLANNED:
             return True
-        if record.run_id not in left_out:
+        if record.run_id not in untouched:
             run = instance.get_run_record_by_id(record.run_id)
-            left_out[record.run_id] = run is not None and leave_out(run)
-        return not left_out[record.run_id]
+            untouched[record.run_id] = run is not None and (
+                not run.dagster_run.is_finished or run.start_time is None
+            )
+        return not untouched[record.run_id]
 
     found: dict[dg.AssetCheckKey, CheckRecord] = {}
     for key, latest in storage.get_latest_asset_check_execution_by_key(list(keys)).items():
@@ -126,15 +130,6 @@ def _latest_checks(
         if record := next(filter(counts, records), None):
             found[key] = record
     return found
-
-
-def _has_still_to_come(run: dg.RunRecord) -> bool:
-    return not run.dagster_run.is_finished or _never_began(run)
-
-
-def _never_began(run: dg.RunRecord) -> bool:
-    """Such as one that somebody cancelled while it was queued."""
-    return run.dagster_run.is_finished and run.start_time is None
 
 
 def _evaluation(record: CheckRecord) -> dg.AssetCheckEvaluation | None:
@@ -156,22 +151,53 @@ def last_results(
             metadata={**found.metadata, "found by": dg.MetadataValue.dagster_run(record.run_id)},
             severity=found.severity,
         )
-        for key, record in _latest_checks(instance, keys, _has_still_to_come).items()
+        for key, record in _latest_checks(instance, keys).items()
         if (found := _evaluation(record))
     ]
 
 
 def read_checked(
-    instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
+    instance: dg.DagsterInstance, changed: Mapping[dg.AssetCheckKey, float]
 ) -> Mapping[dg.AssetCheckKey, str]:
     """The fingerprint of each test when it ran last; without those that did not pass.
 
-    A test that only warns has passed.
+    A test that only warns has passed. One that a run planned and did not come to, as after a model
+    that failed, stands as it was before, unless what it reads was built since.
+
+    Args:
+        changed: the tests, and when what each reads was built last, in seconds since 1970.
     """
+    unfinished = {run.run_id for run in unfinished_runs(instance)}
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(changed))
     found: dict[dg.AssetCheckKey, str] = {}
-    for key, record in _latest_checks(instance, keys, _never_began).items():
-        if evaluation := _evaluation(record):
-            value = evaluation.metadata.get(FINGERPRINT)
-            if evaluation.passed or evaluation.severity is dg.AssetCheckSeverity.WARN:
-                found[key] = str(value.value) if value else ""
+    for key, record in latest.items():
+        if record.status is CheckStatus.PLANNED and record.run_id not in unfinished:
+            when, passed = _passed_before(instance, record)
+            passed = passed if when >= changed[key] else None
+        else:
+            passed = _passed(record)
+        if passed is not None:
+            found[key] = passed
     return found
+
+
+def _passed(record: CheckRecord) -> str | None:
+    """The fingerprint of a test that passed, or only warned."""
+    evaluation = _evaluation(record)
+    if evaluation and (evaluation.passed or evaluation.severity is dg.AssetCheckSeverity.WARN):
+        value = evaluation.metadata.get(FINGERPRINT)
+        return str(value.value) if value else ""
+    return None
+
+
+def _passed_before(instance: dg.DagsterInstance, planned: CheckRecord) -> tuple[float, str | None]:
+    known = planned.run_id, planned.key
+    if known not in _before:
+        if len(_before) >= _MOST_BEFORE:
+            _before.clear()
+        records = instance.event_log_storage.get_asset_check_execution_history(
+            planned.key, limit=1, status=_COMPLETED
+        )
+        event = records[0].event if records else None
+        _before[known] = (event.timestamp, _passed(records[0])) if event else (0.0, None)
+    return _before[known]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import dagster as dg
+from dagster_dbt.asset_utils import get_upstream_unique_ids
 
 from dbt_orchestration.assets.deferral import same_elsewhere
 from dbt_orchestration.assets.definition import DbtAssets
@@ -210,8 +211,18 @@ class Ledger:
             if (node := names[key.asset_key]) in built or node in self.dbt.sources
             if node not in due
         }
-        checked = read_checked(self.instance, there.keys())
+        checked = read_checked(
+            self.instance,
+            {key: self._changed(unique_id, built) for key, unique_id in there.items()},
+        )
         return sorted(k for k, u in there.items() if checked.get(k) != self.revision.checks.get(u))
+
+    def _changed(self, test: str, built: Mapping[str, Built]) -> float:
+        """When something that a test reads was built last."""
+        manifest = self.revision.manifest
+        node = manifest["nodes"].get(test) or manifest["unit_tests"][test]
+        read = get_upstream_unique_ids(manifest, node)
+        return max((built[u].timestamp for u in read if u in built), default=0.0)
 
     def building(self, due: Due, runs: Sequence[dg.DagsterRun]) -> list[dg.DagsterRun]:
         """Those of the runs that are this environment's and build something of what is due."""

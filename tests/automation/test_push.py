@@ -224,6 +224,44 @@ def test_what_was_cancelled_before_it_began_leaves_nothing_due(built: Site) -> N
     assert "nothing is due" in built.says()
 
 
+def test_tests_that_a_failed_build_did_not_come_to_stand_as_they_were(built: Site) -> None:
+    file = built.clone.home / "file.csv"
+    file.write_text("a\n1\n")
+    built.clone.write("models/fails.sql", f"select * from read_csv('{file}')")
+    built.clone.write("models/after.sql", "select * from {{ ref('fails') }}")
+    built.clone.edit(
+        "models/models.yml",
+        "models:\n",
+        "models:\n  - {name: after, columns: [{name: a, data_tests: [unique]}]}\n",
+    )
+    built.clone.push("reads a file")
+    assert built.build().success
+    file.unlink()
+    full_build = built.loaded["prod"].resolve_job_def("full_build")
+    result = full_build.execute_in_process(instance=built.instance, raise_on_error=False)
+    assert not result.success
+    assert "customers" in materialized(result)
+    assert "nothing is due" in built.says()
+
+
+def test_a_test_of_what_was_built_is_due_if_the_run_ended_before_it(built: Site) -> None:
+    built.load()
+    run = another_run(built)
+    job = built.loaded["prod"].resolve_implicit_global_asset_job_def()
+    customers = dg.AssetKey(["prod", "customers"])
+    assert (
+        job.get_subset(asset_selection={customers}, asset_check_selection=set())
+        .execute_in_process(instance=built.instance)
+        .success
+    )
+    built.instance.report_run_failed(run)
+    request = built.request()
+    assert names(request) == []
+    assert [key.name for key in request.asset_check_keys or ()] == ["unique_customers_customer_id"]
+    assert built.run(request).success
+    assert "nothing is due" in built.says()
+
+
 def test_what_a_running_build_will_build_is_waited_for(built: Site) -> None:
     built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
     built.clone.push("largest")
