@@ -15,6 +15,7 @@ OnChange = Literal["rebuild", "ask", "forward_only"]
 _REBUILD_TABLE = frozenset({"column_removed", "column_retyped", "columns_reordered", "columns"})
 _ADD_COLUMNS = frozenset({"append_new_columns", "sync_all_columns"})
 _HISTORY = frozenset({"rows", "column_added", "column_changed"})
+_ASKS = "its history is rebuilt when somebody says so (on_change: ask)"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def action_for(
     kinds: Collection[str],
     keys: Collection[str],
 ) -> tuple[Action, str]:
-    """The action for a change, and why it is not the one that might be expected; "" if it is.
+    """The action for a change, and a note: why it is this one, and whether somebody is asked first.
 
     Args:
         before: the node of the old manifest; None if it is new.
@@ -73,11 +74,12 @@ def action_for(
         return ("partitions" if kept.partitions else "build"), ""
     if kept.forward_only:
         return "build", ""
-    note = _not_added(node) if "column_added" in kinds and kept.partitions else ""
-    if note or _REBUILD_TABLE & set(kinds) or REWRITES_HISTORY & set(keys):
-        return "full_refresh", note
+    asks = _ASKS if kept.on_change == "ask" else ""
+    lacks = _not_added(node) if "column_added" in kinds and kept.partitions else ""
+    if lacks or _REBUILD_TABLE & set(kinds) or REWRITES_HISTORY & set(keys):
+        return "full_refresh", "; ".join(filter(None, (lacks, asks)))
     if _HISTORY & set(kinds):
-        return ("partitions" if kept.partitions else "full_refresh"), ""
+        return ("partitions" if kept.partitions else "full_refresh"), asks
     return "build", ""
 
 

@@ -35,7 +35,7 @@ class Due:
         action: ``build``, ``partitions`` (rebuild history, partition by partition) or
             ``full_refresh``.
         reasons: chains from the node to what was edited, the shortest first.
-        note: why it is this action, where another might be expected.
+        note: why it is this action, where another might be expected, or that it waits for somebody.
     """
 
     unique_id: str

@@ -19,6 +19,7 @@ A case in those files edits tests/changes/project:
       checks: [name of a test]     # tests that are other ones than before
       deleted: {a: '"warehouse"."main"."a"'}
       reasons: ["b ← a.x ← SQL (models/a.sql)"]   # chains that must be among the reasons
+      notes: {a: "a part of what is said of the action"}
 
 ``due: everything`` is every node there is. ``due``, ``checks`` and ``deleted`` say all there is;
 what is left out is empty.
@@ -51,6 +52,7 @@ KEYS = {
     "checks",
     "deleted",
     "reasons",
+    "notes",
 }
 
 
@@ -122,6 +124,9 @@ def test_an_edit_makes_due_what_the_fixture_says(
     chains = {" ← ".join(chain) for node in planned.due for chain in node.reasons}
     chains |= {" ← ".join(chain) for check in planned.checks for chain in check.reasons}
     assert set(case.get("reasons", ())) <= chains
+    notes = {_full(planned, n.unique_id): n.note for n in planned.due if n.note}
+    assert notes.keys() == case.get("notes", {}).keys()
+    assert all(part in notes[name] for name, part in case.get("notes", {}).items())
     assert all(node.reasons and node.changes for node in planned.due)
 
 
