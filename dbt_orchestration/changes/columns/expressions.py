@@ -1,7 +1,8 @@
 """An expression's term: its canonical form, with every column it reads resolved.
 
-The canonical form drops parentheses (the tree has them), orders the operands of AND, OR, =, <>, *
-and turns > round. Everything else stands as it was parsed: what is not understood is not equal.
+The canonical form drops parentheses (the tree has them) and conditions that hold of every row,
+orders the operands of AND, OR, =, <>, * and turns > round. Everything else stands as it was parsed:
+what is not understood is not equal.
 """
 
 from __future__ import annotations
@@ -80,8 +81,9 @@ class Expressions:
         return Term("".join(parts), args)
 
     def conjuncts(self, condition: exp.Expr, scope: Scope) -> list[Term]:
-        """The terms whose AND is ``condition``."""
-        return [self.term(part, scope) for part in _flatten(condition, exp.And)]
+        """The terms whose AND is ``condition``, without what holds of every row."""
+        parts = _flatten(condition, exp.And)
+        return [self.term(part, scope) for part in parts if not _always_holds(part)]
 
     def content(self, node: exp.Expr, scope: Scope) -> Term:
         """A function with its arguments, whatever it stands for."""
@@ -261,6 +263,14 @@ class Expressions:
                 scope.row_functions.append(self.content(node, scope))
         elif isinstance(node, exp.UDTF) or called(node) in _ROWS_BY_NAME:
             scope.row_functions.append(self.content(node, scope))
+
+
+def _always_holds(condition: exp.Expr) -> bool:
+    """``true`` and ``1 = 1``, which people put first so that every other line begins with AND."""
+    if isinstance(condition, exp.EQ):
+        sides = condition.this, condition.expression
+        return isinstance(sides[0], exp.Literal) and sides[0] == sides[1]
+    return isinstance(condition, exp.Boolean) and bool(condition.this)
 
 
 def _flatten(node: exp.Expr, kind: type[exp.Expr]) -> list[exp.Expr]:
