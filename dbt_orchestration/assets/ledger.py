@@ -37,6 +37,7 @@ class Built:
         run_id: the run that did.
         partitions: what each of its partitions was built with, if that was asked for.
         missing: partitions that the last run was to build, and did not.
+        left_by: the run that did not build, or say that it built, all partitions that it was to.
     """
 
     fingerprint: str
@@ -45,6 +46,7 @@ class Built:
     run_id: str
     partitions: Mapping[str, str] = field(default_factory=dict)
     missing: Sequence[str] = ()
+    left_by: str | None = None
 
 
 def read_built(
@@ -58,7 +60,7 @@ def read_built(
         partitioned: nodes whose every partition is to be looked at.
     """
     names = {key: unique_id for unique_id, key in keys.items()}
-    missing = _missing_partitions(instance, names)
+    unbuilt = _unbuilt_partitions(instance, names)
     found: dict[str, Built] = {}
     for record in instance.get_asset_records(list(names)):
         last = record.asset_entry.last_materialization_record
@@ -69,12 +71,12 @@ def read_built(
         version = (event.tags or {}).get(CODE_VERSION_TAG, "")
         duration = event.metadata.get(DURATION)
         found[names[key]] = Built(
-            f"{version}{PARTIAL}" if key in missing else version,
+            f"{version}{PARTIAL}" if key in unbuilt else version,
             last.timestamp,
             float(str(duration.value)) if duration else 0.0,
             last.run_id,
             _partitions(instance, key) if names[key] in partitioned else {},
-            missing.get(key, ()),
+            *unbuilt.get(key, ((), None)),
         )
     return found
 
@@ -87,18 +89,18 @@ def _partitions(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, 
     return {p: code_version_in(found[DATA_VERSION_TAG]) for p, found in tags.items()}
 
 
-def _missing_partitions(
+def _unbuilt_partitions(
     instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]
-) -> Mapping[dg.AssetKey, Sequence[str]]:
-    """Partitioned assets whose last run did not build all the partitions it was to, and which."""
+) -> Mapping[dg.AssetKey, tuple[Sequence[str], str]]:
+    """Assets of which a run did not build all it was to: the partitions, if known, and the run."""
     checks = [dg.AssetCheckKey(key, PARTITIONS_CHECK) for key in keys]
-    found: dict[dg.AssetKey, Sequence[str]] = {}
+    found: dict[dg.AssetKey, tuple[Sequence[str], str]] = {}
     for key, record in _latest_checks(instance, checks).items():
         if record.status is not CheckStatus.SUCCEEDED:
             evaluation = _evaluation(record)
             said = evaluation.metadata.get(MISSING) if evaluation else None
             missing = said.value if isinstance(said, dg.JsonMetadataValue) else None
-            found[key.asset_key] = [str(each) for each in missing or ()]
+            found[key.asset_key] = [str(each) for each in missing or ()], record.run_id
     return found
 
 

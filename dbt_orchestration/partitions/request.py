@@ -147,6 +147,12 @@ def resumes(tags: Mapping[str, str]) -> str | None:
     return tags.get(PARENT_TAG) if any(tag in tags for tag in _RESUME_TAGS) else None
 
 
+def is_ordinary(tags: Mapping[str, str], config: Mapping[str, object]) -> bool:
+    """Whether a run with these tags, and this config of its op, was for the newest partitions."""
+    chosen = ("partitions", "rebuild", "full_refresh")
+    return _chosen_range(tags) is None and not any(config.get(key) for key in chosen)
+
+
 def _chosen_range(tags: Mapping[str, str]) -> tuple[str, str] | None:
     """First and last partition that the run is for, if it is for any."""
     if _PARTITION_TAG in tags:

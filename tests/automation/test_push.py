@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -197,23 +197,36 @@ def test_a_child_built_by_hand_on_an_old_parent_stays_due(built: Site) -> None:
     assert "nothing is due" in built.says()
 
 
-def another_run(site: Site, name: str = "customers") -> dg.DagsterRun:
+def another_run(
+    site: Site, name: str = "customers", partitions: Mapping[str, list[str]] | None = None
+) -> dg.DagsterRun:
     """A run that builds a model and has not ended."""
-    return site.instance.create_run_for_job(
+    run = site.instance.create_run_for_job(
         site.loaded["prod"].resolve_job_def("full_build"),
+        run_config={"ops": {"dbt_prod": {"config": {"partitions": partitions or {}}}}},
         status=dg.DagsterRunStatus.STARTED,
         asset_selection=frozenset({dg.AssetKey(["prod", name])}),
     )
+    begins = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, run.job_name)
+    site.instance.report_dagster_event(begins, run.run_id)
+    return run
 
 
 def test_what_somebody_builds_by_hand_is_not_due_meanwhile(built: Site) -> None:
     assert "nothing is due" in built.says()
-    run = another_run(built, "daily")
+    run = another_run(built, "daily", {"daily": ["2024-01-02"]})
     assert "nothing is due" in built.says()
-    begins = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, run.job_name)
-    built.instance.report_dagster_event(begins, run.run_id)
     built.instance.report_run_failed(run)  # before it came to say what it had built
     assert "1 node still due, and tried already: daily" in built.says()
+
+
+def test_what_an_ordinary_build_did_not_come_to_is_left_to_the_next(built: Site) -> None:
+    built.load()
+    run = another_run(built, "daily")
+    built.instance.report_run_canceled(run)
+    assert "nothing is due" in built.says()
+    assert built.materialize("daily").success
+    assert "nothing is due" in built.says()
 
 
 def test_what_was_cancelled_before_it_began_leaves_nothing_due(built: Site) -> None:
