@@ -229,6 +229,23 @@ def test_what_an_ordinary_build_did_not_come_to_is_left_to_the_next(built: Site)
     assert "nothing is due" in built.says()
 
 
+def test_a_partition_that_failed_in_an_ordinary_build_is_left_to_the_next(built: Site) -> None:
+    bad = "(select count(*) from information_schema.tables where table_name = 'bad')"
+    built.clone.edit(
+        "models/daily.sql", "sum(amount)", f"sum(if({bad} = 0, amount, error('no')::int))"
+    )
+    built.clone.push("may fail")
+    assert built.build().success
+    full_build = built.loaded["prod"].resolve_job_def("full_build")
+    built.query("create table main.bad as select 1 as one")
+    failed = full_build.execute_in_process(instance=built.instance, raise_on_error=False)
+    assert [e.passed for e in failed.get_asset_check_evaluations()] == [False, True]
+    assert "nothing is due" in built.says()
+    built.query("drop table main.bad")
+    assert full_build.execute_in_process(instance=built.instance).success
+    assert "nothing is due" in built.says()
+
+
 def test_what_was_cancelled_before_it_began_leaves_nothing_due(built: Site) -> None:
     everything = built.load().resolve_job_def("full_build")
     run = built.instance.create_run_for_job(everything, status=dg.DagsterRunStatus.STARTING)
