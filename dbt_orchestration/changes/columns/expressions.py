@@ -26,6 +26,9 @@ _ORDERED: Mapping[type[exp.Expr], tuple[str, tuple[str, str]]] = {
     exp.GTE: ("LTE", ("expression", "this")),
 }
 _QUERIES = (exp.Select, exp.Union, exp.Intersect, exp.Except, exp.Subquery)
+# What names a field of a struct, whose case is part of the value: JSON of it shows it, and in
+# Snowflake's objects it tells keys apart.
+_FIELDS = (exp.PropertyEQ, exp.ColumnDef)
 _NOT_SCALAR: Mapping[type[exp.Expr], str] = {
     exp.Columns: "COLUMNS() in an expression",
     exp.Command: "a command in an expression",
@@ -106,7 +109,10 @@ class Expressions:
         parts.append(f"{'s' if node.args['is_string'] else 'n'}{node.this!r}")
 
     def _identifier(self, node: exp.Expr, _: Scope, parts: list[str], __: list[Term]) -> None:
-        parts.append(f"i{self._names.of(node)!r}")
+        field = isinstance(node.parent, _FIELDS) or (
+            isinstance(node.parent, exp.Dot) and node.arg_key == "expression"
+        )
+        parts.append(f"i{node.this if field else self._names.of(node)!r}")
 
     def _connector(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
         operands = [self.term(part, scope) for part in _flatten(node, type(node))]
