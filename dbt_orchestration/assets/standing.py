@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import orjson
 
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.ledger import Built, read_built
+from dbt_orchestration.assets.provenance import PUSH_TAG
 from dbt_orchestration.changes.actions import OnChange, Partitioned
-from dbt_orchestration.revisions.explain import Recorded, Why, read_explanations, unknown
+from dbt_orchestration.partitions.config import newest, partition_config
+from dbt_orchestration.partitions.request import is_ordinary
+from dbt_orchestration.revisions.explain import PARTIAL, Recorded, Why, read_explanations, unknown
 from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.settings import Settings
 
@@ -67,7 +72,11 @@ def standing(
     default = settings.environment(environment).on_change
     kept = {u for u in keys if Partitioned.of(nodes[u]).partitions}
     rewritten = {u for u in kept if on_change(nodes[u], default) != "forward_only"}
-    built = read_built(instance, keys, kept)
+    lookback = settings.environment(environment).lookback
+    built = {
+        u: _without_what_comes_by_itself(instance, nodes[u], last, lookback)
+        for u, last in read_built(instance, keys, kept).items()
+    }
     settled = _Settled(instance, environment)
     wanted = {(u, last.fingerprint) for u, last in built.items()}
     wanted |= {(u, settled.of(u, v)) for u in rewritten & built.keys() for v in _versions(built[u])}
@@ -93,6 +102,28 @@ def standing(
     settled.keep(built)
     differs = {u: whys[u, b.fingerprint] for u, b in built.items() if (u, b.fingerprint) in whys}
     return Standing(built, differs, stale)
+
+
+def _without_what_comes_by_itself(
+    instance: dg.DagsterInstance, node: Mapping[str, Any], last: Built, lookback: int | None
+) -> Built:
+    """The same, if it lacks partitions that only an ordinary build left: the next one builds them.
+
+    Such a build may have been cancelled. Nodes without partitions are not due for that either.
+    """
+    run = instance.get_run_by_id(last.left_by) if last.left_by else None
+    model = partition_config(node)
+    if run is None or model is None or PUSH_TAG in run.tags:
+        return last
+    ops: Any = run.run_config.get("ops", {})
+    if not all(is_ordinary(run.tags, op.get("config", {})) for op in ops.values()):
+        return last
+    if not set(last.missing) <= set(
+        newest(model, last.partitions.keys(), datetime.now(UTC), lookback)
+    ):
+        return last
+    fingerprint = last.fingerprint.removesuffix(PARTIAL)
+    return replace(last, fingerprint=fingerprint, missing=(), left_by=None)
 
 
 def _versions(last: Built) -> Collection[str]:

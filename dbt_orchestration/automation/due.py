@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import dagster as dg
 from dagster_dbt.asset_utils import get_upstream_unique_ids
@@ -17,7 +16,6 @@ from dbt_orchestration.assets.provenance import PUSH_TAG
 from dbt_orchestration.assets.standing import REWRITES, Standing, on_change, standing
 from dbt_orchestration.partitions.config import newest, partition_keys
 from dbt_orchestration.partitions.phases import descendants
-from dbt_orchestration.partitions.request import is_ordinary
 from dbt_orchestration.revisions.explain import PARTIAL, Recorded, Why
 from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.settings import Settings
@@ -137,8 +135,6 @@ class Ledger:
         )
         nodes: dict[str, Why] = {}
         for unique_id in self.dbt.nodes:
-            if self._is_left_to_the_next_build(unique_id, stands):
-                continue
             if why := self._why(unique_id, stands):
                 nodes[unique_id] = why
             elif unique_id not in stands.built and unique_id not in elsewhere:
@@ -155,26 +151,6 @@ class Ledger:
             partitions,
             waiting,
         )
-
-    def _is_left_to_the_next_build(self, unique_id: str, stands: Standing) -> bool:
-        """Whether nothing but an ordinary build did not come to a node, as the next one will.
-
-        Such a build may have been cancelled. Other nodes are not due for that either.
-        """
-        last = stands.built.get(unique_id)
-        current = f"{self.revision.fingerprints[unique_id]}{PARTIAL}"
-        if not last or not last.left_by or unique_id in stands.stale or last.fingerprint != current:
-            return False
-        model = self.dbt.translator.partition_config(self.revision.manifest["nodes"][unique_id])
-        run = self.instance.get_run_by_id(last.left_by)
-        if model is None or run is None or PUSH_TAG in run.tags:
-            return False
-        configs: Any = run.run_config
-        config = configs.get("ops", {}).get(self.dbt.definition.node_def.name, {}).get("config", {})
-        if not is_ordinary(run.tags, config):
-            return False
-        built = last.partitions.keys()
-        return set(last.missing) <= set(newest(model, built, datetime.now(UTC), self._lookback))
 
     def _why(self, unique_id: str, stands: Standing) -> Why | None:
         last = stands.differs.get(unique_id)
