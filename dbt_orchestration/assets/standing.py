@@ -14,7 +14,7 @@ from dbt_orchestration import upstream
 from dbt_orchestration.assets.ledger import Built, read_built
 from dbt_orchestration.assets.provenance import PUSH_TAG
 from dbt_orchestration.changes.actions import OnChange, Partitioned
-from dbt_orchestration.partitions.config import newest, partition_config
+from dbt_orchestration.partitions.config import newest, partition_config, partition_keys
 from dbt_orchestration.partitions.request import is_ordinary
 from dbt_orchestration.revisions.explain import PARTIAL, Recorded, Why, read_explanations, unknown
 from dbt_orchestration.revisions.parse import Revision
@@ -118,9 +118,10 @@ def _without_what_comes_by_itself(
     ops: Any = run.run_config.get("ops", {})
     if not all(is_ordinary(run.tags, op.get("config", {})) for op in ops.values()):
         return last
-    if not set(last.missing) <= set(
-        newest(model, last.partitions.keys(), datetime.now(UTC), lookback)
-    ):
+    now, built = datetime.now(UTC), last.partitions.keys()
+    # A run that died does not say what it had still to do: that may have been the first build.
+    missing = set(last.missing) or set(partition_keys(model, now)) - built
+    if not missing <= set(newest(model, built, now, lookback)):
         return last
     fingerprint = last.fingerprint.removesuffix(PARTIAL)
     return replace(last, fingerprint=fingerprint, missing=(), left_by=None)

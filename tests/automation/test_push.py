@@ -233,6 +233,24 @@ def test_what_an_ordinary_build_did_not_come_to_is_left_to_the_next(built: Site)
     assert "nothing is due" in built.says()
 
 
+def test_what_a_first_build_did_not_come_to_is_due(built: Site) -> None:
+    text = (built.clone.folder / "dbt" / "models" / "daily.sql").read_text()
+    built.clone.write("models/late.sql", text)
+    built.clone.push("late")
+    built.request()
+    job = built.loaded["prod"].resolve_implicit_global_asset_job_def()
+    one_day = {"partitions": {"late": ["2024-01-03"]}}
+    assert (
+        job.get_subset(asset_selection={dg.AssetKey(["prod", "late"])}, asset_check_selection=set())
+        .execute_in_process(
+            instance=built.instance, run_config={"ops": {"dbt_prod": {"config": one_day}}}
+        )
+        .success
+    )
+    built.instance.report_run_failed(another_run(built, "late"))
+    assert names(built.request()) == ["late"]
+
+
 def test_a_partition_that_failed_in_an_ordinary_build_is_left_to_the_next(built: Site) -> None:
     bad = "(select count(*) from information_schema.tables where table_name = 'bad')"
     built.clone.edit(
