@@ -69,12 +69,11 @@ def standing(
             longer. Without it, what is not explained counts as changed.
     """
     nodes, now = revision.manifest["nodes"], revision.fingerprints
-    default = settings.environment(environment).on_change
+    followed = settings.environment(environment)
     kept = {u for u in keys if Partitioned.of(nodes[u]).partitions}
-    rewritten = {u for u in kept if on_change(nodes[u], default) != "forward_only"}
-    lookback = settings.environment(environment).lookback
+    rewritten = {u for u in kept if on_change(nodes[u], followed.on_change) != "forward_only"}
     built = {
-        u: _without_what_comes_by_itself(instance, nodes[u], last, lookback)
+        u: _without_what_comes_by_itself(instance, nodes[u], last, followed.lookback)
         for u, last in read_built(instance, keys, kept).items()
     }
     settled = _Settled(instance, environment)
@@ -111,8 +110,9 @@ def _without_what_comes_by_itself(
 
     Such a build may have been cancelled. Nodes without partitions are not due for that either.
     """
-    run = instance.get_run_by_id(last.left_by) if last.left_by else None
-    model = partition_config(node)
+    if last.left_by is None:
+        return last
+    run, model = instance.get_run_by_id(last.left_by), partition_config(node)
     if run is None or model is None or PUSH_TAG in run.tags:
         return last
     ops: Any = run.run_config.get("ops", {})
