@@ -113,6 +113,7 @@ class DbtInvocation:
         self._operation_error = ""
         self._thread = threading.Thread(target=self._run, name="dbt", daemon=True)
         self.result: Any = None  # dbt.cli.main.dbtRunnerResult, once dbt has ended
+        self.logged: list[str] = []  # what macros said with log(..., info=True)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Run, yielding each result event as dbt's structured log has it.
@@ -193,6 +194,8 @@ class DbtInvocation:
             # What a batch failed of stands only here: its model's own result says "1 of 3 failed".
             errors = self._batch_errors.setdefault(event.data.unique_id, [])
             errors.append(event.data.exc.removeprefix("Exception on worker thread. "))
+        elif event.info.name == "JinjaLogInfo":
+            self.logged.append(event.info.msg)
         elif event.info.name == "RunningOperationCaughtError":
             self._operation_error = " ".join(event.data.exc.split())
         elif event.info.name == "DebugCmdResult" and (

@@ -6,19 +6,18 @@ so that readers see a table that is nearly empty for as long as the rest takes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from dbt_orchestration import upstream
-from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
+from dbt_orchestration.assets.operation import operate
+from dbt_orchestration.invocation import DbtError, DbtTarget
 
 # Of a run's id, in the names of its tables.
 _LENGTH = 8
-_MACROS = Path(__file__).parent.parent / "macros" / "swap_in.sql"
+_MACROS = "swap_in.sql"
 
 
 class Beside:
@@ -75,7 +74,6 @@ class Beside:
     def _operate(
         self, manifest: Any, macro: str, unique_ids: Collection[str], **arguments: Any
     ) -> None:
-        upstream.add_macros(manifest, _MACROS)
         tables = [
             {
                 "database": self._nodes[unique_id]["database"],
@@ -85,9 +83,7 @@ class Beside:
             }
             for unique_id in sorted(unique_ids)
         ]
-        command = ["run-operation", macro, "--args", json.dumps({"tables": tables, **arguments})]
-        command += ["--no-write-json", "--quiet", "--target-path", self._scratch]
-        DbtInvocation(self._target, command, manifest).finish()
+        operate(self._target, manifest, self._scratch, _MACROS, macro, tables=tables, **arguments)
 
     def _name(self, unique_id: str) -> str:
         return f"{self._nodes[unique_id]['alias']}__rebuild_{self._request}"

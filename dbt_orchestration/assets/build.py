@@ -13,6 +13,7 @@ from dbt_orchestration.assets.command import build_command, vars_options
 from dbt_orchestration.assets.config import BuildConfig
 from dbt_orchestration.assets.creation import wait_for_creation
 from dbt_orchestration.assets.deferral import deferral_options
+from dbt_orchestration.assets.in_place import InPlace
 from dbt_orchestration.assets.place import Place
 from dbt_orchestration.assets.plan import Planner
 from dbt_orchestration.assets.provenance import PUSH_TAG, commit_tags, savings
@@ -66,10 +67,14 @@ class Build:
             context.log.info("Another run has built it meanwhile.")
             return
         self._beside = Beside(place.target, place.nodes, planner.request, self._scratch)
+        self._in_place = InPlace(
+            place.target, place.revision.manifest, self._manifest, self._scratch
+        )
         try:
             self._work = planner.work(nodes, tests, stands, self._beside, self._saved_parse)
             self._options = self._command_options()
             manifest = self._manifest()
+            self._make_way()
         except (PartitionError, DbtError) as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         self._record = planner.record(self._work, stands)
@@ -79,12 +84,15 @@ class Build:
     def _build(self, manifest: Any) -> Iterator[Any]:
         every, work = self._place.revision.manifest, self._work
         built: dict[str, float] = {}
-        for number, phase in enumerate(phases(every, work.nodes, work.tests, work.beside)):
+        cut = phases(every, work.nodes, work.tests, work.beside, work.checked)
+        for number, phase in enumerate(cut):
             held_up = descendants(every, self._failed)
             phase.nodes -= held_up
             phase.tests -= held_up
             if not phase.nodes and not phase.tests:
                 continue
+            if phase.checked:
+                self._check(phase)
             # dbt changes what it runs on.
             for result in self._phase(phase, self._manifest() if number else manifest):
                 seconds_of(result, built)
@@ -100,6 +108,21 @@ class Build:
         if self._problems:
             raise dg.Failure("\n".join(self._problems))
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _make_way(self) -> None:
+        if self._work.fresh:
+            for said in self._in_place.make_way(self._work.fresh):
+                self._context.log.warning(said)
+
+    def _check(self, phase: Phase) -> None:
+        """Make anew, beside the old one, each table whose columns are not what the code makes."""
+        misfits = self._in_place.misfits(phase.checked, self._options)
+        for unique_id in sorted(misfits):
+            self._context.log.info(
+                f"{unique_id}: columns of the table have other types now, so it is made anew."
+            )
+        self._work = self._work.made_anew(misfits)
+        phase.beside |= misfits
 
     def _phase(self, phase: Phase, manifest: Any) -> Iterator[Any]:
         self._set(manifest, phase)
@@ -195,6 +218,7 @@ class Build:
                 fingerprint = place.revision.checks.get(unique_id)
                 yield from check_result(event, work.tests[unique_id], fingerprint)
         elif key and unique_id in work.partitions:
+            self._forget_lost(unique_id, key)
             yield from self._selected(
                 partition_results(
                     event,
@@ -208,6 +232,18 @@ class Build:
             )
         elif key and key in self._context.selected_asset_keys:
             yield from node_result(event, key, self._record(unique_id), self._facts(unique_id))
+
+    def _forget_lost(self, unique_id: str, key: dg.AssetKey) -> None:
+        """Forget partitions that a table which dbt makes anew in its place does not get."""
+        work = self._work
+        if unique_id not in work.rebuilt or unique_id in {*work.beside, *self._landed}:
+            return
+        wanted = work.partitions[unique_id]
+        if not wanted.resumed:
+            before = self._context.instance.get_materialized_partitions(key)
+            if before - set(wanted.keys):
+                # Dagster cannot forget one partition. Those that land are recorded again.
+                self._context.instance.wipe_assets([key])
 
     def _facts(self, unique_id: str) -> Mapping[str, dg.MetadataValue[Any]]:
         lineage, keys = self._place.revision.lineage.get(unique_id), self._place.keys

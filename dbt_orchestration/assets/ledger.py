@@ -13,7 +13,7 @@ from dbt_orchestration.assets.provenance import (
     DATA_VERSION_TAG,
     code_version_in,
 )
-from dbt_orchestration.assets.results import DURATION, FINGERPRINT, MISSING
+from dbt_orchestration.assets.results import DURATION, FINGERPRINT, MISSING, UNIQUE_ID
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.revisions.explain import PARTIAL
 from dbt_orchestration.upstream import CheckRecord, CheckStatus
@@ -68,6 +68,8 @@ def read_built(
         if not last or not event:
             continue
         key = record.asset_entry.asset_key
+        if _is_of_another_kind(event, names[key]):
+            continue
         version = (event.tags or {}).get(CODE_VERSION_TAG, "")
         duration = event.metadata.get(DURATION)
         found[names[key]] = Built(
@@ -79,6 +81,12 @@ def read_built(
             *unbuilt.get(key, ((), None)),
         )
     return found
+
+
+def _is_of_another_kind(event: dg.AssetMaterialization, unique_id: str) -> bool:
+    """Whether a seed was built under the name of what is a model now, or the like."""
+    said = event.metadata.get(UNIQUE_ID)
+    return said is not None and str(said.value).split(".")[0] != unique_id.split(".", maxsplit=1)[0]
 
 
 def _partitions(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, str]:

@@ -26,9 +26,17 @@ from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.changes.actions import Partitioned
 from dbt_orchestration.changes.terms import digest
 from dbt_orchestration.partitions.batches import batches, reads_itself
-from dbt_orchestration.partitions.config import PartitionConfig, PartitionError
+from dbt_orchestration.partitions.config import (
+    PartitionConfig,
+    PartitionError,
+    partition_keys,
+)
 from dbt_orchestration.partitions.request import Partitions, Request, partitions_to_build
+from dbt_orchestration.partitions.together import why_alone
 from dbt_orchestration.revisions.explain import WAITING
+
+# Changes that leave the types of a table's columns as they are. A new column is added as it is.
+_SAME_TYPES = ("rows", "column_added", "order", "partitions")
 
 Nodes = Mapping[str, Mapping[str, Any]]
 Tests = Mapping[str, dg.AssetCheckKey]
@@ -45,6 +53,10 @@ class Work:
         rebuilt: nodes whose tables are made anew.
         beside: those of them that dbt would make anew in several steps.
         waiting: nodes whose tables should be made anew, if a person says so.
+        checked: nodes whose partitions are rebuilt where they are if their table fits, each with
+            what is built beside it if not.
+        fresh: nodes that were never built here, whose place may not be free, each with the name
+            under which a table that stands there is kept; "" if it may stay.
     """
 
     nodes: Nodes
@@ -53,6 +65,18 @@ class Work:
     rebuilt: Collection[str]
     beside: Collection[str]
     waiting: Collection[str]
+    checked: Mapping[str, Partitions]
+    fresh: Mapping[str, str]
+
+    def made_anew(self, unique_ids: Collection[str]) -> Work:
+        """The same with ``unique_ids``, of what was ``checked``, made anew beside their tables."""
+        anew = {u: self.checked[u] for u in unique_ids}
+        return replace(
+            self,
+            partitions={**self.partitions, **anew},
+            rebuilt={*self.rebuilt, *anew},
+            beside={*self.beside, *anew},
+        )
 
 
 class Planner:
@@ -170,20 +194,59 @@ class Planner:
             done = {u: keys for u, keys in done.items() if u not in resumed}
         partitions = partitions_to_build(request, models, before, done)
         partitions = {u: self._cut(u, models[u], wanted) for u, wanted in partitions.items()}
+        checked = {
+            u: self._cut(u, models[u], Partitions(partition_keys(models[u], request.now)))
+            for u in partitions.keys() - rebuilt
+            if models[u].is_microbatch and self._may_have_other_types(u, stands)
+        }
         nodes = {u: node for u, node in nodes.items() if u not in models or u in partitions}
         absent = {place.keys[unique_id] for unique_id in models.keys() - partitions.keys()}
         tests = {u: check for u, check in tests.items() if check.asset_key not in absent}
         if not nodes and not tests:
             raise PartitionError("none of the selected models has a partition yet")
-        return Work(nodes, tests, partitions, rebuilt, anew & partitions.keys(), waiting)
+        return Work(
+            nodes,
+            tests,
+            partitions,
+            rebuilt,
+            anew & partitions.keys(),
+            waiting,
+            checked,
+            self._fresh(nodes, stands),
+        )
+
+    def _may_have_other_types(self, unique_id: str, stands: Standing) -> bool:
+        """Whether columns of a table, whose partitions are rebuilt in it, may have other types."""
+        says = on_change(self._place.nodes[unique_id], self._place.environment.on_change)
+        whys = {id(why): why for why in stands.stale.get(unique_id, {}).values()}
+        return says != "forward_only" and any(
+            why.action == "partitions"
+            and not (why.changes and all(c.startswith(_SAME_TYPES) for c in why.changes))
+            for why in whys.values()
+        )
+
+    def _fresh(self, nodes: Nodes, stands: Standing) -> Mapping[str, str]:
+        if len(self._attempts) > 1:
+            return {}  # what stands there is what an earlier attempt made
+        never = [u for u in nodes if u not in stands.built]
+        kept = {u for u in never if self._keeps_rows(u)}
+        others = {u for u in never if u.startswith(("seed.", "snapshot."))}
+        aside = f"__before_{self.request[:8]}"
+        return {u: f"{nodes[u]['alias']}{aside}" if u in kept else "" for u in kept | others}
+
+    def _keeps_rows(self, unique_id: str) -> bool:
+        kept = Partitioned.of(self._place.nodes[unique_id])
+        return kept.incremental and self._may_rebuild(unique_id)
 
     def _cut(self, unique_id: str, model: PartitionConfig, wanted: Partitions) -> Partitions:
         if not model.is_microbatch:
             return replace(wanted, batches=[wanted.keys])
-        why = "" if model.together else self._place.revision.one_by_one(unique_id)
+        node = self._place.nodes[unique_id]
+        why = why_alone(node, self._place.revision.one_by_one(unique_id))
+        # What a batch leaves outside of its partition, a later one may replace.
+        in_order = bool(why) or reads_itself(node["raw_code"])
         if model.together is False:
-            why = "the model says so"
-        in_order = reads_itself(self._place.nodes[unique_id]["raw_code"])
+            why = why or "the model says so"
         cut = batches(model, wanted.keys, one_by_one=bool(why), in_order=in_order)
         if len(wanted.keys) > 1:
             said = f"; one partition each: {why}" if why and model.chunk > 1 else ""
@@ -213,12 +276,14 @@ class Planner:
         must = {u for u in must if says[u] != "forward_only"}
         history = sum(len(stands.built[u].partitions) for u in must)
         too_many = history > self._place.environment.push.max_partitions
-        waiting = {u for u in must if too_many or says[u] == "ask"}
+        waiting = {
+            u
+            for u in must
+            if says[u] == "ask" or (too_many and Partitioned.of(self._place.nodes[u]).incremental)
+        }
         return (asked | must - waiting) & set(nodes), waiting
 
     def _must_be_rebuilt(self, unique_id: str, stands: Standing) -> bool:
-        if not Partitioned.of(self._place.nodes[unique_id]).incremental:
-            return False
         last = stands.differs.get(unique_id)
         whys = [*([last] if last else []), *stands.stale.get(unique_id, {}).values()]
         return any(why.due and why.action == "full_refresh" for why in whys)

@@ -18,6 +18,7 @@ Result = dg.MaterializeResult[Any] | dg.AssetMaterialization | dg.AssetCheckResu
 
 DURATION = "Execution Duration"
 FINGERPRINT = "dbt/fingerprint"
+UNIQUE_ID = "dbt/unique_id"
 MISSING = "missing"
 _LANDED = frozenset({"success", "no-op", "reused", "warn"})
 
@@ -138,6 +139,6 @@ def _status(data: Mapping[str, Any]) -> str:
 
 def _metadata(data: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "dbt/unique_id": data["node_info"]["unique_id"],
+        UNIQUE_ID: data["node_info"]["unique_id"],
         DURATION: float(data.get("execution_time") or 0.0),
     }

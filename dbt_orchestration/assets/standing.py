@@ -13,7 +13,7 @@ import orjson
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.ledger import Built, read_built
 from dbt_orchestration.assets.provenance import PUSH_TAG
-from dbt_orchestration.changes.actions import OnChange, Partitioned
+from dbt_orchestration.changes.actions import PARTITIONS_ADDED, OnChange, Partitioned
 from dbt_orchestration.partitions.config import newest, partition_config, partition_keys
 from dbt_orchestration.partitions.request import is_ordinary
 from dbt_orchestration.revisions.explain import PARTIAL, Recorded, Why, read_explanations, unknown
@@ -21,6 +21,7 @@ from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.settings import Settings
 
 REWRITES = ("partitions", "full_refresh")
+_ADDED = str(PARTITIONS_ADDED)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def on_change(node: Mapping[str, object], default: OnChange) -> OnChange:
     kept = Partitioned.of(node)
     if kept.forward_only:
         return "forward_only"
-    return kept.on_change or default
+    # What is computed anew from what it reads has no history to be asked about.
+    return kept.on_change or (default if kept.incremental else "rebuild")
 
 
 def standing(
@@ -90,16 +92,25 @@ def standing(
         (u, version): explained.get((u, version)) or unknown(revision, u, version)
         for u, version in wanted
     }
+    differs = {u: whys[u, b.fingerprint] for u, b in built.items() if (u, b.fingerprint) in whys}
     stale: dict[str, dict[str, Why]] = {}
     for u in kept & built.keys():
+        model = partition_config(nodes[u])
+        every = partition_keys(model, datetime.now(UTC)) if model else ()
+        missing = set(every) - built[u].partitions.keys()
+        found: dict[str, Why] = {}
         for key, version in built[u].partitions.items():
             why = whys.get((u, settled.of(u, version)))
+            if why and why.due and missing and _ADDED in why.changes:
+                found |= dict.fromkeys(missing, why)
             if why and why.due and why.action in REWRITES:
-                stale.setdefault(u, {})[key] = why
-            elif version != now[u]:
+                found[key] = why
+            elif version != now[u] and not (why and missing and _ADDED in why.changes):
                 settled.settle(u, version, now[u])
+        # What is no partition any more cannot be built.
+        if found := {key: found[key] for key in every if key in found}:
+            stale[u] = found
     settled.keep(built)
-    differs = {u: whys[u, b.fingerprint] for u, b in built.items() if (u, b.fingerprint) in whys}
     return Standing(built, differs, stale)
 
 

@@ -14,6 +14,7 @@ from dbt_orchestration.assets.definition import DbtAssets
 from dbt_orchestration.assets.ledger import Built, read_checked
 from dbt_orchestration.assets.provenance import PUSH_TAG
 from dbt_orchestration.assets.standing import REWRITES, Standing, on_change, standing
+from dbt_orchestration.changes.actions import Partitioned
 from dbt_orchestration.partitions.config import newest, partition_keys
 from dbt_orchestration.partitions.phases import descendants
 from dbt_orchestration.revisions.explain import PARTIAL, Recorded, Why
@@ -189,12 +190,18 @@ class Ledger:
         """What must be started by a person, and what of the rest would read it."""
         if self._approved():
             return {}
-        rewritten = [u for u, why in nodes.items() if why.action in REWRITES]
+        rewritten = [u for u, why in nodes.items() if why.action in REWRITES and self._keeps(u)]
         most = self.settings.environment(self.environment).push.max_partitions
         too_many = sum(len(partitions.get(u, ())) for u in rewritten) > most
         asked = [u for u in rewritten if too_many or self._on_change(u) == "ask"]
         held_up = descendants(self.revision.manifest, asked)
         return {u: why for u, why in nodes.items() if u in asked or u in held_up}
+
+    def _keeps(self, unique_id: str) -> bool:
+        """Whether a node has a history that somebody may want to keep."""
+        node = self.revision.manifest["nodes"][unique_id]
+        kept = Partitioned.of(node)
+        return kept.incremental or kept.on_change == "ask"
 
     def _approved(self) -> bool:
         tags = {APPROVED_TAG: self.revision.digest, ENVIRONMENT_TAG: self.environment}

@@ -1,4 +1,4 @@
-"""What a change does to a node's history: build it, rebuild its partitions, or start over."""
+"""What a change does to a node's relation: build it, rebuild its partitions, or start over."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dbt_orchestration.changes.config import REWRITES_HISTORY
+from dbt_orchestration.changes.materializations import is_updated_in_place
 
 Action = Literal["build", "partitions", "full_refresh"]
 OnChange = Literal["rebuild", "ask", "forward_only"]
@@ -16,6 +17,30 @@ _REBUILD_TABLE = frozenset({"column_removed", "column_retyped", "columns_reorder
 _ADD_COLUMNS = frozenset({"append_new_columns", "sync_all_columns"})
 _HISTORY = frozenset({"rows", "column_added", "column_changed"})
 _ASKS = "its history is rebuilt when somebody says so (on_change: ask)"
+_REPLACED_RELATIONS = frozenset({"view", "ephemeral"})
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is different about a node.
+
+    Attributes:
+        kind: new, renamed, rows, column_added, column_removed, column_retyped, column_changed,
+            columns_reordered, columns (names are not known), order (of rows), partitions, config,
+            name.
+        what: the column, config key or former name it is about; of partitions ``added`` or
+            ``removed``; "" for rows.
+    """
+
+    kind: str
+    what: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.what}".strip()
+
+
+PARTITIONS_ADDED = Change("partitions", "added")
+PARTITIONS_REMOVED = Change("partitions", "removed")
 
 
 @dataclass(frozen=True)
@@ -39,48 +64,118 @@ class Partitioned:
     def of(cls, node: Mapping[str, Any]) -> Partitioned:
         """Read from a node of the manifest."""
         config = node.get("config") or {}
-        meta = {**(node.get("meta") or {}), **(config.get("meta") or {})}
-        dagster = meta.get("dagster") or {}
-        dagster = dagster if isinstance(dagster, Mapping) else {}
+        dagster = _meta(node)
         incremental = config.get("materialized") == "incremental"
-        microbatch = incremental and config.get("incremental_strategy") == "microbatch"
         return cls(
             incremental,
-            microbatch or (incremental and bool(dagster.get("partitions"))),
+            incremental and (_is_microbatch(node) or bool(dagster.get("partitions"))),
             dagster.get("on_change") == "forward_only" or config.get("full_refresh") is False,
             dagster.get("on_change"),
         )
 
 
+def partition_set(node: Mapping[str, Any]) -> dict[str, str]:
+    """What decides which partitions a node has and how long one is; empty if it has none."""
+    if not Partitioned.of(node).partitions:
+        return {}
+    declared = _meta(node).get("partitions") or {}
+    declared = declared if isinstance(declared, Mapping) else {}
+    source = node["config"] if _is_microbatch(node) else declared
+    said = {key: source.get(key) for key in ("batch_size", "begin")} | {"end": declared.get("end")}
+    return {key: str(value) for key, value in said.items() if value is not None}
+
+
+def partition_changes(
+    before: Mapping[str, Any] | None, node: Mapping[str, Any]
+) -> tuple[Change, ...]:
+    """What becomes of the set of partitions of a node that had some before."""
+    old, new = partition_set(before or {}), partition_set(node)
+    if not old or not new or old == new:
+        return ()
+    # Dates of one form are in the order of their text. Of others nothing is known.
+    comparable = all(len(old[k]) == len(new[k]) for k in ("begin", "end") if k in old and k in new)
+    grows = (
+        comparable
+        and old.get("batch_size") == new.get("batch_size")
+        and new.get("begin", "") <= old.get("begin", "")
+        and ("end" not in new or new["end"] >= old.get("end", "~"))
+    )
+    return (PARTITIONS_ADDED if grows else PARTITIONS_REMOVED,)
+
+
 def action_for(
     before: Mapping[str, Any] | None,
     node: Mapping[str, Any],
-    kinds: Collection[str],
-    keys: Collection[str],
+    changes: Collection[Change],
+    *,
+    own: Collection[str] = (),
+    alone: str = "",
 ) -> tuple[Action, str]:
     """The action for a change, and a note: why it is this one, and whether somebody is asked first.
 
     Args:
         before: the node of the old manifest; None if it is new.
         node: the node of the new manifest.
-        kinds: the kinds of ``plan.Change``.
-        keys: config keys that changed.
+        changes: what is different.
+        own: materializations that are not dbt's own: see ``changes.materializations``.
+        alone: why partitions of a microbatch model cannot be rebuilt where they are; "" if they
+            can.
     """
     kept = Partitioned.of(node)
+    if not is_updated_in_place(node, own) or kept.forward_only:
+        return "build", ""
     if not kept.incremental:
-        return "build", ""
+        return ("build" if _keeps_its_types(node, changes) else "full_refresh"), ""
+    kinds = {change.kind for change in changes}
     was = (before or {}).get("config", {}).get("materialized")
-    if was in (None, "view", "ephemeral") or {"new", "renamed", "name"} & set(kinds):
-        return ("partitions" if kept.partitions else "build"), ""
-    if kept.forward_only:
-        return "build", ""
     asks = _ASKS if kept.on_change == "ask" else ""
-    lacks = _not_added(node) if "column_added" in kinds and kept.partitions else ""
-    if lacks or _REBUILD_TABLE & set(kinds) or REWRITES_HISTORY & set(keys):
-        return "full_refresh", "; ".join(filter(None, (lacks, asks)))
-    if _HISTORY & set(kinds):
-        return ("partitions" if kept.partitions else "full_refresh"), asks
-    return "build", ""
+    action: Action
+    if was in (None, *_REPLACED_RELATIONS) or {"new", "renamed", "name"} & kinds:
+        return ("partitions" if kept.partitions else "build"), ""
+    if (why := _why_from_nothing(before or {}, node, changes)) is not None:
+        action = "full_refresh"
+    elif _HISTORY & kinds and kept.partitions and not alone:
+        action = "partitions"
+    elif _HISTORY & kinds:
+        action = "full_refresh"
+        why = alone and f"its partitions cannot be rebuilt where they are: {alone}"
+    else:
+        return "build", ""
+    return action, "; ".join(filter(None, (why, asks)))
+
+
+def _why_from_nothing(
+    before: Mapping[str, Any], node: Mapping[str, Any], changes: Collection[Change]
+) -> str | None:
+    """Why the whole table has to be made anew; None if it need not, "" if that goes without."""
+    kinds = {change.kind for change in changes}
+    keys = {change.what for change in changes if change.kind == "config"}
+    kept = Partitioned.of(node)
+    if "column_added" in kinds and kept.partitions and (why := _not_added(node)):
+        return why
+    if kept.partitions and not _is_microbatch(node) and "column_changed" in kinds:
+        # It is one statement over all partitions anyhow, and the column may have another type.
+        return ""
+    if PARTITIONS_REMOVED in changes:
+        return "the table has partitions that are not the model's any more"
+    times = [(n.get("config") or {}).get("event_time") for n in (before, node)]
+    if _is_microbatch(node) and times[0] != times[1]:
+        return "its event_time is another column"
+    return "" if _REBUILD_TABLE & kinds or REWRITES_HISTORY & keys else None
+
+
+def _keeps_its_types(node: Mapping[str, Any], changes: Collection[Change]) -> bool:
+    """Whether dbt, which empties a seed's table and fills it again, leaves it as from nothing.
+
+    Types of columns are taken from the values, unless they are stated.
+    """
+    if node["resource_type"] != "seed":
+        return False
+    stated = {name.lower() for name in (node["config"].get("column_types") or {})}
+    return all(
+        change.kind == "rows" or (change.kind == "column_changed" and change.what.lower() in stated)
+        for change in changes
+    )
 
 
 def _not_added(node: Mapping[str, Any]) -> str:
@@ -92,3 +187,13 @@ def _not_added(node: Mapping[str, Any]) -> str:
         f"on_schema_change is {said}, so dbt would not add the column to the table"
         " (append_new_columns would)"
     )
+
+
+def _is_microbatch(node: Mapping[str, Any]) -> bool:
+    return bool((node.get("config") or {}).get("incremental_strategy") == "microbatch")
+
+
+def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    meta = {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
+    dagster = meta.get("dagster") or {}
+    return dagster if isinstance(dagster, Mapping) else {}

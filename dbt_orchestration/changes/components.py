@@ -16,6 +16,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from dbt_orchestration.changes import config
+from dbt_orchestration.changes.actions import partition_set
 from dbt_orchestration.changes.columns.names import Opaque, dialect_of
 from dbt_orchestration.changes.macros import Reached
 from dbt_orchestration.changes.project import Project
@@ -90,6 +91,7 @@ def components(project: Project, unique_id: str) -> Components:
     content |= _contract(node)
     content |= _materialization(project, node)
     content |= _event_times(project, unique_id)
+    content |= _partitions(node)
     _add_hooks(project, node, content, own)
     incremental = reached.incremental and node["config"].get("materialized") == "incremental"
     return Components(code, content, own, {}, tuple(sorted(reached.asks)), incremental)
@@ -237,6 +239,12 @@ def _event_times(project: Project, unique_id: str) -> dict[str, str]:
     }
     named = [time for time in times.values() if time]
     return {"event_time:": digest_value(named)} if named else {}
+
+
+def _partitions(node: Mapping[str, Any]) -> dict[str, str]:
+    """Which partitions there are, as far as dbt's own config does not say it."""
+    said = {k: v for k, v in partition_set(node).items() if k not in config.content_keys(node)}
+    return {"config:meta.dagster.partitions": digest_value(sorted(said.items()))} if said else {}
 
 
 def _add_hooks(

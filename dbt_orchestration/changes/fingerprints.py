@@ -40,11 +40,17 @@ SCHEME = "2"
 
 @dataclass(frozen=True)
 class Linked:
-    """A relation's digests, parents' included. ``rest`` is "" if all columns are known."""
+    """A relation's digests, parents' included.
+
+    Attributes:
+        rest: "" if all columns are known.
+        query: of ``rows``, what the query decides; config and hooks may decide more.
+    """
 
     rows: str
     columns: tuple[tuple[str, str], ...]
     rest: str
+    query: str = ""
 
     @cached_property
     def named(self) -> Mapping[str, str]:
@@ -194,13 +200,14 @@ class _Reader:
             terms = replace(terms, rows=hooks)
         self._relations.known[unique_id] = terms
         memo: dict[str, str] = {}
-        rows = link(terms.rows, self._all.resolve, memo)
+        query = rows = link(terms.rows, self._all.resolve, memo)
         if parts.content:
             rows = digest("built", rows, *(f"{k}={v}" for k, v in sorted(parts.content.items())))
         linked = Linked(
             rows,
             tuple((name, link(t, self._all.resolve, memo)) for name, t in terms.columns),
             link(terms.rest, self._all.resolve, memo) if terms.rest is not None else "",
+            query,
         )
         if terms.order:
             parts = replace(parts, own={**parts.own, "order": digest(terms.order)})

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dbt_orchestration.changes.actions import Action, action_for
+from dbt_orchestration.changes.actions import (
+    Action,
+    Change,
+    Partitioned,
+    action_for,
+    partition_changes,
+)
 from dbt_orchestration.changes.fingerprints import Fingerprint, Fingerprints, cast_type
+from dbt_orchestration.changes.materializations import own_materializations
 from dbt_orchestration.changes.reasons import Reasons, differing, display_name
+
+__all__ = ["Change", "Check", "Deleted", "Due", "Plan", "plan"]
 
 VERSION = 1
 
-
-@dataclass(frozen=True)
-class Change:
-    """One thing that is different about a node.
-
-    Attributes:
-        kind: new, renamed, rows, column_added, column_removed, column_retyped, column_changed,
-            columns_reordered, columns (names are not known), order (of rows), config, name.
-        what: the column, config key or former name it is about; "" for rows.
-    """
-
-    kind: str
-    what: str = ""
+# Of what decides rows, that which decides only which partitions there are.
+_PARTITION_SET = frozenset({"config:begin", "config:batch_size", "config:meta.dagster.partitions"})
 
 
 @dataclass(frozen=True)
@@ -132,8 +130,14 @@ class Plan:
         }
 
 
-def plan(base: Fingerprints, head: Fingerprints) -> Plan:
+def plan(
+    base: Fingerprints, head: Fingerprints, alone: Callable[[str], str] = lambda _: ""
+) -> Plan:
     """What must be built so that a warehouse built from ``base`` is what ``head`` says.
+
+    Args:
+        alone: why the partitions of a microbatch model, by unique id, cannot be rebuilt where they
+            are, on either side; "" if they can.
 
     Raises:
         ValueError: the two were made under different schemes; make both again.
@@ -151,7 +155,8 @@ def plan(base: Fingerprints, head: Fingerprints) -> Plan:
         if before is not None and before.value == node.value:
             unchanged += 1
             continue
-        due.append(_due(base, head, before, node, reasons))
+        made = _due(base, head, before, node, alone)
+        due.append(replace(made, reasons=reasons.of(unique_id)))
     return Plan(
         tuple(due),
         tuple(_checks(base, head, reasons)),
@@ -166,25 +171,22 @@ def _due(
     head: Fingerprints,
     before: Fingerprint | None,
     node: Fingerprint,
-    reasons: Reasons,
+    alone: Callable[[str], str],
 ) -> Due:
-    properties = head.project.nodes[node.unique_id]
+    """A node that is due, without the reasons."""
+    project = head.project
+    properties = project.nodes[node.unique_id]
     changes = tuple(_changes(base, head, before, node))
+    microbatch = properties["config"].get("incremental_strategy") == "microbatch"
     action, note = action_for(
         base.project.nodes[before.unique_id] if before else None,
         properties,
-        {change.kind for change in changes},
-        {change.what for change in changes if change.kind == "config"},
-    )
-    return Due(
-        node.unique_id,
-        display_name(head, node.unique_id),
-        properties["resource_type"],
-        action,
         changes,
-        reasons.of(node.unique_id),
-        note,
+        own=own_materializations(project.macros.nodes, project.macros.internal),
+        alone=alone(node.unique_id) if microbatch else "",
     )
+    name, kind = display_name(head, node.unique_id), properties["resource_type"]
+    return Due(node.unique_id, name, kind, action, changes, (), note)
 
 
 def _changes(
@@ -198,7 +200,12 @@ def _changes(
     elif before.components.own.get("relation") != node.components.own.get("relation"):
         changes.append(Change("name", _relation(base, before.unique_id)))
     old, new = before.linked, node.linked
-    if old.rows != new.rows or before.components.wide != node.components.wide:
+    nodes = base.project.nodes[before.unique_id], head.project.nodes[node.unique_id]
+    partitions = partition_changes(*nodes)
+    changes += partitions
+    if before.components.wide != node.components.wide or (
+        old.rows != new.rows and not (partitions and _same_but_for_partitions(before, node))
+    ):
         changes.append(Change("rows"))
     if old.rest or new.rest:
         changes += [Change("columns")] if old.whole != new.whole else []
@@ -214,6 +221,12 @@ def _changes(
     return changes or [Change("columns")]
 
 
+def _same_but_for_partitions(before: Fingerprint, node: Fingerprint) -> bool:
+    """Whether the rows of a partition that both have are the same."""
+    differ = differing(before.components.content, node.components.content)
+    return before.linked.query == node.linked.query and _PARTITION_SET.issuperset(differ)
+
+
 def _column_changes(
     base: Fingerprints, head: Fingerprints, before: Fingerprint, node: Fingerprint
 ) -> list[Change]:
@@ -224,10 +237,18 @@ def _column_changes(
         if name in old and old[name] != new[name]:
             retyped = cast_type(base, before, name) != cast_type(head, node, name)
             changes.append(Change("column_retyped" if retyped else "column_changed", name))
-    common = [name for name in new if name in old]
-    if common != [name for name in old if name in new]:
+    if _reordered(head, node, list(old), list(new)):
         changes.append(Change("columns_reordered"))
     return changes
+
+
+def _reordered(head: Fingerprints, node: Fingerprint, old: list[str], new: list[str]) -> bool:
+    common = [name for name in new if name in old]
+    if common != [name for name in old if name in new]:
+        return True
+    # dbt adds columns behind those that a table has. Any other relation it makes anew.
+    properties = head.project.nodes[node.unique_id]
+    return Partitioned.of(properties).incremental and new[: len(common)] != common
 
 
 def _renamed(base: Fingerprints, head: Fingerprints) -> dict[str, str]:

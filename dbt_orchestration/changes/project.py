@@ -60,12 +60,9 @@ class Project:
         nodes: dict[str, Mapping[str, Any]] = {}
         for kind in _NODES:
             nodes.update(self.manifest.get(kind) or {})
-        adapter = self.adapter
-        internal = {"dbt", f"dbt_{adapter}"} | {f"dbt_{a}" for a in _PARENTS.get(adapter, ())}
+        internal = internal_packages(self.adapter)
         object.__setattr__(self, "nodes", nodes)
-        object.__setattr__(
-            self, "macros", Macros(self.manifest.get("macros") or {}, frozenset(internal))
-        )
+        object.__setattr__(self, "macros", Macros(self.manifest.get("macros") or {}, internal))
 
     nodes: Mapping[str, Mapping[str, Any]] = field(init=False, repr=False)
     macros: Macros = field(init=False, repr=False)
@@ -194,6 +191,11 @@ class Project:
         name = node.get("alias") or node.get("identifier") or node.get("name")
         quoted = f'"{name}"' in written or f"`{name}`" in written
         return database, schema, f'"{name}"' if quoted else str(name)
+
+
+def internal_packages(adapter: str) -> frozenset[str]:
+    """The packages whose macros belong to dbt and an adapter of this type."""
+    return frozenset(f"dbt_{each}" for each in (adapter, *_PARENTS.get(adapter, ()))) | {"dbt"}
 
 
 def _named(node: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

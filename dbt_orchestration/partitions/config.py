@@ -133,7 +133,7 @@ def partition_config(node: Mapping[str, Any]) -> PartitionConfig | None:
     if config.get("incremental_strategy") == "microbatch":
         declared |= {key: config.get(key) for key in ("batch_size", "begin")}
         declared["lookback"] = 1 if config.get("lookback") is None else config["lookback"]
-    elif "batch_size" not in declared:
+    elif "partitions" not in _dagster_meta(config):
         return None
     else:
         declared.setdefault("start_var", "partition_start")

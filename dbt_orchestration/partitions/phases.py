@@ -16,11 +16,13 @@ class Phase:
         tests: unique ids of the tests on them.
         beside: those of the nodes that are built beside their old table, which stays until the
             tests have passed.
+        checked: those that are built beside as well if their table turns out not to fit.
     """
 
     nodes: set[str] = field(default_factory=set)
     tests: set[str] = field(default_factory=set)
     beside: set[str] = field(default_factory=set)
+    checked: set[str] = field(default_factory=set)
 
 
 def phases(
@@ -28,11 +30,14 @@ def phases(
     nodes: Collection[str],
     tests: Collection[str],
     beside: Collection[str],
+    checked: Collection[str] = (),
 ) -> list[Phase]:
     """Cut what a run builds so that nothing reads a table before the new one is in its place.
 
-    Without ``beside`` that is one phase. A test belongs where the last of what it reads is built.
+    What is ``checked`` comes after all that it reads. Without ``beside`` and ``checked`` that is
+    one phase. A test belongs where the last of what it reads is built.
     """
+    moved = {*beside, *checked}
     every = {**manifest["nodes"], **manifest.get("unit_tests", {})}
     numbers: dict[str, int] = {}
 
@@ -42,11 +47,16 @@ def phases(
             parents = (every[unique_id].get("depends_on") or {}).get("nodes") or ()
             after = unique_id in nodes or unique_id not in tests
             numbers[unique_id] = max(
-                (number(p) + (after and p in beside) for p in parents if p in every), default=0
+                (
+                    number(p) + (after and (p in moved or (unique_id in checked and p in nodes)))
+                    for p in parents
+                    if p in every
+                ),
+                default=0,
             )
         return numbers[unique_id]
 
-    if not beside:
+    if not moved:
         return [Phase(set(nodes), set(tests))]
     found: dict[int, Phase] = {}
     for unique_id in nodes:
@@ -54,6 +64,8 @@ def phases(
         phase.nodes.add(unique_id)
         if unique_id in beside:
             phase.beside.add(unique_id)
+        elif unique_id in checked:
+            phase.checked.add(unique_id)
     for unique_id in tests:
         found.setdefault(number(unique_id), Phase()).tests.add(unique_id)
     return [found[key] for key in sorted(found)]

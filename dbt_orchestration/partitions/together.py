@@ -17,14 +17,27 @@ def one_by_one(project: Project) -> dict[str, str]:
         project: with the compiled SQL of its models.
     """
     return {
-        unique_id: _why(project, unique_id, node)
+        unique_id: why_one_by_one(project, unique_id)
         for unique_id, node in project.nodes.items()
         if node["resource_type"] == "model"
         if (node.get("config") or {}).get("incremental_strategy") == "microbatch"
     }
 
 
-def _why(project: Project, unique_id: str, node: Mapping[str, Any]) -> str:
+def why_alone(node: Mapping[str, Any], proof: str) -> str:
+    """Why several batches of a microbatch model may give other rows than one; "" if they do not.
+
+    Args:
+        node: of the manifest. It may say what nobody can prove.
+        proof: as ``one_by_one`` has it.
+    """
+    meta = (node["config"].get("meta") or {}).get("dagster") or {}
+    return "" if (meta.get("partitions") or {}).get("together") else proof
+
+
+def why_one_by_one(project: Project, unique_id: str) -> str:
+    """Why the batches of a microbatch model cannot be run together; "" if they can."""
+    node = project.nodes[unique_id]
     config, compiled = node["config"], project.compiled.get(unique_id)
     if why := _of_config(node):
         return why

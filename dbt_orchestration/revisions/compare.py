@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,9 @@ from platformdirs import user_cache_path
 
 from dbt_orchestration.changes.fingerprints import Fingerprints
 from dbt_orchestration.changes.plan import Plan, plan
+from dbt_orchestration.changes.project import Project
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
+from dbt_orchestration.partitions.together import why_alone, why_one_by_one
 from dbt_orchestration.revisions.analyse import Analyst
 from dbt_orchestration.revisions.git import Repository
 from dbt_orchestration.revisions.packages import provide_packages
@@ -96,7 +98,8 @@ class _Comparing:
         old = self._fingerprints(base)
         new = self._fingerprints(head)
         self._analyst.keep()
-        result = replace(plan(old, new), base=base, head=head, notes=_notes(old, new))
+        made = plan(old, new, partial(_alone, (old.project, new.project)))
+        result = replace(made, base=base, head=head, notes=_notes(old, new))
         if wanted.select:
             result = result.only(self._selected(head, wanted.select))
         return result
@@ -147,6 +150,15 @@ class _Comparing:
         except DbtError as error:
             raise PrepareError(f"--select {select}: {error}") from None
         return frozenset(str(orjson.loads(line)["unique_id"]) for line in lines)
+
+
+def _alone(projects: Collection[Project], unique_id: str) -> str:
+    for project in projects:
+        node = project.nodes.get(unique_id)
+        microbatch = node and node["config"].get("incremental_strategy") == "microbatch"
+        if node and microbatch and (why := why_alone(node, why_one_by_one(project, unique_id))):
+            return why
+    return ""
 
 
 def _notes(base: Fingerprints, head: Fingerprints) -> tuple[str, ...]:

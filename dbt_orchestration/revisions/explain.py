@@ -10,14 +10,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import orjson
 
 from dbt_orchestration.changes.actions import Partitioned
 from dbt_orchestration.changes.fingerprints import Fingerprints
+from dbt_orchestration.changes.materializations import is_updated_in_place, own_materializations
 from dbt_orchestration.changes.plan import Due, plan
+from dbt_orchestration.changes.project import internal_packages
 from dbt_orchestration.invocation import DbtTarget
+from dbt_orchestration.partitions.together import why_alone
 from dbt_orchestration.revisions.analyse import Analyst
 from dbt_orchestration.revisions.commits import (
     kept_commits,
@@ -122,7 +126,8 @@ class _Explaining:
             again = prepare_again(self._settings, self._environment, base)
         except PrepareError:
             return {}  # it did parse once; this dbt says no
-        due = {node.unique_id: node for node in plan(self._fingerprints(again), head).due}
+        planned = plan(self._fingerprints(again), head, partial(_alone, (base, self._head)))
+        due = {node.unique_id: node for node in planned.due}
         found: dict[Recorded, Why] = {}
         for u, value in recorded:
             if u in due and not value.endswith(WAITING):
@@ -133,7 +138,10 @@ class _Explaining:
                     why = "not all of its partitions were built"
                 elif value.endswith(WAITING):
                     why = "its table was to be rebuilt, and that waited for a person"
-                found[u, value] = unknown(self._head, u, value, why)
+                in_place = value.endswith(PARTIAL) or (
+                    not value.endswith(WAITING) and self._in_place(u)
+                )
+                found[u, value] = unknown(self._head, u, value, why, in_place=in_place)
             elif made_by(base) == made_by(self._head):
                 # Nothing of the project, and nothing of how fingerprints are made.
                 why = "the environment or the profile is another one"
@@ -141,6 +149,11 @@ class _Explaining:
             else:
                 found[u, value] = Why(value, False, "build", [], "")
         return found
+
+    def _in_place(self, unique_id: str) -> bool:
+        config = self._head.manifest["nodes"][unique_id]["config"]
+        microbatch = config.get("incremental_strategy") == "microbatch"
+        return microbatch and not _alone((self._head,), unique_id)
 
     def _fingerprints(self, revision: Revision) -> Fingerprints:
         target = DbtTarget.of(self._settings, self._environment, revision.project_dir)
@@ -156,17 +169,39 @@ def unknown(
     unique_id: str,
     recorded: str,
     reason: str = "built by a revision that is not kept",
+    *,
+    in_place: bool = False,
 ) -> Why:
-    """A node of which only this is known: that it was built with another fingerprint."""
-    kept = Partitioned.of(revision.manifest["nodes"][unique_id])
+    """A node of which only this is known: that it was built with another fingerprint.
+
+    Args:
+        in_place: its table was made by this code, so that its partitions can be rebuilt in it.
+    """
+    manifest = revision.manifest
+    node = manifest["nodes"][unique_id]
+    kept = Partitioned.of(node)
+    internal = internal_packages(manifest["metadata"].get("adapter_type") or "")
+    own = own_materializations(manifest["macros"], internal)
     action = "build"
-    if kept.incremental and not kept.forward_only:
-        partitions = kept.partitions and not recorded.endswith(WAITING)
-        action = "partitions" if partitions else "full_refresh"
+    if is_updated_in_place(node, own) and not kept.forward_only:
+        action = "partitions" if kept.partitions and in_place else "full_refresh"
     return Why(recorded, True, action, [], reason)
 
 
+def _alone(revisions: Collection[Revision], unique_id: str) -> str:
+    """Why the partitions of a microbatch model cannot be rebuilt where they are; "" if they can.
+
+    What one of the revisions built may lie outside of its partition, and would stay.
+    """
+    for revision in revisions:
+        node = revision.manifest["nodes"].get(unique_id)
+        microbatch = node and node["config"].get("incremental_strategy") == "microbatch"
+        if node and microbatch and (why := why_alone(node, revision.one_by_one(unique_id))):
+            return why
+    return ""
+
+
 def _why(recorded: str, due: Due) -> Why:
-    changes = [f"{change.kind} {change.what}".strip() for change in due.changes]
+    changes = [str(change) for change in due.changes]
     reason = " ← ".join(due.reasons[0])
     return Why(recorded, True, due.action, changes, "; ".join(filter(None, (reason, due.note))))

@@ -1,0 +1,95 @@
+"""What stands in the warehouse where a run is going to build: does it fit, is it in the way?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from dbt_orchestration import upstream
+from dbt_orchestration.assets.command import build_command
+from dbt_orchestration.assets.operation import operate
+from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
+
+_MACROS = "in_place.sql"
+
+
+class InPlace:
+    """Looks at tables of an environment before dbt builds into them.
+
+    Args:
+        manifest: the revision's manifest.json.
+        load: dbt's own manifest, a new one each time.
+        scratch: a folder that dbt may write to.
+    """
+
+    def __init__(
+        self,
+        target: DbtTarget,
+        manifest: Mapping[str, Any],
+        load: Callable[[], Any],
+        scratch: str,
+    ) -> None:
+        self._target = target
+        self._manifest = manifest
+        self._load = load
+        self._scratch = scratch
+
+    def misfits(self, unique_ids: Collection[str], options: Sequence[str]) -> set[str]:
+        """Models whose table has not the columns, in order and type, that their SQL makes.
+
+        What they read has to stand as it will. One that does not compile counts: then dbt says why
+        when it builds it.
+
+        Args:
+            options: for dbt, as for the build.
+        """
+        command = build_command(self._manifest, unique_ids, self._scratch, full_refresh=False)
+        compiled = self._load()
+        try:
+            DbtInvocation(
+                self._target, ["compile", *command[1:], *options, "--quiet"], compiled
+            ).finish()
+        except DbtError:
+            return set(unique_ids)
+        sql = {u: upstream.compiled_code(compiled, u) for u in unique_ids}
+        tables = [{**self._table(u), "sql": code} for u, code in sql.items() if code]
+        try:
+            said = operate(
+                self._target,
+                self._load(),
+                self._scratch,
+                _MACROS,
+                "dbt_orchestration__misfits",
+                tables=tables,
+            )
+        except DbtError:
+            return set(unique_ids)
+        return {*said, *(u for u, code in sql.items() if not code)} & set(unique_ids)
+
+    def make_way(self, unique_ids: Mapping[str, str]) -> Sequence[str]:
+        """Move what stands where nodes are built for the first time; return what was done.
+
+        Args:
+            unique_ids: each with the name under which a table is kept; "" if it may stay.
+
+        Raises:
+            DbtError: the warehouse refused.
+        """
+        tables = [{**self._table(u), "aside": aside} for u, aside in unique_ids.items()]
+        return operate(
+            self._target,
+            self._load(),
+            self._scratch,
+            _MACROS,
+            "dbt_orchestration__make_way",
+            tables=tables,
+        )
+
+    def _table(self, unique_id: str) -> dict[str, str]:
+        node = self._manifest["nodes"][unique_id]
+        return {
+            "unique_id": unique_id,
+            "database": node["database"],
+            "schema": node["schema"],
+            "identifier": node["alias"],
+        }
