@@ -88,7 +88,7 @@ class _Story:
         sha = self._edit(_MACRO, "{% macro", "{# in statute miles #}\n{% macro")
         self._wait(dagster, name, sha)
         sha = self._edit(
-            _HISTORY, "    air_minutes,", "    air_minutes,\n    air_minutes / 60 as hours,"
+            _HISTORY, "    loaded_at\n", "    loaded_at,\n    air_minutes / 60 as hours\n"
         )
         self._wait(dagster, name, sha)
 

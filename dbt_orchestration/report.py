@@ -26,6 +26,7 @@ _KINDS = {
     "columns_reordered": "order of columns",
     "columns": "columns",
     "order": "order of rows",
+    "partitions": "partitions {}",
     "config": "config {}",
     "name": "moved from {}",
 }

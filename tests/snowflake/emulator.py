@@ -17,6 +17,7 @@ dbt's statements go together, not that a model's own SQL is portable.
 - Setting a query tag does nothing, instead of being unknown.
 - ``alter table … swap with …`` exchanges two tables and what is granted on them, in a transaction.
   Grants are remembered and shown, and do nothing else.
+- A dynamic table is a table that says so when it is listed. Its lag is not lived up to.
 - Statements are kept, because there is no QUERY_HISTORY to ask.
 
 A schema must not be called MAIN: every DuckDB database has one, and fakesnow hides what is in it.
@@ -35,6 +36,7 @@ from typing import Any
 
 import duckdb
 import fakesnow.server as fakesnow_server
+import pyarrow
 import snowflake.connector
 import sqlglot
 import uvicorn
@@ -55,6 +57,13 @@ _GRANT = re.compile(
     r"\s*grant\s+(\w+)\s+on\s+(?:table\s+)?(\S+)\s+to\s+(?:role\s+)?(\w+)[\s;]*$", re.IGNORECASE
 )
 _SHOW_GRANTS = re.compile(r"\s*show\s+grants\s+on\s+(?:table\s+)?(\S+?)[\s;]*$", re.IGNORECASE)
+_DYNAMIC = re.compile(
+    r"^\s*create\s+(or\s+replace\s+)?(?:transient\s+)?dynamic\s+table\s+(\S+)(.*?)\sas\s*\(",
+    re.IGNORECASE | re.DOTALL,
+)
+_LAG = re.compile(r"target_lag = '(.*?)'", re.IGNORECASE)
+_WAREHOUSE = re.compile(r"warehouse = (\w+)", re.IGNORECASE)
+_SHOW_DYNAMIC = re.compile(r"\s*show\s+dynamic\s+tables\s+like\s+'(\w+)'", re.IGNORECASE)
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _COMMENTS = "_fs_global._fs_information_schema._fs_tables_ext"
 _DONE = "select 'Statement executed successfully.' as status"
@@ -62,6 +71,8 @@ _DONE = "select 'Statement executed successfully.' as status"
 
 # What is granted to which role, by the name of the table.
 Grants = dict[str, set[tuple[str, str]]]
+# The lag and the warehouse of each dynamic table, by its name.
+Dynamic = dict[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,7 @@ class _Warehouse(FakeSnow):
         super().__init__(**options)
         self.statements: list[str] = []
         self.grants: Grants = {}
+        self.dynamic: Dynamic = {}
 
     def connect(
         self,
@@ -150,12 +162,14 @@ class _Warehouse(FakeSnow):
         )
         session.statements = self.statements
         session.grants = self.grants
+        session.dynamic = self.dynamic
         return session
 
 
 class _Session(FakeSnowflakeConnection):
     statements: list[str]
     grants: Grants
+    dynamic: Dynamic
 
     def cursor(self, cursor_class: Any = None) -> _Cursor:  # noqa: ARG002
         return _Cursor(self, self._duck_conn)
@@ -167,7 +181,10 @@ class _Cursor(FakeSnowflakeCursor):
     def execute(self, command: str, *args: Any, **kwargs: Any) -> FakeSnowflakeCursor:
         self._conn.statements.append(command)
         try:
-            return super().execute(self._translated(command), *args, **kwargs)
+            done = super().execute(self._translated(command), *args, **kwargs)
+            if command.lstrip().lower().startswith("show objects"):
+                self._mark_dynamic()
+            return done
         except Exception as error:
             with suppress(duckdb.Error):
                 self._duck_conn.rollback()
@@ -193,7 +210,36 @@ class _Cursor(FakeSnowflakeCursor):
                 'select column1 as "privilege", column2 as "granted_to", column3 as "grantee_name"'
                 f" from (values {values}) where column1 is not null"
             )
+        if dynamic := _DYNAMIC.match(bare):
+            replace, name, options = dynamic.groups()
+            lag, warehouse = _LAG.search(options), _WAREHOUSE.search(options)
+            self._conn.dynamic[_table(name)] = (
+                lag[1] if lag else "",
+                warehouse[1] if warehouse else "",
+            )
+            return f"create {replace or ''}table {name} as ({bare[dynamic.end() :]}"
+        if bare.strip().lower().startswith("select current_warehouse()"):
+            return "select 'TRANSFORMING' as warehouse"
+        if bare.strip().lower().startswith("use warehouse"):
+            return _DONE
+        if show := _SHOW_DYNAMIC.match(bare):
+            name = _table(show[1])
+            lag, warehouse = self._conn.dynamic[name]
+            return (
+                f"select '{name}' as \"name\", 'select' as \"text\", '{lag}' as \"target_lag\","
+                f" '{warehouse}' as \"warehouse\", 'AUTO' as \"refresh_mode\", '' as \"schema_name\","
+                ' \'\' as "database_name", null as "immutable_where", null as "cluster_by"'
+            )
         return _TEMPORARY.sub(r"\1", command)
+
+    def _mark_dynamic(self) -> None:
+        table = self._arrow_table
+        if table is None or not self._conn.dynamic:
+            return
+        names = table.column("name").to_pylist()
+        flags = ["Y" if name in self._conn.dynamic else "N" for name in names]
+        place = table.schema.get_field_index("is_dynamic")
+        self._arrow_table = table.set_column(place, "is_dynamic", pyarrow.array(flags))
 
     def _swap(self, first: str, second: str) -> None:
         names = [name.upper().rpartition(".") for name in (first, second)]
