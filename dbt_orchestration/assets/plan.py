@@ -24,6 +24,7 @@ from dbt_orchestration.assets.provenance import (
 from dbt_orchestration.assets.standing import Standing, on_change, standing
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.changes.actions import Partitioned
+from dbt_orchestration.changes.materializations import is_updated_in_place, own_materializations
 from dbt_orchestration.changes.terms import digest
 from dbt_orchestration.partitions.batches import batches, reads_itself
 from dbt_orchestration.partitions.config import (
@@ -55,7 +56,7 @@ class Work:
         waiting: nodes whose tables should be made anew, if a person says so.
         checked: nodes whose partitions are rebuilt where they are if their table fits, each with
             what is built beside it if not.
-        fresh: nodes that were never built here, whose place may not be free, each with the name
+        fresh: nodes that were never built in this place, which may not be free, each with the name
             under which a table that stands there is kept; "" if it may stay.
     """
 
@@ -228,11 +229,18 @@ class Planner:
     def _fresh(self, nodes: Nodes, stands: Standing) -> Mapping[str, str]:
         if len(self._attempts) > 1:
             return {}  # what stands there is what an earlier attempt made
-        never = [u for u in nodes if u not in stands.built]
+        never = [u for u in nodes if self._is_new_here(u, stands)]
         kept = {u for u in never if self._keeps_rows(u)}
         others = {u for u in never if u.startswith(("seed.", "snapshot."))}
         aside = f"__before_{self.request[:8]}"
         return {u: f"{nodes[u]['alias']}{aside}" if u in kept else "" for u in kept | others}
+
+    @staticmethod
+    def _is_new_here(unique_id: str, stands: Standing) -> bool:
+        """Whether a node was never built under the name that its relation has."""
+        why = stands.differs.get(unique_id)
+        moved = why is not None and any(change.startswith("name ") for change in why.changes)
+        return moved or unique_id not in stands.built
 
     def _keeps_rows(self, unique_id: str) -> bool:
         kept = Partitioned.of(self._place.nodes[unique_id])
@@ -281,7 +289,15 @@ class Planner:
             for u in must
             if says[u] == "ask" or (too_many and Partitioned.of(self._place.nodes[u]).incremental)
         }
-        return (asked | must - waiting) & set(nodes), waiting
+        # What stands in the place of a node that was never built is not its own.
+        own = own_materializations(self._place.revision.manifest)
+        fresh = {
+            u
+            for u in nodes
+            if self._is_new_here(u, stands) and self._may_rebuild(u) and not self._keeps_rows(u)
+            if is_updated_in_place(self._place.nodes[u], own)
+        }
+        return (asked | fresh | must - waiting) & set(nodes), waiting
 
     def _must_be_rebuilt(self, unique_id: str, stands: Standing) -> bool:
         last = stands.differs.get(unique_id)

@@ -17,6 +17,8 @@ _REBUILD_TABLE = frozenset({"column_removed", "column_retyped", "columns_reorder
 _ADD_COLUMNS = frozenset({"append_new_columns", "sync_all_columns"})
 _HISTORY = frozenset({"rows", "column_added", "column_changed"})
 _ASKS = "its history is rebuilt when somebody says so (on_change: ask)"
+# The relation is another one than before.
+_ELSEWHERE = frozenset({"new", "renamed", "name"})
 _REPLACED_RELATIONS = frozenset({"view", "ephemeral"})
 
 
@@ -130,7 +132,7 @@ def action_for(
     was = (before or {}).get("config", {}).get("materialized")
     asks = _ASKS if kept.on_change == "ask" else ""
     action: Action
-    if was in (None, *_REPLACED_RELATIONS) or {"new", "renamed", "name"} & kinds:
+    if was in (None, *_REPLACED_RELATIONS) or _ELSEWHERE & kinds:
         return ("partitions" if kept.partitions else "build"), ""
     if (why := _why_from_nothing(before or {}, node, changes)) is not None:
         action = "full_refresh"
@@ -167,8 +169,11 @@ def _why_from_nothing(
 def _keeps_its_types(node: Mapping[str, Any], changes: Collection[Change]) -> bool:
     """Whether dbt, which empties a seed's table and fills it again, leaves it as from nothing.
 
-    Types of columns are taken from the values, unless they are stated.
+    Types of columns are taken from the values, unless they are stated. Where a node has no table
+    yet, the run sees to what else may stand there.
     """
+    if _ELSEWHERE & {change.kind for change in changes}:
+        return True
     if node["resource_type"] != "seed":
         return False
     stated = {name.lower() for name in (node["config"].get("column_types") or {})}

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from dbt_orchestration.changes.project import internal_packages
+
 # Nothing of the old relation is left.
 REPLACED: Mapping[str, str] = {
     "ephemeral": "has no relation",
@@ -36,19 +38,13 @@ UPDATED_IN_PLACE: Mapping[str, str] = {
 _PREFIX = "materialization_"
 
 
-def own_materializations(
-    macros: Mapping[str, Mapping[str, Any]], internal: Collection[str]
-) -> frozenset[str]:
-    """Materializations that the project or a package defines, also under the name of dbt's own.
-
-    Args:
-        macros: ``manifest["macros"]``.
-        internal: packages whose macros belong to dbt and its adapter.
-    """
+def own_materializations(manifest: Mapping[str, Any]) -> frozenset[str]:
+    """Materializations that the project or a package defines, also under the name of dbt's own."""
+    internal = internal_packages(manifest["metadata"].get("adapter_type") or "")
     return frozenset(
         # materialization_<name>_<adapter>
         macro["name"].removeprefix(_PREFIX).rpartition("_")[0]
-        for macro in macros.values()
+        for macro in manifest["macros"].values()
         if macro["name"].startswith(_PREFIX) and macro["package_name"] not in internal
     )
 

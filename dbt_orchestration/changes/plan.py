@@ -182,7 +182,7 @@ def _due(
         base.project.nodes[before.unique_id] if before else None,
         properties,
         changes,
-        own=own_materializations(project.macros.nodes, project.macros.internal),
+        own=own_materializations(project.manifest),
         alone=alone(node.unique_id) if microbatch else "",
     )
     name, kind = display_name(head, node.unique_id), properties["resource_type"]

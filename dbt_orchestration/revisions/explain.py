@@ -19,7 +19,6 @@ from dbt_orchestration.changes.actions import Partitioned
 from dbt_orchestration.changes.fingerprints import Fingerprints
 from dbt_orchestration.changes.materializations import is_updated_in_place, own_materializations
 from dbt_orchestration.changes.plan import Due, plan
-from dbt_orchestration.changes.project import internal_packages
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.partitions.together import why_alone
 from dbt_orchestration.revisions.analyse import Analyst
@@ -180,8 +179,7 @@ def unknown(
     manifest = revision.manifest
     node = manifest["nodes"][unique_id]
     kept = Partitioned.of(node)
-    internal = internal_packages(manifest["metadata"].get("adapter_type") or "")
-    own = own_materializations(manifest["macros"], internal)
+    own = own_materializations(manifest)
     action = "build"
     if is_updated_in_place(node, own) and not kept.forward_only:
         action = "partitions" if kept.partitions and in_place else "full_refresh"

@@ -262,3 +262,10 @@ def test_partitions_without_a_size_are_refused_by_file_and_key(built: Site) -> N
     said = built.says()
     assert "models/by_vars.sql" in said
     assert "batch_size" in said
+
+
+def test_a_moved_model_does_not_add_to_a_table_that_is_not_its_own(built: Site) -> None:
+    built.query("create table main.moved as select -1 as order_id, -2 as doubled")
+    built.clone.edit("models/kept.sql", "unique_key", "alias='moved', unique_key")
+    built.clone.push("moved")
+    settle(built)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -136,7 +137,8 @@ def test_what_failed_of_the_history_is_due_and_nothing_else(built: Site) -> None
     built.clone.edit(
         "models/daily.sql",
         "sum(amount)",
-        "sum(case when ordered_at = timestamp '2024-01-02' then error('no') else amount * 2 end)",
+        "sum(case when ordered_at = timestamp '2024-01-02' then ('no' || amount)::bigint"
+        " else amount * 2 end)",
     )
     built.clone.push("a broken day")
     assert not built.build().success
@@ -160,7 +162,7 @@ def test_a_model_that_asks_waits_for_a_person(built: Site) -> None:
         "nothing else is due. Waits for you: to rebuild daily (3 partitions), monthly (1 partition)"
         in said
     )
-    assert ", and 1 that read them; about a second. Launch the job rebuild_history" in said
+    assert re.search(", and 1 that read them; about .*\\. Launch the job rebuild_history", said)
     assert daily(built) == before
     assert approve(built).startswith("rebuild daily (3 partitions), monthly (1 partition), and 1")
     request = built.request()

@@ -36,7 +36,7 @@ from typing import Any
 
 import duckdb
 import fakesnow.server as fakesnow_server
-import pyarrow
+import pyarrow  # type: ignore[import-untyped]
 import snowflake.connector
 import sqlglot
 import uvicorn
@@ -182,9 +182,6 @@ class _Cursor(FakeSnowflakeCursor):
         self._conn.statements.append(command)
         try:
             done = super().execute(self._translated(command), *args, **kwargs)
-            if command.lstrip().lower().startswith("show objects"):
-                self._mark_dynamic()
-            return done
         except Exception as error:
             with suppress(duckdb.Error):
                 self._duck_conn.rollback()
@@ -192,6 +189,9 @@ class _Cursor(FakeSnowflakeCursor):
                 raise
             message = f"{type(error).__name__}: {error}"
             raise ProgrammingError(msg=message, errno=100000, sqlstate="XX000") from error
+        if command.lstrip().lower().startswith("show objects"):
+            self._mark_dynamic()
+        return done
 
     def _translated(self, command: str) -> str:
         grants = self._conn.grants
@@ -224,12 +224,13 @@ class _Cursor(FakeSnowflakeCursor):
             return _DONE
         if show := _SHOW_DYNAMIC.match(bare):
             name = _table(show[1])
-            lag, warehouse = self._conn.dynamic[name]
-            return (
-                f"select '{name}' as \"name\", 'select' as \"text\", '{lag}' as \"target_lag\","
-                f" '{warehouse}' as \"warehouse\", 'AUTO' as \"refresh_mode\", '' as \"schema_name\","
-                ' \'\' as "database_name", null as "immutable_where", null as "cluster_by"'
+            shown: dict[str, str] = dict(
+                zip(("target_lag", "warehouse"), self._conn.dynamic[name], strict=True)
             )
+            shown |= dict.fromkeys(("text", "schema_name", "database_name"), "")
+            shown |= {"name": name, "refresh_mode": "AUTO"}
+            columns = [f"'{value}' as \"{column}\"" for column, value in shown.items()]
+            return f'select {", ".join(columns)}, null as "immutable_where", null as "cluster_by"'
         return _TEMPORARY.sub(r"\1", command)
 
     def _mark_dynamic(self) -> None:
