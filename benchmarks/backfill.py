@@ -5,19 +5,24 @@
 
 CPU seconds of whole processes, children included, each with its imports and its start: a table of
 ``--rows`` rows over ``--days`` days, or of the 336,776 flights of 2013, and a microbatch model that
-adds them up by day and customer, or carrier. What runs once for each day is run ``--sample`` times
-and multiplied.
+adds them up by day and customer, or carrier. All of it is there before, and is rebuilt ``--repeat``
+times in each way. The ways take turns; every second round takes them the other way round.
+
+dagster-dbt gets the whole range in one run, which is its default for time windows
+(``BackfillPolicy.single_run``), in both ways its documentation shows: the window as the limits of a
+microbatch model, and as vars of a model that reads them, which is one statement.
 """
 
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,8 +69,11 @@ _VARS = """\
 """
 _WINDOW = """\
 where happened_at >= timestamp '{{ var("start", "2013-01-01") }}'
-  and happened_at < timestamp '{{ var("end", "2013-01-02") }}'
+  and happened_at < timestamp '{{ var("end", "9999-01-01") }}'
 """
+_FLOOR = "dbt run of a table, one statement"
+# The model each of dagster-dbt's examples builds.
+_EXAMPLES = {"plain": "daily", "plain-vars": "by_vars"}
 app = typer.Typer(add_completion=False)
 
 
@@ -76,8 +84,11 @@ class Cost:
     cpu: float
     wall: float
 
-    def __mul__(self, times: float) -> Self:
-        return type(self)(self.cpu * times, self.wall * times)
+    @classmethod
+    def median(cls, costs: Sequence[Self]) -> Self:
+        return cls(
+            *(statistics.median(values) for values in zip(*map(astuple, costs), strict=True))
+        )
 
 
 def cost_of(*commands: Sequence[str], folder: Path) -> Cost:
@@ -148,7 +159,7 @@ def worker(folder: Path, kind: str, first: str, last: str) -> Sequence[str]:
 @app.command(name="worker", hidden=True)
 def run_worker(folder: Path, kind: str, first: str, last: str) -> None:
     """What one Dagster run does, in a process of its own, as a run launcher starts it."""
-    job, instance_folder = _plain(folder) if kind == "plain" else _ours(folder)
+    job, instance_folder = _plain(folder, kind) if kind in _EXAMPLES else _ours(folder)
     tags = {
         "dagster/asset_partition_range_start": first,
         "dagster/asset_partition_range_end": last,
@@ -179,33 +190,25 @@ def _ours(folder: Path) -> tuple[dg.JobDefinition, Path]:
     return job.get_subset(asset_selection={dg.AssetKey(["prod", "daily"])}), folder / "dagster"
 
 
-def _plain(folder: Path) -> tuple[dg.JobDefinition, Path]:
-    """The partitioned example of dagster-dbt's documentation."""
-    partitions = dg.DailyPartitionsDefinition("2013-01-01")
-    resource_ = DbtCliResource(
-        project_dir=str(folder / "project"), profiles_dir=str(folder / "project")
-    )
+def _plain(folder: Path, kind: str) -> tuple[dg.JobDefinition, Path]:
+    """The partitioned examples of dagster-dbt's documentation."""
+    project = folder / "project"
 
     @dbt_assets(
-        manifest=folder / "project" / "target" / "manifest.json",
-        select="daily",
-        partitions_def=partitions,
+        manifest=project / "target" / "manifest.json",
+        select=_EXAMPLES[kind],
+        partitions_def=dg.DailyPartitionsDefinition("2013-01-01"),
     )
     def assets(context: dg.AssetExecutionContext, dbt: DbtCliResource):  # type: ignore[no-untyped-def]
-        window = context.partition_time_window
-        yield from dbt.cli(
-            [
-                "build",
-                "--event-time-start",
-                window.start.strftime("%Y-%m-%d"),
-                "--event-time-end",
-                window.end.strftime("%Y-%m-%d"),
-            ],
-            context=context,
-        ).stream()
+        start, end = (f"{time:%Y-%m-%d}" for time in context.partition_time_window)
+        window = ["--event-time-start", start, "--event-time-end", end]
+        if kind == "plain-vars":
+            window = ["--vars", json.dumps({"start": start, "end": end})]
+        yield from dbt.cli(["build", *window], context=context).stream()
 
-    definitions = dg.Definitions(assets=[assets], resources={"dbt": resource_})
-    return definitions.resolve_implicit_global_asset_job_def(), folder / "plain"
+    dbt_resource = DbtCliResource(project_dir=str(project), profiles_dir=str(project))
+    definitions = dg.Definitions(assets=[assets], resources={"dbt": dbt_resource})
+    return definitions.resolve_implicit_global_asset_job_def(), folder / kind
 
 
 @app.command(name="measure")
@@ -215,74 +218,58 @@ def main(
     *,
     flights: Annotated[bool, typer.Option("--flights", help="The real flights.")] = False,
     models: Annotated[int, typer.Option(help="Other models in the project.")] = 0,
-    sample: Annotated[int, typer.Option(help="Runs of what runs once a day.")] = 5,
-    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+    repeat: Annotated[int, typer.Option(help="Rounds. The table shows medians.")] = 3,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure.")] = None,
 ) -> None:
-    """Rebuild the whole history of one model in five ways."""
-    what = "the flights" if flights else f"{rows:,} rows"
-    keys = [f"{_BEGIN + timedelta(days=day):%Y-%m-%d}" for day in range(days)]
-    found: dict[str, Cost] = {}
+    """Rebuild the whole history of one model in each way."""
+    found: dict[str, list[Cost]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for place in ("dagster", "plain"):
+        for place in ("dagster", *_EXAMPLES):
             (folder / place).mkdir()
         write_project(folder, days, rows, models, flights=flights)
-        cost_of(dbt(folder, "parse"), folder=folder)
-        cost_of(worker(folder, "ours", keys[0], keys[0]), folder=folder)  # prepares it
-        ways: dict[str, Callable[[], Cost]] = {
-            "one statement (dbt run of a table)": lambda: cost_of(
-                dbt(folder, "run", "--select", "floor"), folder=folder
-            ),
-            "ours, from a push": lambda: cost_of(
-                worker(folder, "push", keys[0], keys[-1]), folder=folder
-            ),
-            "ours, as a backfill": lambda: cost_of(
-                worker(folder, "ours", keys[0], keys[-1]), folder=folder
-            ),
-            "ours, one day": lambda: cost_of(
-                worker(folder, "ours", keys[0], keys[0]), folder=folder
-            ),
-            "dbt, a batch a day": lambda: cost_of(
-                dbt(
-                    folder,
-                    "run",
-                    "--select",
-                    "daily",
-                    "--event-time-start",
-                    keys[0],
-                    "--event-time-end",
-                    f"{_BEGIN + timedelta(days=days):%Y-%m-%d}",
-                ),
-                folder=folder,
-            ),
-            "dagster-dbt's example, a run a day": lambda: (
-                cost_of(*(worker(folder, "plain", k, k) for k in keys[:sample]), folder=folder)
-                * (days / sample)
-            ),
-            "dbt with vars, a run a day": lambda: (
-                cost_of(*(by_vars(folder, day) for day in range(sample)), folder=folder)
-                * (days / sample)
-            ),
-        }
-        table = Table("way", "CPU s", "wall s", "of the floor", title=f"{days} days, {what}")
-        for way, measure in ways.items():
-            found[way] = measure()
-            floor = next(iter(found.values())).cpu
-            table.add_row(
-                way,
-                f"{found[way].cpu:.1f}",
-                f"{found[way].wall:.1f}",
-                f"{found[way].cpu / floor:.1f}",
-            )
+        ways = _ways(folder, days)
+        for way in ("dbt run, microbatch", "dbt run --vars, one statement", _FLOOR):
+            cost_of(ways[way], folder=folder)
+        cost_of(worker(folder, "ours", _key(0), _key(0)), folder=folder)  # prepares the revision
+        for number in range(repeat):
+            for way in list(ways)[:: -1 if number % 2 else 1]:
+                found.setdefault(way, []).append(cost_of(ways[way], folder=folder))
+    what = "the flights" if flights else f"{rows:,} rows"
+    title = f"{days} days of {what}, {models} other models, medians of {repeat}"
+    table = Table("way", "CPU s", "wall s", "of the floor", title=title)
+    floor = Cost.median(found[_FLOOR])
+    for way in ways:
+        cost = Cost.median(found[way])
+        table.add_row(way, f"{cost.cpu:.1f}", f"{cost.wall:.1f}", f"{cost.cpu / floor.cpu:.1f}")
     Console(highlight=False).print(table)
     if json_file:
-        json_file.write_text(json.dumps({way: cost.__dict__ for way, cost in found.items()}))
+        figures = {way: [asdict(cost) for cost in costs] for way, costs in found.items()}
+        json_file.write_text(json.dumps(figures, indent=1))
 
 
-def by_vars(folder: Path, day: int) -> Sequence[str]:
-    start, end = (_BEGIN + timedelta(days=d) for d in (day, day + 1))
-    values = json.dumps({"start": f"{start:%Y-%m-%d}", "end": f"{end:%Y-%m-%d}"})
-    return dbt(folder, "run", "--select", "by_vars", "--vars", values)
+def _ways(folder: Path, days: int) -> dict[str, Sequence[str]]:
+    first, last, end = _key(0), _key(days - 1), _key(days)
+    window = ("--event-time-start", first, "--event-time-end", end)
+    values = json.dumps({"start": first, "end": end})
+    return {
+        "dagster-dbt, microbatch, one run": worker(folder, "plain", first, last),
+        "ours, as a backfill": worker(folder, "ours", first, last),
+        "ours, from a push": worker(folder, "push", first, last),
+        "dbt run, microbatch": dbt(folder, "run", "--select", "daily", *window),
+        "dagster-dbt, vars, one run": worker(folder, "plain-vars", first, last),
+        "dbt run --vars, one statement": dbt(
+            folder, "run", "--select", "by_vars", "--vars", values
+        ),
+        _FLOOR: dbt(folder, "run", "--select", "floor"),
+        "dagster-dbt, microbatch, one day": worker(folder, "plain", first, first),
+        "dagster-dbt, vars, one day": worker(folder, "plain-vars", first, first),
+        "ours, one day": worker(folder, "ours", first, first),
+    }
+
+
+def _key(day: int) -> str:
+    return f"{_BEGIN + timedelta(days=day):%Y-%m-%d}"
 
 
 if __name__ == "__main__":
