@@ -116,7 +116,7 @@ def run_trial(workshop: Workshop, seed: int, iteration: int) -> Trial:
         return trial
     except Exception as error:
         trial.error = trial.crash = repr(error)[-600:]
-        trial.diff = _diff(base.state, state)
+        trial.diff = diff(base.state, state)
         return trial
     forward, back = plan(base.prints, head.prints), plan(head.prints, base.prints)
     due = {node.unique_id for node in forward.due}
@@ -135,7 +135,7 @@ def run_trial(workshop: Workshop, seed: int, iteration: int) -> Trial:
         if node.unique_id not in trial.differ
     }
     if trial.misses:
-        trial.diff = _diff(base.state, state)
+        trial.diff = diff(base.state, state)
     trial.seconds = time.monotonic() - started
     return trial
 
@@ -150,7 +150,7 @@ def _others(workshop: Workshop, world: World) -> list[str]:
     return [u for u, node in world.prints.nodes.items() if again[u].value != node.value]
 
 
-def _diff(old: State, new: State) -> str:
+def diff(old: State, new: State) -> str:
     lines: list[str] = []
     for path in sorted(old.files.keys() | new.files.keys()):
         before, after = (_shown(path, state.files.get(path, "")) for state in (old, new))
@@ -314,7 +314,7 @@ def _reproduce(seed: int, iteration: int, level1: bool) -> Trial:
         _open_workshop(folder, level1)
         trial = _trial(seed, iteration)
         assert _workshop is not None
-        trial.diff = _diff(_workshop.base.state, edited(_workshop.base.state, seed, iteration)[0])
+        trial.diff = diff(_workshop.base.state, edited(_workshop.base.state, seed, iteration)[0])
     return trial
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlglot.errors import TokenError
@@ -34,20 +34,20 @@ class Edit:
 EDITS: list[Edit] = []
 
 
-def edit(name: str, weight: int = 2) -> Callable[[Change], Change]:
+def edit(name: str, weight: int = 2, among: list[Edit] = EDITS) -> Callable[[Change], Change]:
     """Register a kind of edit under a name of the form ``group: what``."""
 
     def register(change: Change) -> Change:
-        EDITS.append(Edit(name, change, weight))
+        among.append(Edit(name, change, weight))
         return change
 
     return register
 
 
-def apply_one(rng: random.Random, state: State) -> tuple[str, str]:
+def apply_one(rng: random.Random, state: State, among: Sequence[Edit] = EDITS) -> tuple[str, str]:
     """Apply one edit, of a kind that finds a place for itself: its kind, and what it did."""
     while True:
-        chosen = rng.choices(EDITS, [e.weight for e in EDITS])[0]
+        chosen = rng.choices(among, [e.weight for e in among])[0]
         for _ in range(10):
             if did := chosen.change(rng, state):
                 return chosen.name, did

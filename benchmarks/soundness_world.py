@@ -37,7 +37,7 @@ PROJECT = Path(__file__).parent / "soundness_project"
 TODAY = datetime(2024, 5, 1, tzinfo=UTC)
 LABEL = "SOUNDNESS_LABEL"
 
-_SOURCES = """
+SOURCES = """
 create schema bank;
 create table bank.rates (currency varchar, valid_from date, rate decimal(6, 3));
 insert into bank.rates values
@@ -107,7 +107,7 @@ class World:
         """What a query would yield here; None if it fails."""
         with duckdb.connect(str(self.database), read_only=True) as connection:
             try:
-                return _content(connection, sql, kind, volatile)
+                return content(connection, sql, kind, volatile)
             except duckdb.Error:
                 return None
 
@@ -198,7 +198,7 @@ class Workshop:
             for file in self._root.glob(f"{self._database.name}*"):
                 file.unlink()
             with duckdb.connect(str(self._database)) as connection:
-                connection.execute(_SOURCES)
+                connection.execute(SOURCES)
         manifest = upstream.load_manifest(revision.partial_parse_path)
         manifest.build_flat_graph()
         folder = ("--target-path", str(self._root / "target"))
@@ -235,7 +235,7 @@ def _relations(
         for unique_id, name in names.items():
             node = project.nodes[unique_id]
             schema, table = (part.replace('"', '""') for part in name.split(".", 1))
-            relation = _content(
+            relation = content(
                 connection,
                 f'select * from "{schema}"."{table}"',
                 "view" if name in views else "table",
@@ -245,9 +245,17 @@ def _relations(
             yield name, relation
 
 
-def _content(
+def content(
     connection: duckdb.DuckDBPyConnection, query: str, kind: str, volatile: bool, sql: str = ""
 ) -> Relation:
+    """What a query gives.
+
+    Args:
+        volatile: leave out columns that say when a snapshot was taken.
+
+    Raises:
+        duckdb.Error: it cannot be read.
+    """
     cursor = connection.execute(query)
     columns = [(str(name).lower(), str(kind)) for name, kind, *_ in cursor.description or ()]
     kept = [i for i, (name, _) in enumerate(columns) if not (volatile and name in _VOLATILE)]

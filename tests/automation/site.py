@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 import duckdb
@@ -97,9 +97,12 @@ class Site:
     loaded: dict[str, dg.Definitions] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, home: Path, instance: dg.DagsterInstance, **changes: Any) -> Site:
-        clone = Clone(home)
-        return cls(clone, instance, follow(home, str(clone.remote), **changes))
+    def of(
+        cls, home: Path, instance: dg.DagsterInstance, project: Path = SHOP, **changes: Any
+    ) -> Self:
+        """A site of ``project``, whose profile is taken for that of the installation."""
+        clone = Clone(home, project)
+        return cls(clone, instance, follow(home, str(clone.remote), project, **changes))
 
     def load(self, name: str = "prod") -> dg.Definitions:
         """What the code location is after it has reloaded."""
@@ -174,7 +177,7 @@ class Site:
             return connection.execute(sql).fetchall()
 
 
-def follow(home: Path, remote: str, **changes: Any) -> Settings:
+def follow(home: Path, remote: str, project: Path = SHOP, **changes: Any) -> Settings:
     """Settings of an installation whose project is nowhere but in the remote."""
     environments: Mapping[str, Environment] = changes.pop("environments", None) or {
         "prod": Environment(branch="main", target="prod", push=ALWAYS),
@@ -182,7 +185,7 @@ def follow(home: Path, remote: str, **changes: Any) -> Settings:
             branch="dev", target="dev", full_build=Schedule(enabled=False), push=ALWAYS
         ),
     }
-    shutil.copytree(SHOP, home / "profile", dirs_exist_ok=True)
+    shutil.copytree(project, home / "profile", dirs_exist_ok=True)
     values = {
         "project_dir": home / "nowhere",
         "profiles_dir": home / "profile",

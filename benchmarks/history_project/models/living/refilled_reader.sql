@@ -1,0 +1,3 @@
+{{ config(materialized='view') }}
+
+select status, sum(cents) as cents from {{ ref('refilled_orders') }} group by status
