@@ -1,11 +1,11 @@
 """Is what pushes leave in the warehouse what a build from nothing makes? Whole lives, at random.
 
-A chain is an environment's life: a remote, the real sensor, the real runs, a DuckDB file. Its
+A chain is an environment's life: a remote, the real sensor, the real runs, a DuckDB file. Its first
 commit is built; then come pushes of random edits (those of ``benchmarks.soundness``, and those of
-``benchmarks.history_edits``), and between them failed, stopped and resumed runs, restarts with other
-environment variables, reverts, full builds, clicks, days that pass. After every push that settles
-each relation has to equal the same commit built from nothing: rows, columns, their order and types;
-nothing may be due, and nothing may have been built whose code did not change.
+``benchmarks.history_edits``), and between them failed, stopped and resumed runs, restarts with
+other environment variables, reverts, full builds, clicks, days that pass. After every push that
+settles each relation has to equal the same commit built from nothing: rows, columns, their order
+and types; nothing may be due, and nothing may have been built whose code did not change.
 
     python -m benchmarks.history --pushes 1000 --seed 1
     python -m benchmarks.history --reproduce 1:17 [--shrink]
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -37,8 +37,9 @@ from rich.table import Table
 
 from benchmarks.history_chain import Deed, Life, Step, script
 from benchmarks.history_judge import Judge
+from benchmarks.history_nothing import Nothing
 from benchmarks.history_site import Living, in_this_process
-from benchmarks.history_world import Clock, Nothing, Whole, first_state
+from benchmarks.history_world import Clock, Whole, first_state
 
 _SHARED_MEMORY = Path("/dev/shm")
 _LONGEST = 8
@@ -67,8 +68,9 @@ class Chain:
 class Worker:
     """Lives chains, one after the other, in ``root``."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, without: Collection[str] = ()) -> None:
         self._root = root
+        self._without = without
         self._clock = Clock()
         self._nothing = Nothing(root / "nothing", self._clock)
         self._built = root / "built"
@@ -84,7 +86,9 @@ class Worker:
 
     def _life(self, site: Living) -> Life:
         judge = Judge(self._nothing, site.settings.duckdb_path)
-        return Life(site, self._nothing, self._clock, judge, first_state(), self._first)
+        return Life(
+            site, self._nothing, self._clock, judge, first_state(), self._first, self._without
+        )
 
     def live(self, seed: int, number: int, deeds: Sequence[Deed]) -> Chain:
         """Do all of this in a new environment."""
@@ -103,6 +107,11 @@ class Worker:
         finally:
             os.environ.clear()
             os.environ.update(before)
+        if self._nothing.mistakes:
+            chain.steps.append(
+                Step("from nothing", wrong={"mistake": "; ".join(self._nothing.mistakes)})
+            )
+            self._nothing.mistakes.clear()
         chain.seconds = time.monotonic() - started
         chain.cpu_seconds = time.process_time() - used
         return chain
@@ -112,10 +121,10 @@ _worker: Worker | None = None
 _open = ExitStack()
 
 
-def _open_worker(folder: str) -> None:
+def _open_worker(folder: str, without: Collection[str]) -> None:
     global _worker  # noqa: PLW0603
     _open.enter_context(in_this_process())
-    _worker = Worker(Path(tempfile.mkdtemp(dir=folder)))
+    _worker = Worker(Path(tempfile.mkdtemp(dir=folder)), without)
 
 
 def _live(seed: int, number: int, deeds: Sequence[Deed]) -> Chain:
@@ -129,7 +138,7 @@ def chains(pushes: int, seed: int, jobs: int = 1, seconds: float | None = None) 
     numbers, done = count(), 0
     with (
         tempfile.TemporaryDirectory(dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None) as top,
-        ProcessPoolExecutor(jobs, get_context("spawn"), _open_worker, (top,)) as pool,
+        ProcessPoolExecutor(jobs, get_context("spawn"), _open_worker, (top, without)) as pool,
     ):
         running: set[Future[Chain]] = set()
         while done < pushes and time.monotonic() < until:
@@ -256,11 +265,13 @@ def _without(deeds: list[Deed], place: int) -> Iterator[list[Deed]]:
         yield [*deeds[:place], fewer, *deeds[place + 1 :]]
 
 
-def _reproduce(seed: int, number: int, smaller: bool, console: Console) -> Chain:
+def _reproduce(
+    seed: int, number: int, without: Collection[str], smaller: bool, console: Console
+) -> Chain:
     with tempfile.TemporaryDirectory(
         dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
     ) as folder:
-        _open_worker(folder)
+        _open_worker(folder, without)
         deeds = drawn(seed, number)
         if smaller:
             return shrink(seed, number, deeds, console.print)[1]
@@ -274,6 +285,9 @@ def main(  # noqa: PLR0917
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found.")] = None,
     reproduce: Annotated[str | None, typer.Option(help="SEED:CHAIN of one chain.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Part of a kind of edit that is not made.")
+    ] = None,
     shrink_it: Annotated[
         bool, typer.Option("--shrink", help="Leave out what it does not take.")
     ] = False,
@@ -282,11 +296,11 @@ def main(  # noqa: PLR0917
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if reproduce:
         number, chain = map(int, reproduce.split(":"))
-        found = _reproduce(number, chain, shrink_it, console)
+        found = _reproduce(number, chain, without or (), shrink_it, console)
         console.print(describe(found))
         sys.exit(found.is_wrong)
     report = Report()
-    for one in chains(pushes, seed, jobs, seconds):
+    for one in chains(pushes, seed, jobs, seconds, without or ()):
         report.add(one)
         if one.is_wrong:
             console.print(describe(one))

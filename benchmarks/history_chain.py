@@ -10,7 +10,7 @@ import os
 import random
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,8 +19,9 @@ from typing import Any
 from benchmarks import soundness_files, soundness_lists, soundness_settings  # noqa: F401
 from benchmarks.history_edits import BREAKING, HISTORY
 from benchmarks.history_judge import Judge, Verdict
+from benchmarks.history_nothing import NotBuiltError, Nothing
 from benchmarks.history_site import NAME, Living, Ran, Settled
-from benchmarks.history_world import Clock, Content, NotBuiltError, Nothing, Whole, differ
+from benchmarks.history_world import Clock, Content, Whole, differ
 from benchmarks.soundness import diff
 from benchmarks.soundness_edits import EDITS, apply_one
 from benchmarks.soundness_settings import SETTINGS, load
@@ -42,6 +43,10 @@ class Deed:
     kind: str
     seed: str
     edits: tuple[int, ...] = ()
+
+    def chance(self, *more: int) -> random.Random:
+        """A new random generator."""
+        return random.Random(":".join([self.seed, *map(str, more)]))
 
 
 def script(seed: int, chain: int, pushes: int) -> list[Deed]:
@@ -107,6 +112,7 @@ class Life:
         state: what was pushed last, and ``whole`` the same from nothing; None if it cannot be.
         good: the last state that was whole.
         mend: the last push is to be taken back.
+        without: parts of names of kinds of edits that are not made.
     """
 
     site: Living
@@ -115,6 +121,7 @@ class Life:
     judge: Judge
     state: State
     whole: Whole | None = None
+    without: Collection[str] = ()
     good: State = field(init=False)
     commits: list[tuple[str, State]] = field(default_factory=list)
     owned: set[str] = field(default_factory=set)
@@ -134,9 +141,8 @@ class Life:
         """Do all of this, until something is wrong."""
         for deed in deeds:
             self.step = Step(deed.kind)
-            rng = random.Random(deed.seed)
             try:
-                _DEEDS[deed.kind](self, rng, deed)
+                _DEEDS[deed.kind](self, deed)
             except Exception as error:  # whatever it is, it is worth a look
                 self.step.wrong["crash"] = f"{type(error).__name__}: {error}"[-2000:]
                 self.step.said = traceback.format_exc()[-3000:]
@@ -155,14 +161,15 @@ class Life:
 
     # Pushes
 
-    def _push(self, rng: random.Random, deed: Deed) -> None:
+    def _push(self, deed: Deed) -> None:
         base = self.good if self.mend else self.state
         for attempt in range(_ATTEMPTS):
             state, made = base.copy(), list[tuple[str, str]]()
             for number in deed.edits:
-                chance = random.Random(f"{deed.seed}:{number}:{attempt}")
+                chance = deed.chance(number, attempt)
                 among = HISTORY if chance.random() < 0.55 else EDITS
-                made.append(apply_one(chance, state, among))
+                drawn = [e for e in among if not any(name in e.name for name in self.without)]
+                made.append(apply_one(chance, state, drawn))
             if _changes_rows_at_each_run(state):
                 continue
             try:
@@ -190,7 +197,8 @@ class Life:
         if any(os.environ.get(name) != value for name, value in state.environment.items()):
             self.site.restart(state.environment)
 
-    def _revert(self, rng: random.Random, deed: Deed) -> None:  # noqa: ARG002
+    def _revert(self, deed: Deed) -> None:
+        rng = deed.chance()
         earlier = [(sha, s) for sha, s in self.commits if s.files != self.state.files]
         if not earlier:
             return
@@ -211,11 +219,11 @@ class Life:
         self.site.force_push(sha)
         self.state, self.whole, self.mend = state, whole, False
 
-    def _break(self, rng: random.Random, deed: Deed) -> None:
+    def _break(self, deed: Deed) -> None:
         base = self.good if self.mend else self.state
         for attempt in range(_ATTEMPTS):
             state = base.copy()
-            kind, did = apply_one(random.Random(f"{deed.seed}:{attempt}"), state, BREAKING)
+            kind, did = apply_one(deed.chance(attempt), state, BREAKING)
             try:
                 with self._timed("from nothing"):
                     whole: Whole | None = self.nothing.build(state)
@@ -226,12 +234,13 @@ class Life:
                 self._send(state, whole)
                 return
 
-    def _nothing_new(self, rng: random.Random, deed: Deed) -> None:  # noqa: ARG002
+    def _nothing_new(self) -> None:
         if self.whole is not None and not self.mend:
             self.step.did.append("an empty commit")
             self._send(self.state, self.whole)
 
-    def _restart(self, rng: random.Random, deed: Deed) -> None:  # noqa: ARG002
+    def _restart(self, deed: Deed) -> None:
+        rng = deed.chance()
         state = (self.good if self.mend else self.state).copy()
         name = rng.choice([LABEL, "HISTORY_FACTOR", "HISTORY_HIDDEN"])
         state.environment[name] = rng.choice(["a", "b"] if name == LABEL else ["2", "3"])
@@ -251,8 +260,8 @@ class Life:
 
     # What the environment makes of them
 
-    def _settle(self, rng: random.Random, deed: Deed) -> None:
-        after = None if deed.kind == "settle" else rng.randrange(1, 12)
+    def _settle(self, deed: Deed) -> None:
+        after = None if deed.kind == "settle" else deed.chance().randrange(1, 12)
         with self._timed("sensor and runs"):
             settled = self.site.settle(after)
         self._record(settled)
@@ -338,11 +347,10 @@ class Life:
         whole, before = self.before
         for u in waiting & before.keys():
             same_name = whole.nodes[u].relation == self.whole.nodes[u].relation
-            if same_name and "/".join(dbt.keys[u].path) not in self.touched:
-                if (how := differ(before[u], found[u])) and whole.nodes[u].config.get(
-                    "materialized"
-                ) not in ("view",):
-                    self.step.wrong[u] = f"it waits, and yet has changed: {how}"
+            how = differ(before[u], found[u])
+            is_view = whole.nodes[u].config["materialized"] == "view"
+            if same_name and how and "/".join(dbt.keys[u].path) not in self.touched and not is_view:
+                self.step.wrong[u] = f"it waits, and yet has changed: {how}"
 
     def _check_failed(self, settled: Settled) -> None:
         self.prints = {}
@@ -356,7 +364,7 @@ class Life:
             self.step.wrong["said"] = "neither due nor done"
 
     def _check_failure(self, settled: Settled, failed: Mapping[str, str]) -> None:
-        """A commit that can be built from nothing: it should be built, if dbt can do it in place."""
+        """What can be built from nothing should be built, if dbt can do it in place."""
         assert self.whole is not None
         if not settled.prepared:
             self.step.wrong["not prepared"] = settled.said
@@ -402,7 +410,8 @@ class Life:
 
     # What people do
 
-    def _click(self, rng: random.Random, deed: Deed) -> None:  # noqa: ARG002
+    def _click(self, deed: Deed) -> None:
+        rng = deed.chance()
         if NAME not in self.site.loaded:
             return
         names = rng.sample(self.site.assets(), rng.choice([1, 1, 2, 5]))
@@ -413,7 +422,7 @@ class Life:
         if self._is_settled:
             self._settle_again()
 
-    def _full_build(self, rng: random.Random, deed: Deed) -> None:  # noqa: ARG002
+    def _full_build(self) -> None:
         if not self._is_settled:
             return
         with self._timed("sensor and runs"):
@@ -435,14 +444,14 @@ class Life:
         else:
             self.step.wrong["full build"] = ran.failure
 
-    def _tomorrow(self, rng: random.Random, deed: Deed) -> None:
+    def _tomorrow(self) -> None:
         if not self._is_settled:
             return
         self.clock.now += timedelta(days=1)
         with self._timed("from nothing"):
             self.whole = self.nothing.build(self.state)
         self.site.restart({})
-        self._full_build(rng, deed)
+        self._full_build()
 
     def _settle_again(self) -> None:
         with self._timed("sensor and runs"):
@@ -450,7 +459,7 @@ class Life:
         self._record(settled)
         self._check(settled)
 
-    def _approve(self, rng: random.Random, deed: Deed) -> None:  # noqa: ARG002
+    def _approve(self) -> None:
         if self.waiting and self._is_settled:
             self.site.approve()
             self.step.did.append("history may be rebuilt")
@@ -458,7 +467,7 @@ class Life:
             if self.waiting:
                 self.step.wrong["waiting"] = f"approved, and waits: {sorted(self.waiting)}"
 
-    def _drop(self, rng: random.Random, deed: Deed) -> None:  # noqa: ARG002
+    def _drop(self) -> None:
         """A person drops tables that no node has any more."""
         if not self._is_settled or self.whole is None:
             return
@@ -470,7 +479,7 @@ class Life:
                 self.site.forget(relation)
             self._settle_again()
 
-    def _reload(self, rng: random.Random, deed: Deed) -> None:  # noqa: ARG002
+    def _reload(self) -> None:
         if self._is_settled:
             self.site.cursors.clear()
             self.site.restart({})
@@ -487,7 +496,7 @@ class Life:
             and self.before[0].state == self.state
         )
 
-    def _end(self, rng: random.Random, deed: Deed) -> None:
+    def _end(self) -> None:
         """Whatever happened: a last good commit mends all."""
         if not self._is_settled:
             with self._timed("from nothing"):
@@ -498,25 +507,25 @@ class Life:
             if self.mend and not self.step.wrong:
                 self.step.did.append("the last good commit cannot be built in place")
         if self._is_settled and self.waiting and not self.step.wrong:
-            self._approve(rng, deed)
+            self._approve()
 
 
-_DEEDS: Mapping[str, Callable[[Life, random.Random, Deed], None]] = {
+_DEEDS: Mapping[str, Callable[[Life, Deed], None]] = {
     "push": Life._push,
     "revert": Life._revert,
     "break": Life._break,
-    "nothing": Life._nothing_new,
+    "nothing": lambda life, _: life._nothing_new(),
     "restart": Life._restart,
     "settle": Life._settle,
     "interrupt": Life._settle,
     "crash": Life._settle,
     "click": Life._click,
-    "full build": Life._full_build,
-    "tomorrow": Life._tomorrow,
-    "approve": Life._approve,
-    "drop": Life._drop,
-    "reload": Life._reload,
-    "end": Life._end,
+    "full build": lambda life, _: life._full_build(),
+    "tomorrow": lambda life, _: life._tomorrow(),
+    "approve": lambda life, _: life._approve(),
+    "drop": lambda life, _: life._drop(),
+    "reload": lambda life, _: life._reload(),
+    "end": lambda life, _: life._end(),
 }
 
 

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.history_world import Content, Node, NotBuiltError, Nothing, Whole, differ
+from benchmarks.history_nothing import NotBuiltError, Nothing
+from benchmarks.history_world import Content, Node, Whole, differ, reads
 
 SNAPSHOT = "a snapshot"
 KEPT = "its owner keeps its history"
@@ -76,12 +77,12 @@ class Judge:
     def _look_at(
         self, whole: Whole, found: Content, suspects: Mapping[str, str], verdict: Verdict
     ) -> None:
-        """Tell what is wrong from what cannot be otherwise, of nodes none of which reads another."""
+        """Tell what is wrong from what has to be; none of these nodes reads another."""
         rebuilt = self._again(whole, self.database, suspects)
         for unique_id, how in suspects.items():
             node = whole.nodes[unique_id]
             same = not differ(rebuilt[unique_id], found[unique_id])
-            if same and _reads(whole.nodes, unique_id) & verdict.left_out.keys():
+            if same and reads(whole.nodes, unique_id) & verdict.left_out.keys():
                 verdict.left_out[unique_id] = FOLLOWS
             elif self._is_unordered(whole, unique_id):
                 verdict.left_out[unique_id] = UNORDERED
@@ -110,7 +111,7 @@ class Judge:
 
     def _is_unordered(self, whole: Whole, unique_id: str) -> bool:
         tables = set()
-        for parent in _reads(whole.nodes, unique_id):
+        for parent in reads(whole.nodes, unique_id):
             content = whole.content[parent]
             if not isinstance(content, str) and content.kind == "table":
                 tables.add(whole.nodes[parent].relation)
@@ -127,26 +128,15 @@ class Judge:
 
     def _is_parsed_wrong(self, whole: Whole, found: Content, unique_id: str) -> bool:
         try:
-            cold = self.nothing.build(whole.state, cold=True)
+            cold = self.nothing.build_cold(whole.state)
         except NotBuiltError:
             return False
         return unique_id in cold.content and not differ(cold.content[unique_id], found[unique_id])
 
 
-def _reads(nodes: Mapping[str, Node], unique_id: str) -> set[str]:
-    """Everything that a node reads, and what that reads."""
-    found: set[str] = set()
-    waiting = [unique_id]
-    while waiting:
-        new = set(nodes[waiting.pop()].parents) & nodes.keys() - found
-        found |= new
-        waiting += new
-    return found
-
-
 def _layers(nodes: Mapping[str, Node], suspects: Collection[str]) -> Iterator[set[str]]:
     """Suspects none of which reads another one, those first that read no other suspect."""
-    left = {u: _reads(nodes, u) & set(suspects) for u in suspects}
+    left = {u: reads(nodes, u) & set(suspects) for u in suspects}
     while left:
         layer = {u for u, above in left.items() if not above & left.keys()}
         yield layer

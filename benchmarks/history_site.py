@@ -207,7 +207,7 @@ class Living(Site):
     def run(self, request: dg.RunRequest, name: str = NAME) -> dg.ExecuteInProcessResult:
         """What the run that was asked for does."""
         assets, checks = set(request.asset_selection or ()), set(request.asset_check_keys or ())
-        return self._execute(assets, checks, request.run_config, request.tags)
+        return self._execute(assets, checks, request.run_config, request.tags, name)
 
     def _execute(
         self,
@@ -215,8 +215,9 @@ class Living(Site):
         checks: set[dg.AssetCheckKey],
         config: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        name: str = NAME,
     ) -> dg.ExecuteInProcessResult:
-        job = self.loaded[NAME].resolve_implicit_global_asset_job_def()
+        job = self.loaded[name].resolve_implicit_global_asset_job_def()
         job = job.get_subset(asset_selection=assets, asset_check_selection=checks)
         create = RunDomain.create_run
 
