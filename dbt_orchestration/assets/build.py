@@ -11,7 +11,7 @@ from dbt_orchestration.assets.attempts import unfinished_runs
 from dbt_orchestration.assets.beside import Beside
 from dbt_orchestration.assets.command import build_command, vars_options
 from dbt_orchestration.assets.config import BuildConfig
-from dbt_orchestration.assets.creation import wait_for_creation
+from dbt_orchestration.assets.creation import adds_to_its_table, say_anew, wait_for_tables
 from dbt_orchestration.assets.deferral import deferral_options
 from dbt_orchestration.assets.in_place import InPlace
 from dbt_orchestration.assets.place import Place
@@ -60,6 +60,8 @@ class Build:
             return
         if tags := commit_tags(place.revision):
             context.instance.add_run_tags(context.run.run_id, tags)
+        added_to = {u: place.keys[u] for u, node in nodes.items() if adds_to_its_table(node)}
+        wait_for_tables(context, added_to)
         stands = planner.standing(nodes)
         nodes, tests, results = planner.still_due(nodes, tests, stands)
         yield from results
@@ -78,7 +80,8 @@ class Build:
         except (PartitionError, DbtError) as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         self._record = planner.record(self._work, stands)
-        wait_for_creation(context, [place.keys[unique_id] for unique_id in self._work.partitions])
+        made_anew = nodes.keys() if self._config.full_refresh else set(self._work.rebuilt)
+        say_anew(context, [added_to[u] for u in made_anew & added_to.keys()])
         yield from self._build(manifest)
 
     def _build(self, manifest: Any) -> Iterator[Any]:

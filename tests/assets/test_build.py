@@ -7,12 +7,15 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from dbt_orchestration.assets.creation import ANEW_TAG
 from dbt_orchestration.settings import Environment, Settings
 from tests.assets.test_translator import BUILT
 from tests.conftest import (
@@ -188,7 +191,9 @@ def test_what_another_run_is_building_beside_is_left_to_it(warehouse: Warehouse)
     warehouse.build("orders", "stg_orders", "orders_daily")
     job = warehouse.definitions.resolve_job_def("full_build")
     ended, works = (
-        warehouse.instance.create_run_for_job(job, status=status).run_id[:8]
+        warehouse.instance.create_run_for_job(
+            job, status=status, asset_selection=frozenset({warehouse.key("report")})
+        ).run_id[:8]
         for status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED)
     )
     for run in (ended, works):
@@ -239,33 +244,109 @@ def test_somebody_who_reads_all_the_time_never_sees_a_table_that_is_not_whole(
     assert len(seen) > 20
 
 
+@dataclass
+class Earlier:
+    """A run that has started before the one that is tested, and what it does while that waits."""
+
+    warehouse: Warehouse
+    patch: pytest.MonkeyPatch
+    waited: list[float] = field(default_factory=list)
+
+    def start(self, job: str = "full_build", *names: str) -> dg.DagsterRun:
+        keys = frozenset(map(self.warehouse.key, names))
+        definition = self.warehouse.definitions.resolve_job_def(job)
+        return self.warehouse.instance.create_run_for_job(
+            definition, status=dg.DagsterRunStatus.STARTED, asset_selection=keys or None
+        )
+
+    def then(self, *steps: Callable[[], object]) -> None:
+        """One step for each second that the other run waits; it must wait no longer."""
+        left = list(steps)
+
+        def sleep(seconds: float) -> None:
+            self.waited.append(seconds)
+            left.pop(0)()
+
+        self.patch.setattr("dbt_orchestration.assets.creation.time.sleep", sleep)
+
+    def lands(self, name: str, partition: str | None = None) -> None:
+        event = dg.AssetMaterialization(self.warehouse.key(name), partition=partition)
+        self.warehouse.instance.report_runless_asset_event(event)
+
+
+@pytest.fixture
+def earlier(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Earlier:
+    return Earlier(warehouse, monkeypatch)
+
+
+def nothing() -> None:
+    """Time passes."""
+
+
+@pytest.mark.parametrize("selected", [("orders_daily",), ()])
 def test_a_second_run_waits_until_the_first_has_created_the_table(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+    warehouse: Warehouse, earlier: Earlier, selected: tuple[str, ...]
 ) -> None:
     warehouse.build("orders", "stg_orders")
-    key = warehouse.key("orders_daily")
-    first = warehouse.instance.create_run_for_job(
-        warehouse.definitions.resolve_job_def("full_build"),
-        status=dg.DagsterRunStatus.STARTED,
-        asset_selection=frozenset({key}),
+    first = earlier.start("full_build", *selected)
+    earlier.then(
+        nothing,
+        lambda: earlier.lands("orders_daily", "2024-01-04"),
+        lambda: says_anew(warehouse, first),
     )
-    waited: list[float] = []
-
-    def land(seconds: float) -> None:
-        waited.append(seconds)
-        if len(waited) == 2:
-            event = dg.AssetMaterialization(key, partition="2024-01-04")
-            warehouse.instance.report_runless_asset_event(event)
-
-    monkeypatch.setattr("dbt_orchestration.assets.creation.time.sleep", land)
     days = ("2024-01-01", "2024-01-02")
     assert warehouse.build("orders_daily", partitions=days).success
-    assert len(waited) == 2
+    assert len(earlier.waited) == 3
     # and not once it has ended
-    warehouse.instance.wipe_assets([key])
+    warehouse.instance.wipe_assets([warehouse.key("orders_daily")])
     warehouse.instance.report_run_canceled(first)
     assert warehouse.build("orders_daily", partitions=days).success
-    assert len(waited) == 2
+    assert len(earlier.waited) == 3
+
+
+def test_a_run_does_not_wait_for_one_that_builds_other_tables(
+    warehouse: Warehouse, earlier: Earlier
+) -> None:
+    warehouse.build("orders", "stg_orders")
+    for job, names in (("rebuild", ()), ("full_build", ("orders_monthly", "report"))):
+        earlier.start(job, *names)
+    earlier.then()
+    assert warehouse.build("orders_daily", partitions=("2024-01-01", "2024-01-02")).success
+    assert earlier.waited == []
+
+
+def test_a_run_waits_until_one_that_makes_its_table_anew_has_it_in_its_place(
+    warehouse: Warehouse, earlier: Earlier
+) -> None:
+    """What it added to the old table would be gone with it."""
+    warehouse.build("orders", "stg_orders", "orders_daily")
+    first = earlier.start()
+    earlier.then(
+        nothing,
+        lambda: says_anew(warehouse, first, "orders_daily", "orders_monthly"),
+        nothing,
+        lambda: warehouse.instance.report_run_canceled(first),
+    )
+    assert warehouse.build("orders_daily", partitions=("2024-01-01", "2024-01-02")).success
+    assert len(earlier.waited) == 4
+
+
+def test_a_run_says_which_tables_it_makes_anew(warehouse: Warehouse) -> None:
+    def said(result: dg.ExecuteInProcessResult) -> str:
+        run = warehouse.instance.get_run_by_id(result.run_id)
+        assert run is not None
+        return run.tags[ANEW_TAG].removeprefix(f"{result.run_id[:8]}: ")
+
+    assert said(warehouse.build("orders", "stg_orders", "orders_daily", "merged")) == "nothing"
+    again = warehouse.build("stg_orders", "orders_daily", "merged", config={"rebuild": ["merged"]})
+    assert said(again) == "merged"
+    full = warehouse.build("stg_orders", "orders_daily", "merged", config={"full_refresh": True})
+    assert said(full) == "merged, orders_daily"
+
+
+def says_anew(warehouse: Warehouse, run: dg.DagsterRun, *names: str) -> None:
+    said = f"{run.run_id[:8]}: {', '.join(names) or 'nothing'}"
+    warehouse.instance.add_run_tags(run.run_id, {ANEW_TAG: said})
 
 
 def test_a_snapshot_is_never_rebuilt_and_says_so(warehouse: Warehouse) -> None:
