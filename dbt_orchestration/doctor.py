@@ -7,16 +7,20 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 
 import yaml
 
+from dbt_orchestration import upstream
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
+from dbt_orchestration.operation import operate
 from dbt_orchestration.settings import Settings
 
 _ENV_VAR = re.compile(r"""env_var\(\s*\\?['"]([^'"\\]+)\\?['"]\s*(,)?""")
+_UTC = ("UTC", "ETC/UTC")
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,16 @@ def _parses(settings: Settings, environment: str) -> str:
 
 
 def _connects(settings: Settings, environment: str) -> str:
-    DbtInvocation(
-        DbtTarget.of(settings, environment), ["debug", "--connection", "--quiet"]
-    ).finish()
-    return "connected"
+    from dbt_orchestration.revisions.working_tree import prepare
+
+    target = DbtTarget.of(settings, environment)
+    DbtInvocation(target, ["debug", "--connection", "--quiet"]).finish()
+    manifest = upstream.load_manifest(prepare(settings, environment).partial_parse_path)
+    with tempfile.TemporaryDirectory() as scratch:
+        zone = operate(target, manifest, "time_zone", scratch)
+    if zone and str(zone).upper() not in _UTC:
+        raise ValueError(
+            f"the session is in the time zone {zone}, and days are cut in UTC: what sets it"
+            " (a hook of the project, a login script) must not"
+        )
+    return f"connected, in {zone}" if zone else "connected"

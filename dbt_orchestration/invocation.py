@@ -9,6 +9,7 @@ ignores all that ends with the run's process.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import re
@@ -28,6 +29,8 @@ RESULT_EVENTS = frozenset(
     {"LogModelResult", "LogSeedResult", "LogSnapshotResult", "LogTestResult", "LogBatchResult"}
 )
 CANCEL_SECONDS = 30.0
+# What one of our own macros logs before its answer.
+_ANSWER = "dbt_orchestration: "
 _DATABASE_SAID = re.compile(r"returned the following error:\s*>?(.*?)\n\nCheck your", re.DOTALL)
 _QUIET = (
     "--no-send-anonymous-usage-stats",
@@ -112,8 +115,8 @@ class DbtInvocation:
         self._connection_error = ""
         self._operation_error = ""
         self._thread = threading.Thread(target=self._run, name="dbt", daemon=True)
+        self.answer: Any = None  # of one of our own macros
         self.result: Any = None  # dbt.cli.main.dbtRunnerResult, once dbt has ended
-        self.logged: list[str] = []  # what macros said with log(..., info=True)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Run, yielding each result event as dbt's structured log has it.
@@ -180,6 +183,7 @@ class DbtInvocation:
             # Loading a code location needs no dbt, and dbt takes a while to import.
             from dbt.cli.main import dbtRunner
 
+            upstream.keep_sessions_in_utc()
             runner = dbtRunner(manifest=self._manifest, callbacks=[self._on_event])
             self.result = runner.invoke([*self.command, *self._folders, *self._target, *_QUIET])
         finally:
@@ -194,8 +198,8 @@ class DbtInvocation:
             # What a batch failed of stands only here: its model's own result says "1 of 3 failed".
             errors = self._batch_errors.setdefault(event.data.unique_id, [])
             errors.append(event.data.exc.removeprefix("Exception on worker thread. "))
-        elif event.info.name == "JinjaLogInfo":
-            self.logged.append(event.info.msg)
+        elif event.info.name == "JinjaLogDebug" and event.data.msg.startswith(_ANSWER):
+            self.answer = json.loads(event.data.msg.removeprefix(_ANSWER))
         elif event.info.name == "RunningOperationCaughtError":
             self._operation_error = " ".join(event.data.exc.split())
         elif event.info.name == "DebugCmdResult" and (

@@ -22,7 +22,7 @@ def test_a_healthy_laptop(settings: Settings) -> None:
     found = by_name(settings)
     assert all(finding.ok for finding in found.values()), found
     assert found["prod: project"].message == "13 models parse"
-    assert found["dev: warehouse"].message == "connected"
+    assert found["dev: warehouse"].message == "connected, in UTC"
 
 
 def test_missing_credentials_are_named_and_nothing_is_tried(

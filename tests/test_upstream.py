@@ -6,6 +6,7 @@ there.
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+from dbt_common.exceptions import DbtBaseException
 
 from dbt_orchestration import upstream
 from dbt_orchestration.settings import REPOSITORY, Settings
@@ -202,8 +204,6 @@ def test_dagster_finds_the_data_versions_of_all_partitions_at_once() -> None:
 
 
 def test_dbt_still_takes_its_batches_from_there() -> None:
-    import inspect
-
     from dbt.task.run import MicrobatchModelRunner
 
     assert "model.previous_batch_results.failed" in inspect.getsource(
@@ -225,6 +225,28 @@ def test_a_thread_can_be_interrupted() -> None:
     thread.start()
     upstream.interrupt(thread)
     assert interrupted.wait(10)
+
+
+def test_sessions_are_opened_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dbt connects only after an adapter was registered here, with these credentials."""
+    from dbt.adapters import factory
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
+
+    assert "FACTORY.register_adapter(" in inspect.getsource(factory.register_adapter)
+    registered: list[SimpleNamespace] = []
+    monkeypatch.setattr(factory.FACTORY, "register_adapter", registered.append)
+    for _ in range(2):
+        upstream.keep_sessions_in_utc()
+    credentials = DuckDBCredentials(
+        database="memory", schema="main", settings={"timezone": "utc", "threads": 2}
+    )
+    config = SimpleNamespace(target_name="prod", credentials=credentials)
+    factory.register_adapter(config, None)
+    assert registered == [config]
+    assert credentials.settings == {"threads": 2, "TimeZone": "UTC"}
+    credentials.settings = {"TimeZone": "Asia/Seoul"}
+    with pytest.raises(DbtBaseException, match="target prod sets the time zone Asia/Seoul"):
+        factory.register_adapter(config, None)
 
 
 def test_credentials_are_read_as_dbt_reads_them(

@@ -12,12 +12,11 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration import upstream
-from dbt_orchestration.assets.operation import operate
 from dbt_orchestration.invocation import DbtError, DbtTarget
+from dbt_orchestration.operation import operate
 
 # Of a run's id, in the names of its tables.
 _LENGTH = 8
-_MACROS = "swap_in.sql"
 
 
 class Beside:
@@ -43,7 +42,7 @@ class Beside:
     def are_there(self, manifest: Any, unique_ids: Collection[str]) -> bool:
         """Whether what an earlier attempt built beside can be gone on with."""
         try:
-            self._operate(manifest, "dbt_orchestration__must_be_there", unique_ids)
+            self._operate(manifest, "must_be_there", unique_ids)
         except DbtError:
             return False
         return True
@@ -54,7 +53,7 @@ class Beside:
         Raises:
             DbtError: the warehouse refused; the old tables stand.
         """
-        self._operate(manifest, "dbt_orchestration__swap_in", unique_ids)
+        self._operate(manifest, "swap_in", unique_ids)
 
     def tidy(
         self, manifest: Any, unique_ids: Collection[str], unfinished: Iterable[dg.DagsterRun]
@@ -69,7 +68,7 @@ class Beside:
         """
         requests = {request for run in unfinished for request in (run.run_id, run.root_run_id)}
         kept = sorted(request[:_LENGTH] for request in requests if request)
-        self._operate(manifest, "dbt_orchestration__tidy", unique_ids, kept=kept)
+        self._operate(manifest, "tidy", unique_ids, kept=kept)
 
     def _operate(
         self, manifest: Any, macro: str, unique_ids: Collection[str], **arguments: Any
@@ -83,7 +82,7 @@ class Beside:
             }
             for unique_id in sorted(unique_ids)
         ]
-        operate(self._target, manifest, self._scratch, _MACROS, macro, tables=tables, **arguments)
+        operate(self._target, manifest, macro, self._scratch, tables=tables, **arguments)
 
     def _name(self, unique_id: str) -> str:
         return f"{self._nodes[unique_id]['alias']}__rebuild_{self._request}"

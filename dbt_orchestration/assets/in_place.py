@@ -7,10 +7,8 @@ from typing import Any
 
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.command import build_command
-from dbt_orchestration.assets.operation import operate
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
-
-_MACROS = "in_place.sql"
+from dbt_orchestration.operation import operate
 
 
 class InPlace:
@@ -54,14 +52,7 @@ class InPlace:
         sql = {u: upstream.compiled_code(compiled, u) for u in unique_ids}
         tables = [{**self._table(u), "sql": code} for u, code in sql.items() if code]
         try:
-            said = operate(
-                self._target,
-                self._load(),
-                self._scratch,
-                _MACROS,
-                "dbt_orchestration__misfits",
-                tables=tables,
-            )
+            said = operate(self._target, self._load(), "misfits", self._scratch, tables=tables)
         except DbtError:
             return set(unique_ids)
         return {*said, *(u for u, code in sql.items() if not code)} & set(unique_ids)
@@ -76,14 +67,10 @@ class InPlace:
             DbtError: the warehouse refused.
         """
         tables = [{**self._table(u), "aside": aside} for u, aside in unique_ids.items()]
-        return operate(
-            self._target,
-            self._load(),
-            self._scratch,
-            _MACROS,
-            "dbt_orchestration__make_way",
-            tables=tables,
+        done: list[str] = operate(
+            self._target, self._load(), "make_way", self._scratch, tables=tables
         )
+        return done
 
     def _table(self, unique_id: str) -> dict[str, str]:
         node = self._manifest["nodes"][unique_id]

@@ -14,6 +14,7 @@ dbt's statements go together, not that a model's own SQL is portable.
   relations with database and schema, and DuckDB keeps temporary ones in a database of their own.
 - MERGE goes to DuckDB as it is. fakesnow splits it into a join and changes, and dbt's column
   names, which it does not qualify, are ambiguous in the join.
+- A session is in America/Los_Angeles, as Snowflake's are, until it sets its time zone.
 - Setting a query tag does nothing, instead of being unknown.
 - ``alter table … swap with …`` exchanges two tables and what is granted on them, in a transaction.
   Grants are remembered and shown, and do nothing else.
@@ -64,6 +65,8 @@ _DYNAMIC = re.compile(
 _LAG = re.compile(r"target_lag = '(.*?)'", re.IGNORECASE)
 _WAREHOUSE = re.compile(r"warehouse = (\w+)", re.IGNORECASE)
 _SHOW_DYNAMIC = re.compile(r"\s*show\s+dynamic\s+tables\s+like\s+'(\w+)'", re.IGNORECASE)
+_ZONE = re.compile(r"\s*alter\s+session\s+set\s+timezone\s*=\s*'([^']+)'[\s;]*$", re.IGNORECASE)
+_SHOW_ZONE = re.compile(r"\s*show\s+parameters\s+like\s+'timezone'", re.IGNORECASE)
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _COMMENTS = "_fs_global._fs_information_schema._fs_tables_ext"
 _DONE = "select 'Statement executed successfully.' as status"
@@ -152,8 +155,10 @@ class _Warehouse(FakeSnow):
         nop_regexes: list[str] | None = None,
         **options: Any,
     ) -> _Session:
+        connection = self.duck_conn.cursor()
+        connection.execute("set timezone = 'America/Los_Angeles'")
         session = _Session(
-            self.duck_conn.cursor(),
+            connection,
             self.results_cache,
             database,
             schema,
@@ -199,6 +204,13 @@ class _Cursor(FakeSnowflakeCursor):
         if swap := _SWAP.match(bare):
             self._swap(*swap.groups())
             return _DONE
+        if zone := _ZONE.match(bare):
+            self._duck_conn.execute(f"set timezone = '{zone[1]}'")
+            return _DONE
+        if _SHOW_ZONE.match(bare):
+            self._duck_conn.execute("select current_setting('TimeZone')")
+            [(zone_now,)] = self._duck_conn.fetchall()
+            return f"""select 'TIMEZONE' as "key", '{zone_now}' as "value\""""
         if grant := _GRANT.match(bare):
             privilege, table, role = (part.upper() for part in grant.groups())
             grants.setdefault(_table(table), set()).add((privilege, role))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from dbt_orchestration.definitions import build_definitions
 from dbt_orchestration.doctor import examine
 from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings import REPOSITORY
+from tests.assets.test_time_zone import IN_UTC, visits_project
 from tests.assets.test_translator import BUILT
 from tests.conftest import EVERY_NODE, Warehouse, checks, failure, make_settings, materialized
 from tests.snowflake.emulator import Emulator, profile_environment, running_emulator
@@ -291,6 +292,26 @@ def test_the_doctor_says_in_one_line_that_nobody_answers(
     assert not warehouse.ok
     assert len(warehouse.message.splitlines()) == 1
     assert "Could not connect to Snowflake backend" in warehouse.message
+
+
+def test_every_session_of_a_run_is_in_utc(
+    emulator: Emulator, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    assert emulator.execute("show parameters like 'TIMEZONE' in session")[0][1] != "UTC"
+    project = visits_project(tmp_path)
+    settings = make_settings(tmp_path / "state", project, profile=PROFILE)
+    snowflake = Snowflake(settings, "prod", instance, emulator)
+    result = snowflake.build("visits", "together", "one_by_one")
+    assert result.success, failure(result)
+    for name in ("together", "one_by_one"):
+        rows = snowflake.execute(
+            f"select date_part(epoch_second, day_at), visits from shop.{name} order by 1"
+        )
+        assert [(str(datetime.fromtimestamp(day, UTC)), visits) for day, visits in rows] == [
+            (f"{day} 00:00:00+00:00", visits) for day, visits in IN_UTC
+        ]
+    found = {finding.what: finding for finding in examine(settings)}
+    assert found["prod: warehouse"].message == "connected, in UTC"
 
 
 def left_beside(snowflake: Snowflake) -> list[tuple[Any, ...]]:
