@@ -234,7 +234,9 @@ def test_sessions_are_opened_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert "FACTORY.register_adapter(" in inspect.getsource(factory.register_adapter)
     registered: list[SimpleNamespace] = []
-    monkeypatch.setattr(factory.FACTORY, "register_adapter", registered.append)
+    monkeypatch.setattr(
+        factory.FACTORY, "register_adapter", lambda config, *_: registered.append(config)
+    )
     for _ in range(2):
         upstream.keep_sessions_in_utc()
     credentials = DuckDBCredentials(
