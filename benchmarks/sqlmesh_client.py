@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.soundness_world import _SOURCES, LABEL, State
+from benchmarks.soundness_world import LABEL, SOURCES, State
 
 ENVIRONMENT = Path(__file__).parent.parent / ".state" / "sqlmesh"
 _SAME_IN_BOTH = ("dbt-core", "dbt-duckdb")
@@ -47,7 +47,7 @@ class SQLMesh:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        if error := self._ask(base, sources=_SOURCES + _STEPS)["error"]:
+        if error := self._ask(base, sources=SOURCES + _STEPS)["error"]:
             raise RuntimeError(f"SQLMesh cannot build the project: {error}")
 
     def due(self, state: State) -> tuple[list[str], str]:

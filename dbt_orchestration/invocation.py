@@ -17,11 +17,12 @@ import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dbt_orchestration import upstream
+from dbt_orchestration import upstream_dbt, upstream_session
 from dbt_orchestration.settings import Settings
 
 # Results of nodes, and of single batches of microbatch models.
@@ -32,11 +33,14 @@ CANCEL_SECONDS = 30.0
 # What one of our own macros logs before its answer.
 _ANSWER = "dbt_orchestration: "
 _DATABASE_SAID = re.compile(r"returned the following error:\s*>?(.*?)\n\nCheck your", re.DOTALL)
+# And what of a project's own `flags` is ours to say: docs/dbt.md.
 _QUIET = (
     "--no-send-anonymous-usage-stats",
     "--no-version-check",
     "--no-use-colors",
     "--log-level-file=none",
+    "--no-fail-fast",
+    "--no-upload-to-artifacts-ingest-api",
 )
 
 # dbt keeps its flags, adapters and loggers in module globals.
@@ -95,6 +99,31 @@ class DbtTarget:
         return [part for name, path in folders.items() for part in (name, str(path))]
 
 
+@contextmanager
+def dbt_session(
+    target: DbtTarget, command: Sequence[str], manifest: Any | None = None
+) -> Iterator[upstream_dbt.Session]:
+    """What ``dbt <command>`` has when it begins: see ``upstream_dbt.session``.
+
+    Raises:
+        DbtError: the project cannot be loaded; the message is dbt's own.
+    """
+    from click import ClickException
+    from dbt_common.exceptions import DbtBaseException
+
+    with _one_at_a_time:
+        os.environ.update(target.variables)
+        quiet = [*_QUIET, "--log-level=none"]
+        arguments = [*command, *target.folder_options, *target.target_options, *quiet]
+        try:
+            with upstream_dbt.session(arguments, manifest) as session:
+                yield session
+        except DbtBaseException as error:
+            raise DbtError(str(error).strip()) from None
+        except ClickException as error:
+            raise DbtError(error.format_message()) from None
+
+
 class DbtInvocation:
     """``dbt <command>`` on a target; without a manifest dbt parses first."""
 
@@ -114,6 +143,7 @@ class DbtInvocation:
         self._batch_errors: dict[str, list[str]] = {}
         self._connection_error = ""
         self._operation_error = ""
+        self._hidden: Mapping[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="dbt", daemon=True)
         self.answer: Any = None  # of one of our own macros
         self.result: Any = None  # dbt.cli.main.dbtRunnerResult, once dbt has ended
@@ -183,14 +213,18 @@ class DbtInvocation:
             # Loading a code location needs no dbt, and dbt takes a while to import.
             from dbt.cli.main import dbtRunner
 
-            upstream.keep_sessions_in_utc()
+            upstream_session.keep_sessions_in_utc()
             runner = dbtRunner(manifest=self._manifest, callbacks=[self._on_event])
-            self.result = runner.invoke([*self.command, *self._folders, *self._target, *_QUIET])
+            command = [*self.command, *self._folders, *self._target, *_QUIET]
+            with upstream_dbt.without_our_variables() as self._hidden:
+                self.result = runner.invoke(command)
         finally:
             self._items.put(None)
 
     def _on_event(self, event: Any) -> None:
-        if event.info.name in RESULT_EVENTS:
+        if event.info.name == "MainReportVersion":  # the first one
+            upstream_dbt.show_to_jinja(self._hidden)
+        elif event.info.name in RESULT_EVENTS:
             from google.protobuf.json_format import MessageToDict
 
             self._items.put(MessageToDict(event, preserving_proto_field_name=True))
@@ -211,9 +245,9 @@ class DbtInvocation:
     def _cancel(self) -> None:
         # A thread that waits for a query sees the interrupt only when the query returns, hence
         # both; and again, because a node may just have been about to send its next statement.
-        upstream.interrupt(self._thread)
+        upstream_dbt.interrupt(self._thread)
         deadline = time.monotonic() + CANCEL_SECONDS
         while self._thread.is_alive() and time.monotonic() < deadline:
             with contextlib.suppress(Exception):  # a warehouse that is gone cannot hold us up
-                upstream.cancel_queries()
+                upstream_dbt.cancel_queries()
             self._thread.join(0.2)

@@ -1,13 +1,13 @@
 """What we need of Dagster's and dbt's private parts: one function or class for each, and no more.
 
+What reading a project needs of dbt is in ``upstream_dbt``, which does without Dagster.
+
 ``tests/test_upstream.py`` holds a contract test for each, which fails loudly on an upgrade that
 moves one. Nothing else in this package imports ``dagster._…`` or dbt's internals.
 """
 
 from __future__ import annotations
 
-import ctypes
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -31,11 +31,28 @@ from dagster._core.storage.asset_check_execution_record import (
 from dagster._core.storage.defs_state.base import DefsStateStorage
 from dagster_shared.record import as_dict
 
+from dbt_orchestration.upstream_dbt import (
+    cancel_queries,
+    interrupt,
+    load_credentials,
+    load_manifest,
+)
+
+__all__ = [
+    "CheckRecord",
+    "CheckStatus",
+    "MixedPartitionsAssets",
+    "MixedPartitionsJob",
+    "StateStorage",
+    "cancel_queries",
+    "interrupt",
+    "load_credentials",
+    "load_manifest",
+]
+
 StateStorage = DefsStateStorage[dg.DagsterInstance]
 CheckRecord = AssetCheckExecutionRecord
 CheckStatus = AssetCheckExecutionRecordStatus
-
-_UTC = frozenset({"utc", "uct", "gmt", "universal", "zulu"})
 
 
 class MixedPartitionsAssets(dg.AssetsDefinition):
@@ -143,20 +160,6 @@ def set_pool_limit(instance: dg.DagsterInstance, pool: str, limit: int) -> None:
     instance.event_log_storage.set_concurrency_slots(pool, limit)
 
 
-def load_manifest(partial_parse: Path) -> Any:
-    """The parsed project that dbt saved, as the object that ``dbtRunner`` takes.
-
-    Reading it takes a tenth of the time of letting dbt look at every file again.
-    """
-    from dbt.contracts.graph.manifest import Manifest
-    from dbt.parser.manifest import extended_mashumuro_decoder
-
-    manifest = Manifest.from_msgpack(partial_parse.read_bytes(), decoder=extended_mashumuro_decoder)
-    # What Jinja sees as `graph`: dbt makes it after parsing, and saves the manifest before.
-    manifest.build_flat_graph()
-    return manifest
-
-
 def set_batches(
     manifest: Any, unique_id: str, batches: Sequence[tuple[datetime, datetime]]
 ) -> None:
@@ -242,118 +245,3 @@ def reload_code_location(context: dg.SensorEvaluationContext, seconds: int) -> N
     origin = context.code_location_origin
     if isinstance(origin, GrpcServerCodeLocationOrigin):
         origin.create_client().reload_code(timeout=seconds)
-
-
-def interrupt(thread: threading.Thread) -> None:
-    """Raise KeyboardInterrupt in ``thread`` (CPython's PyThreadState_SetAsyncExc)."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
-    )
-
-
-def cancel_queries() -> None:
-    """Cancel every query that dbt is running in this process."""
-    from dbt.adapters.factory import FACTORY
-
-    for adapter in list(FACTORY.adapters.values()):
-        if adapter.is_cancelable():
-            with adapter.connection_named("cancel"):
-                adapter.cancel_open_connections()
-
-
-def keep_sessions_in_utc() -> None:
-    """Make every session that dbt opens in this process a session in UTC.
-
-    dbt writes the limits of batches in UTC, and a warehouse reads them, and cuts days, in the zone
-    of the session. Each command registers its adapter before it connects. It fails, with a
-    ``DbtBaseException``, where the profile wants another zone.
-    """
-    from dbt.adapters.factory import FACTORY
-
-    register = FACTORY.register_adapter
-    if getattr(register, "in_utc", False):
-        return
-
-    def register_in_utc(config: Any, *args: Any, **kwargs: Any) -> None:
-        _set_utc(config, FACTORY)
-        register(config, *args, **kwargs)
-
-    register_in_utc.in_utc = True  # type: ignore[attr-defined]
-    FACTORY.register_adapter = register_in_utc
-
-
-def _set_utc(config: Any, factory: Any) -> None:
-    credentials = config.credentials
-    if credentials.type == "duckdb":
-        kept: dict[str, Any] = {}
-        for name, value in (credentials.settings or {}).items():
-            _refuse_other_zone(config.target_name, name, value)
-            kept |= {} if name.lower() == "timezone" else {name: value}
-        for name, value in (credentials.config_options or {}).items():
-            _refuse_other_zone(config.target_name, name, value)
-        credentials.settings = {**kept, "TimeZone": "UTC"}
-    elif credentials.type == "snowflake":
-        manager = factory.get_adapter_class_by_name("snowflake").ConnectionManager
-        if not getattr(manager.open, "in_utc", False):
-            manager.open = classmethod(_open_in_utc(manager.open.__func__))
-
-
-def _refuse_other_zone(target: str, name: str, zone: Any) -> None:
-    from dbt_common.exceptions import DbtBaseException
-
-    if name.lower() == "timezone" and str(zone).lower().removeprefix("etc/") not in _UTC:
-        raise DbtBaseException(
-            f"target {target} sets the time zone {zone} in profiles.yml: remove it, for runs are in"
-            " UTC (docs/incremental.md)"
-        )
-
-
-def _open_in_utc(open_session: Callable[..., Any]) -> Callable[..., Any]:
-    # A setting of the session wins over those of the user and the account.
-    def open_in_utc(cls: Any, connection: Any) -> Any:
-        was_open = connection.state == "open"
-        connection = open_session(cls, connection)
-        if not was_open:
-            connection.handle.cursor().execute("alter session set timezone = 'UTC'")
-        return connection
-
-    open_in_utc.in_utc = True  # type: ignore[attr-defined]
-    return open_in_utc
-
-
-def load_credentials(
-    project_dir: Path, profiles_dir: Path | None, profile: str | None, target: str | None
-) -> Any:
-    """dbt's credentials of a target. None leaves the choice to dbt.
-
-    Raises:
-        dbt_common.exceptions.DbtBaseException: the profile cannot be read; the message says why.
-    """
-    import os
-    from argparse import Namespace
-
-    from dbt.config.runtime import load_profile
-    from dbt.flags import set_from_args
-    from dbt_common.context import set_invocation_context
-
-    set_invocation_context(dict(os.environ))
-    folder = str(profiles_dir or Path.home() / ".dbt")
-    set_from_args(Namespace(profiles_dir=folder, project_dir=str(project_dir)), None)
-    return load_profile(str(project_dir), {}, profile, target).credentials
-
-
-def answer_is_incremental(manifest: Any, answer: bool) -> None:
-    """Make dbt's ``is_incremental()`` say ``answer`` for incremental models, without looking.
-
-    dbt's own macro asks the warehouse whether the table is there. A project that has a macro of
-    that name keeps it.
-    """
-    said = "model.config.materialized == 'incremental'" if answer else "False"
-    macro = manifest.macros["macro.dbt.is_incremental"]
-    macro.macro_sql = f"{{% macro is_incremental() %}}{{{{ return({said}) }}}}{{% endmacro %}}"
-
-
-def compiled_code(manifest: Any, unique_id: str) -> str | None:
-    """The SQL that a ``dbt compile`` with this manifest left in it; None if it made none."""
-    node = manifest.nodes[unique_id]
-    return str(node.compiled_code) if node.compiled and node.compiled_code is not None else None

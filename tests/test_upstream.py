@@ -7,18 +7,15 @@ there.
 from __future__ import annotations
 
 import inspect
-import threading
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
 import pytest
-from dbt_common.exceptions import DbtBaseException
 
 from dbt_orchestration import upstream
-from dbt_orchestration.settings import REPOSITORY, Settings
+from dbt_orchestration.settings import REPOSITORY
 
 DAILY = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-05")
 MONTHLY = dg.MonthlyPartitionsDefinition("2024-01-01", end_date="2024-03-01")
@@ -127,23 +124,6 @@ def test_a_saved_parse_can_be_loaded_and_given_batches(prepared: Path) -> None:
     assert node.previous_batch_results.successful == []
 
 
-def test_a_saved_parse_knows_the_graph_that_jinja_reads(prepared: Path) -> None:
-    [saved] = (prepared / "working_tree" / "prod").glob("*/partial_parse.msgpack")
-    manifest = upstream.load_manifest(saved)
-    assert "model.every_node.report" in manifest.flat_graph["nodes"]
-
-
-def test_is_incremental_is_answered_without_the_warehouse(prepared: Path) -> None:
-    [saved] = (prepared / "working_tree" / "prod").glob("*/partial_parse.msgpack")
-    manifest = upstream.load_manifest(saved)
-    assert upstream.compiled_code(manifest, "model.every_node.report") is None
-    for answer in (True, False):
-        upstream.answer_is_incremental(manifest, answer)
-        text = manifest.macros["macro.dbt.is_incremental"].macro_sql
-        assert ("'incremental'" in text) == answer
-        assert "adapter" not in text
-
-
 def test_a_model_can_be_built_and_read_under_another_name(prepared: Path) -> None:
     [saved] = (prepared / "working_tree" / "prod").glob("*/partial_parse.msgpack")
     manifest = upstream.load_manifest(saved)
@@ -209,55 +189,3 @@ def test_dbt_still_takes_its_batches_from_there() -> None:
     assert "model.previous_batch_results.failed" in inspect.getsource(
         MicrobatchModelRunner.get_batches
     )
-
-
-def test_a_thread_can_be_interrupted() -> None:
-    interrupted = threading.Event()
-
-    def work() -> None:
-        try:
-            while True:
-                time.sleep(0.01)
-        except KeyboardInterrupt:
-            interrupted.set()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    upstream.interrupt(thread)
-    assert interrupted.wait(10)
-
-
-def test_sessions_are_opened_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """dbt connects only after an adapter was registered here, with these credentials."""
-    from dbt.adapters import factory
-    from dbt.adapters.duckdb.credentials import DuckDBCredentials
-
-    assert "FACTORY.register_adapter(" in inspect.getsource(factory.register_adapter)
-    registered: list[SimpleNamespace] = []
-    monkeypatch.setattr(
-        factory.FACTORY, "register_adapter", lambda config, *_: registered.append(config)
-    )
-    for _ in range(2):
-        upstream.keep_sessions_in_utc()
-    credentials = DuckDBCredentials(
-        database="memory", schema="main", settings={"timezone": "utc", "threads": 2}
-    )
-    config = SimpleNamespace(target_name="prod", credentials=credentials)
-    factory.register_adapter(config, None)
-    assert registered == [config]
-    assert credentials.settings == {"threads": 2, "TimeZone": "UTC"}
-    credentials.settings = {"TimeZone": "Asia/Seoul"}
-    with pytest.raises(DbtBaseException, match="target prod sets the time zone Asia/Seoul"):
-        factory.register_adapter(config, None)
-
-
-def test_credentials_are_read_as_dbt_reads_them(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in settings.dbt_environment.items():
-        monkeypatch.setenv(name, value)
-    credentials = upstream.load_credentials(
-        settings.project_dir, settings.profiles_dir, "duckdb", "dev"
-    )
-    assert (credentials.type, credentials.schema) == ("duckdb", "dev")
-    assert credentials.path == str(settings.duckdb_path)

@@ -28,7 +28,6 @@ from dbt_orchestration.invocation import DbtError, DbtInvocation
 from dbt_orchestration.partitions.config import PartitionError, window
 from dbt_orchestration.partitions.phases import Phase, descendants, phases
 from dbt_orchestration.partitions.request import window_vars
-from dbt_orchestration.revisions.read import packages_of
 
 
 class Build:
@@ -293,5 +292,5 @@ class Build:
     def _saved_parse(self) -> Any:
         revision = self._place.revision
         manifest = upstream.load_manifest(revision.partial_parse_path)
-        upstream.set_seed_folders(manifest, dict(packages_of(revision.project_dir)))
+        upstream.set_seed_folders(manifest, revision.folders)
         return manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from dbt_orchestration import upstream
+from dbt_orchestration import upstream_dbt
 from dbt_orchestration.assets.command import build_command
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.operation import operate
@@ -49,7 +49,7 @@ class InPlace:
             ).finish()
         except DbtError:
             return set(unique_ids)
-        sql = {u: upstream.compiled_code(compiled, u) for u in unique_ids}
+        sql = {u: upstream_dbt.compiled_code(compiled, u) for u in unique_ids}
         tables = [{**self._table(u), "sql": code} for u, code in sql.items() if code]
         try:
             said = operate(self._target, self._load(), "misfits", self._scratch, tables=tables)

@@ -30,7 +30,8 @@ _MAINTENANCE = re.compile(r"\s*(analyze|vacuum|checkpoint)\b[^;]*;?\s*\Z", re.I)
 _QUIET_FLAGS = re.compile(
     r"(send_anonymous|use_colors|use_fast|printer|log_|partial_parse|version_check|fail_fast"
     r"|warn_error|write_json|static_parser|cache_|indirect_|introspect|populate_|quiet|debug"
-    r"|target_path|state_modified_|source_freshness_|skip_nodes_|require_(?!batched)|validate_)"
+    r"|target_path|state_modified_|source_freshness_|skip_nodes_|validate_"
+    r"|require_(?!batched|explicit_package_overrides))"
 )
 _REFERS = re.compile(r"\b(?:ref|source)\s*\(")
 _WORD = re.compile(r"\w+")
@@ -68,7 +69,7 @@ def components(project: Project, unique_id: str) -> Components:
         said = {key: node.get(key) for key in ("model", "given", "expect", "overrides", "versions")}
         return Components({"definition": digest_value(said)}, {}, {})
     text = _text(node)
-    reached = project.macros.reached([text], (node.get("depends_on") or {}).get("macros") or ())
+    reached = project.reached(node, [text], (node.get("depends_on") or {}).get("macros") or ())
     code = _code(project, node, text, reached)
     if kind == "test":
         code |= {f"config:{key}": digest_value(v) for key, v in config.test_keys(node).items()}
@@ -94,7 +95,19 @@ def components(project: Project, unique_id: str) -> Components:
     content |= _partitions(node)
     _add_hooks(project, node, content, own)
     incremental = reached.incremental and node["config"].get("materialized") == "incremental"
-    return Components(code, content, own, {}, tuple(sorted(reached.asks)), incremental)
+    asks = reached.asks | set(_asked_above(project, unique_id))
+    return Components(code, content, own, {}, tuple(sorted(asks)), incremental)
+
+
+def _asked_above(project: Project, unique_id: str) -> Iterable[str]:
+    """Why the ephemeral models that a node reads ask: it compiles them into its own SQL."""
+    for parent in project.parents(unique_id):
+        if project.is_ephemeral(parent):
+            node = project.nodes[parent]
+            macros = (node.get("depends_on") or {}).get("macros") or ()
+            asks = project.reached(node, [_text(node)], macros).asks
+            yield from (f"{why} (ephemeral {node['name']})" for why in asks)
+            yield from _asked_above(project, parent)
 
 
 def describe(project: Project, unique_id: str, key: str) -> str:
@@ -124,7 +137,9 @@ def describe(project: Project, unique_id: str, key: str) -> str:
         "reads": "name of a relation it reads",
         "var": f"var {name}",
         "env": f"environment variable {name}",
+        "target": f"target.{name}",
         "event_time": "event_time of what it reads",
+        "profile": f"{name} of the profile's target",
     }
     return words.get(kind, f"{kind.replace('_', ' ')} {name}".strip())
 
@@ -149,9 +164,11 @@ def _code(
 def _reached(project: Project, node: Mapping[str, Any], reached: Reached) -> dict[str, str]:
     parts = {f"macro:{m}": digest(project.macros.content(m)) for m in sorted(reached.macros)}
     for name in sorted(reached.variables, key=str):
-        parts[f"var:{name or 'any'}"] = digest_value(_variable(project, node, name))
+        parts[f"var:{name or 'any'}"] = digest_value(project.variable(node["package_name"], name))
     for name in sorted(reached.env_vars, key=str):
         parts[f"env:{name or 'any'}"] = digest_value(_environment(project, name))
+    for name in sorted(reached.target):
+        parts[f"target:{name}"] = digest_value(_target(project, name))
     if reached.model:
         said = ("meta", "tags", "description", "columns", "fqn", "name")
         config = sorted((node.get("config") or {}).items())
@@ -163,29 +180,19 @@ def _reached(project: Project, node: Mapping[str, Any], reached: Reached) -> dic
     return parts
 
 
-def _variable(project: Project, node: Mapping[str, Any], name: str | None) -> Any:
-    """A var's value for a node: every place dbt looks in, nearest first.
-
-    https://docs.getdbt.com/docs/build/project-variables#variable-precedence
-    """
-    package = node["package_name"]
-    own = (project.settings.get(package) or {}).get("vars") or {}
-    root = (project.settings.get(project.name) or {}).get("vars") or {}
-    places = [project.variables, root.get(package) or {}, root, own.get(package) or {}, own]
-    if name is None:
-        return places
-    return [[name in p, p.get(name)] for p in places if isinstance(p, Mapping)]
-
-
 def _environment(project: Project, name: str | None) -> Any:
     if name is None:
         return sorted(project.environment.items())
     return project.environment.get(name)
 
 
+def _target(project: Project, name: str) -> Any:
+    return sorted(project.target.items()) if name == "*" else project.target.get(name)
+
+
 def project_wide(project: Project) -> dict[str, str]:
-    """What decides every node: flags, dispatch, and the hooks around the whole run."""
-    parts: dict[str, str] = {}
+    """What decides every node: the profile, flags, dispatch, the hooks around the whole run."""
+    parts = {f"profile:{key}": value for key, value in project.profile.items()}
     settings = project.settings.get(project.name) or {}
     flags = {k: v for k, v in (settings.get("flags") or {}).items() if not _QUIET_FLAGS.match(k)}
     if flags:
@@ -311,14 +318,14 @@ def _writes_elsewhere(project: Project, sql: str) -> bool:
 
 def _hook(project: Project, node: Mapping[str, Any], sql: str, key: str) -> dict[str, str]:
     text = read_sql(sql)
-    reached = project.macros.reached([text])
+    reached = project.reached(node, [text])
     return {key: digest(text.content), **_reached(project, node, reached)}
 
 
 def _reads(project: Project, unique_id: str) -> Iterable[tuple[str, str, str]]:
     for parent in project.parents(unique_id):
         node = project.nodes[parent]
-        if (node.get("config") or {}).get("materialized") == "ephemeral":
+        if project.is_ephemeral(parent):
             yield from _reads(project, parent)
         else:
             yield project.relation_name(node)

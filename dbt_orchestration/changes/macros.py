@@ -55,6 +55,7 @@ class Reached:
         graph: it reads the properties of all nodes.
         dispatches: a macro of the project or a package leaves it to dbt which macro it calls.
         names: identifiers and strings in the Jinja of the project and packages.
+        target: attributes of ``target`` that the project and packages read; "*" stands for any.
     """
 
     macros: frozenset[str]
@@ -66,6 +67,7 @@ class Reached:
     graph: bool
     dispatches: bool
     names: frozenset[str]
+    target: frozenset[str] = frozenset()
 
     @classmethod
     def together(cls, parts: Iterable[Reached]) -> Reached:
@@ -81,6 +83,7 @@ class Reached:
             any(part.graph for part in parts),
             any(part.dispatches for part in parts),
             none.union(*(part.names for part in parts)),
+            none.union(*(part.target for part in parts)),
         )
 
 
@@ -193,7 +196,8 @@ class Macros:
                     m for n in self._by_name if _STRATEGY.fullmatch(n) for m in self._by_name[n]
                 )
             if internal:
-                part = replace(part, model=False, graph=False, dispatches=False, names=_NO_NAMES)
+                part = replace(part, model=False, graph=False, dispatches=False)
+                part = replace(part, names=_NO_NAMES, target=_NO_NAMES)
             parts.append(part)
             waiting.extend(self._called_by_dbt(text) if internal else self._called(text))
             waiting.extend(m for m in macro["depends_on"]["macros"] if m in self.nodes)
@@ -231,4 +235,6 @@ def _read(text: Text) -> Reached:
         "graph" in text.names,
         "dispatch" in text.names,
         text.names | text.strings,
+        frozenset(attribute for thing, attribute in text.attributes if thing == "target")
+        or frozenset({"*"} if "target" in text.names else ()),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from dbt_orchestration.changes.macros import Macros
+from dbt_orchestration.changes.macros import Macros, Reached
 from dbt_orchestration.changes.terms import digest_value
+from dbt_orchestration.changes.text import Text, read_sql
 
 _NODES = ("nodes", "sources", "functions", "unit_tests")
 # Differ between two parses of the same project.
@@ -36,7 +37,8 @@ class Project:
 
     Attributes:
         manifest: dbt's manifest.json, schema v12, as loaded.
-        settings: ``dbt_project.yml`` by package name, the project's own and each package's.
+        settings: ``vars``, ``dispatch`` and ``flags`` of dbt_project.yml by package name, the
+            project's own and each package's.
         variables: values of ``--vars``, which win over ``dbt_project.yml``.
         environment: environment variables. Their values are only ever hashed.
         seeds: the text of each seed's CSV, by unique id.
@@ -44,6 +46,9 @@ class Project:
             compared relative to them, so that targets that differ only there are the same.
         compiled: compiled SQL by unique id. Nodes without are compared by level 1.
         uncompiled: why there is no compiled SQL for a node that should have some.
+        profile: digests of the target's settings that decide results, by name.
+        target: digests of what Jinja sees as ``target``, by name, without those of ``database``
+            and ``schema``.
     """
 
     manifest: Mapping[str, Any]
@@ -55,6 +60,8 @@ class Project:
     schema: str = ""
     compiled: Mapping[str, Compiled] = field(default_factory=dict)
     uncompiled: Mapping[str, str] = field(default_factory=dict)
+    profile: Mapping[str, str] = field(default_factory=dict)
+    target: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         nodes: dict[str, Mapping[str, Any]] = {}
@@ -97,6 +104,42 @@ class Project:
             )
         }
         return digest_value(said)
+
+    def variable(self, package: str, name: str | None) -> list[tuple[bool, Any]]:
+        """Whether a var is set, and its value, in each place where dbt looks, nearest first.
+
+        None stands for any var.
+        https://docs.getdbt.com/docs/build/project-variables#variable-precedence
+        """
+        own = (self.settings.get(package) or {}).get("vars") or {}
+        root = (self.settings.get(self.name) or {}).get("vars") or {}
+        places = [self.variables, root.get(package) or {}, root, own.get(package) or {}, own]
+        found = [place for place in places if isinstance(place, Mapping)]
+        if name is None:
+            return [(True, value) for place in found for value in [place, *place.values()]]
+        return [(name in place, place.get(name)) for place in found]
+
+    def reached(
+        self, node: Mapping[str, Any], texts: Iterable[Text], roots: Iterable[str] = ()
+    ) -> Reached:
+        """Everything that texts of a node reach, also through the Jinja in values of vars.
+
+        Args:
+            roots: macros that they are known to call.
+        """
+        every = list(texts)
+        while True:
+            reached = self.macros.reached(every, roots)
+            values = {
+                value
+                for name in reached.variables
+                for _, value in self.variable(node["package_name"], name)
+                if isinstance(value, str) and "{" in value
+            }
+            more = [text for text in map(read_sql, sorted(values)) if text not in every]
+            if not more:
+                return reached
+            every += more
 
     @property
     def built(self) -> list[str]:
@@ -165,6 +208,11 @@ class Project:
         """What a node depends on and this project has, in dbt's order."""
         depends = self.nodes[unique_id].get("depends_on") or {}
         return [node for node in depends.get("nodes") or () if node in self.nodes]
+
+    def is_ephemeral(self, unique_id: str) -> bool:
+        """Whether the node's SQL stands in that of whoever reads it."""
+        config = self.nodes[unique_id].get("config") or {}
+        return bool(config.get("materialized") == "ephemeral")
 
     def ancestors(self, unique_id: str) -> set[str]:
         """Everything a node depends on, directly or not."""

@@ -16,6 +16,8 @@ from dbt_orchestration.changes.terms import REST, ROWS, WHOLE, Relation, Term, d
 Analyses = MutableMapping[str, tuple["Relation | str", frozenset[tuple[str, ...]]]]
 
 _RELATIONS = frozenset({"model", "seed", "snapshot", "source"})
+# Of the names that dbt gives to ephemeral models, before the SQL that they stand for.
+_EPHEMERAL = "dbt__cte__"
 
 
 class Undeclared(Opaque):
@@ -129,6 +131,8 @@ class Relations:
                 return _itself(itself)
             if parent := parents.get(path):
                 return self._parent(parent)
+            if _EPHEMERAL in path[-1].lower():
+                raise Opaque(f"the SQL of the ephemeral model {path[-1]} is not there")
             external.add(path)
             term = Term(f"external {self._relative(path)}")
             return Relation(term, (), rest=term)

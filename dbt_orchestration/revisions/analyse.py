@@ -12,7 +12,6 @@ from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint, sc
 from dbt_orchestration.changes.lineage import column_lineage
 from dbt_orchestration.changes.terms import digest
 from dbt_orchestration.invocation import DbtTarget
-from dbt_orchestration.partitions.together import one_by_one
 from dbt_orchestration.revisions.cache import Cache
 from dbt_orchestration.revisions.compile import compile_nodes
 from dbt_orchestration.revisions.parse import Revision
@@ -55,6 +54,9 @@ def analyse(revision: Revision, target: DbtTarget, home: Path) -> None:
     Raises:
         PrepareError: as ``Analyst.fingerprints``.
     """
+    # Dagster comes with it, which comparing two commits does without.
+    from dbt_orchestration.partitions.together import one_by_one
+
     analyst = Analyst(home)
     prints = analyst.fingerprints(revision, target)
     analyst.keep()

@@ -7,32 +7,33 @@ versions, and the environment variables that the project reads.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import orjson
-import yaml
 from filelock import FileLock
 
-from dbt_orchestration.changes.fingerprints import scheme
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.revisions.analyse import analyse
 from dbt_orchestration.revisions.git import GitError
-from dbt_orchestration.revisions.packages import copy_packages
-from dbt_orchestration.revisions.parse import PrepareError, Revision, run_dbt, variables_read
+from dbt_orchestration.revisions.layout import Layout
+from dbt_orchestration.revisions.packages import Installed, copy_packages
+from dbt_orchestration.revisions.parse import (
+    PrepareError,
+    Revision,
+    parse_into,
+    seed_of,
+    stamp_of,
+    versions,
+)
 from dbt_orchestration.revisions.remote import Commit, Remote
 from dbt_orchestration.settings import Settings
 
 _FILES, _ABOUT = "files", "commit.json"
 _SCRATCH = ".preparing-"
-# How to reach the warehouse decides nothing, and no trace of it may stand in a name.
-_SECRET = re.compile(r"PASS|SECRET|TOKEN|PRIVATE_KEY", re.IGNORECASE)
 
 Check = Callable[[Revision], None]
 
@@ -59,15 +60,16 @@ def read_commit(folder: Path) -> Revision:
 def made_by(revision: Revision) -> list[str]:
     """The versions of what made a revision's fingerprints."""
     about = orjson.loads((revision.directory / _ABOUT).read_bytes())
-    versions: list[str] = about["made_by"]
-    return versions
+    made_by: list[str] = about["made_by"]
+    return made_by
 
 
 def is_current(settings: Settings, environment: str, revision: Revision) -> bool:
     """Whether preparing the same commit again would give the same."""
-    about = orjson.loads((revision.directory / _ABOUT).read_bytes())
+    if not revision.facts_path.is_file():
+        return False  # an older version of this package prepared it
     target = DbtTarget.of(settings, environment, revision.project_dir)
-    return bool(revision.digest.endswith(f"-{_stamp(target, about['variables'])}"))
+    return revision.digest.endswith(f"-{stamp_of(target, revision.facts)}")
 
 
 def find_commit(settings: Settings, environment: str, sha: str) -> Revision | None:
@@ -158,25 +160,23 @@ def _prepare(
             raise PrepareError(f"there is no dbt_project.yml in {project_path} (git.project_path)")
         say("installing packages")
         previous = kept_commits(settings, environment)
-        copy_packages(target, scratch / _FILES, [known.project_dir for known in previous])
+        stated = copy_packages(target, scratch / _FILES, _installed(previous, scratch, target))
         say("parsing")
-        _seed_parse(previous, scratch)
-        run_dbt(target, ["parse", "--target-path", str(scratch)])
+        revision = parse_into(target, scratch, seed_of(target, previous))
         say("analysing")
-        analyse(Revision("", scratch, project), target, home)
-        check(Revision("", scratch, project))
-        names = variables_read(target)
+        analyse(revision, target, home)
+        check(revision)
         about = {
             "commit": commit.as_json(),
             "project_path": project_path,
-            "variables": names,
-            "made_by": _versions(),
+            "packages": stated,
+            "made_by": versions(),
         }
         (scratch / _ABOUT).write_bytes(orjson.dumps(about))
-        folder = home / f"{commit.sha}-{_stamp(target, names)}"
+        folder = home / f"{commit.sha}-{stamp_of(target, revision.facts)}"
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
-    except (PrepareError, GitError, OSError, yaml.YAMLError) as error:
+    except (PrepareError, GitError, OSError) as error:
         said = str(error).replace(f", {project}", "").replace(f"{project}{os.sep}", "")
         raise PrepareError(f"{commit.short}: {said}") from None
     finally:
@@ -184,28 +184,14 @@ def _prepare(
     return read_commit(folder)
 
 
-def _seed_parse(previous: Sequence[Revision], scratch: Path) -> None:
+def _installed(
+    previous: Iterable[Revision], scratch: Path, target: DbtTarget
+) -> Iterator[Installed]:
+    """The packages of commits that were prepared before."""
+    folder = Layout.of(target).installed
     for revision in previous:
-        if revision.partial_parse_path.is_file():
-            shutil.copy(revision.partial_parse_path, scratch)
-            return
-
-
-def _stamp(target: DbtTarget, names: Sequence[str]) -> str:
-    folder = target.profiles_dir or target.project_dir
-    profiles = folder / "profiles.yml"
-    digest = hashlib.sha256(profiles.read_bytes() if profiles.is_file() else b"")
-    for part in _decisive(target, names):
-        digest.update(f"\0{part}".encode())
-    return digest.hexdigest()[:8]
-
-
-def _versions() -> list[str]:
-    return [scheme(), version("dbt-core")]
-
-
-def _decisive(target: DbtTarget, names: Sequence[str]) -> Iterator[str]:
-    yield from (*_versions(), str(target.profile), str(target.target))
-    # The name of the DuckDB file is the name of its database; its folder is in no relation's name.
-    yield Path(target.variables.get("DBT_DUCKDB_PATH", "")).name
-    yield from (f"{name}={os.environ.get(name)}" for name in names if not _SECRET.search(name))
+        about = orjson.loads((revision.directory / _ABOUT).read_bytes())
+        if folder.is_relative_to(scratch):
+            yield Installed(
+                revision.directory / folder.relative_to(scratch), about.get("packages", "")
+            )

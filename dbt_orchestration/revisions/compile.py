@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from dbt_orchestration import upstream
 from dbt_orchestration.changes.components import Components, components
 from dbt_orchestration.changes.project import Compiled, Project
-from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
+from dbt_orchestration.invocation import DbtError, DbtTarget, dbt_session
 from dbt_orchestration.revisions.cache import Cache
 from dbt_orchestration.revisions.parse import Revision
+from dbt_orchestration.upstream_dbt import Session, answer_is_incremental, load_manifest
 
 _KINDS = frozenset({"model", "snapshot"})
-# dbt looks at every node for every name in a selection; with more than this it may compile all.
-_SELECTED = 200
-_OFFLINE = ("--no-introspect", "--no-populate-cache", "--no-write-json", "--log-level=none")
+# Raise it when compiled SQL that is kept may be wrong.
+_KEPT = "compiled 2"
+_EVERY = 50
+_COMMAND = ("compile", "--no-introspect", "--no-populate-cache", "--no-defer", "--no-favor-state")
 
 
 def compile_nodes(
@@ -48,19 +47,28 @@ def compile_nodes(
         if _is_sql(project.nodes[unique_id])
     }
     wanted = {u: c for u, c in parts.items() if not c.asks}
-    keys = _keys(project, wanted, target)
-    compiled: dict[str, Compiled] = {}
-    for key, sql in known.get(keys.values()).items():
-        compiled.update({u: sql for u, k in keys.items() if k == key})
-    missing = [unique_id for unique_id in wanted if unique_id not in compiled]
-    uncompiled: dict[str, str] = {}
-    if missing:
-        say(f"compiling {len(missing)} of {len(parts)} nodes")
-        asking = parts.keys() - wanted.keys()
-        new, uncompiled = _compile(revision, target, missing, asking, wanted)
-        known.put({keys[unique_id]: sql for unique_id, sql in new.items()})
-        compiled |= new
-    return replace(project, compiled=compiled, uncompiled=uncompiled)
+    keys = _keys(project, wanted, revision, target)
+    found: Mapping[str, Compiled | str] = known.get(keys.values())
+    made: dict[str, Compiled | str] = {u: found[k] for u, k in keys.items() if k in found}
+    if missing := [unique_id for unique_id in wanted if unique_id not in made]:
+
+        def done(count: int) -> None:
+            say(f"compiling {len(missing)} of {len(parts)} nodes: {count} done")
+
+        done(0)
+        twice = {unique_id for unique_id in missing if wanted[unique_id].incremental}
+        try:
+            new = _compile(revision, target, missing, twice, done)
+        except DbtError as error:
+            made |= dict.fromkeys(missing, " ".join(str(error).split()))
+        else:
+            known.put({keys[unique_id]: result for unique_id, result in new.items()})
+            made |= new
+    return replace(
+        project,
+        compiled={u: result for u, result in made.items() if isinstance(result, Compiled)},
+        uncompiled={u: why for u, why in made.items() if isinstance(why, str)},
+    )
 
 
 def _is_sql(node: Mapping[str, Any]) -> bool:
@@ -70,71 +78,54 @@ def _is_sql(node: Mapping[str, Any]) -> bool:
 def _compile(
     revision: Revision,
     target: DbtTarget,
-    missing: Collection[str],
-    asking: Collection[str],
-    parts: Mapping[str, Components],
-) -> tuple[dict[str, Compiled], dict[str, str]]:
-    full, problems = _sql(revision, target, missing, asking, incremental=False)
-    twice = [unique_id for unique_id in missing if parts[unique_id].incremental]
-    later: Mapping[str, str] = {}
-    if twice:
-        later, more = _sql(revision, target, twice, asking, incremental=True)
-        problems |= more
-    compiled = {
-        unique_id: Compiled(sql, later.get(unique_id))
-        for unique_id, sql in full.items()
-        if unique_id not in twice or unique_id in later
-    }
-    why = {u: problems.get(u) or problems.get("") or "dbt did not compile it" for u in missing}
-    return compiled, {u: reason for u, reason in why.items() if u not in compiled}
-
-
-def _sql(
-    revision: Revision,
-    target: DbtTarget,
     wanted: Collection[str],
-    asking: Collection[str],
-    incremental: bool,
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Compiled SQL by unique id; and why not, by unique id, "" standing for all."""
-    manifest = upstream.load_manifest(revision.partial_parse_path)
-    upstream.answer_is_incremental(manifest, incremental)
-    selection = []
-    if len(wanted) <= _SELECTED:
-        selection = ["--select", *(_selector(revision.manifest, u) for u in sorted(wanted))]
-    elif asking:
-        selection = ["--exclude", *(_selector(revision.manifest, u) for u in sorted(asking))]
-    with tempfile.TemporaryDirectory(prefix="dbt-compile-") as folder:
-        command = ["compile", *selection, *_OFFLINE, "--target-path", folder]
-        invocation = DbtInvocation(target, command, manifest)
-        for _ in invocation.events():
-            pass
-    problems: dict[str, str] = {}
+    twice: Collection[str],
+    done: Callable[[int], None],
+) -> dict[str, Compiled | str]:
+    """Compiled SQL of each node, or why there is none.
+
+    Raises:
+        DbtError: the project cannot be loaded.
+    """
+    manifest = revision.parsed or load_manifest(revision.partial_parse_path)
+    made: dict[str, Compiled | str] = {}
+    with dbt_session(target, [*_COMMAND], manifest) as session:
+        answer_is_incremental(manifest, False)
+        for count, unique_id in enumerate(wanted):
+            if count % _EVERY == 0:
+                done(count)
+            sql, why = _sql(session, unique_id)
+            made[unique_id] = why or Compiled(sql)
+        answer_is_incremental(manifest, True)
+        for unique_id in twice:
+            if isinstance(full := made[unique_id], Compiled):
+                sql, why = _sql(session, unique_id)
+                made[unique_id] = why or replace(full, incremental=sql)
+    return made
+
+
+def _sql(session: Session, unique_id: str) -> tuple[str, str]:
+    """The compiled SQL of a node, and why there is none; one of them is empty."""
+    from dbt.adapters.exceptions import InvalidConnectionError
+
     try:
-        invocation.raise_on_failure()
-    except DbtError as error:
-        results = getattr(invocation.result and invocation.result.result, "results", None)
-        for result in results or ():
-            if result.status in ("error", "skipped"):
-                message = " ".join(str(result.message or result.status).split())
-                problems[result.node.unique_id] = f"dbt does not compile it: {message}"
-        problems.setdefault("", " ".join(str(error).split()))
-    sql = {u: code for u in wanted if (code := upstream.compiled_code(manifest, u)) is not None}
-    return {u: code for u, code in sql.items() if u not in problems}, problems
+        return session.compile(unique_id), ""
+    except InvalidConnectionError:
+        return "", "it asks the warehouse while it compiles"
+    except Exception as error:  # whatever Jinja of the project may cause
+        return "", f"dbt does not compile it: {' '.join(str(error).split())}"
 
 
-def _selector(manifest: Mapping[str, Any], unique_id: str) -> str:
-    return "fqn:" + ".".join(manifest["nodes"][unique_id]["fqn"])
-
-
-def _keys(project: Project, wanted: Mapping[str, Components], target: DbtTarget) -> dict[str, str]:
+def _keys(
+    project: Project, wanted: Mapping[str, Components], revision: Revision, target: DbtTarget
+) -> dict[str, str]:
     """For each node, the digest of all its compiled SQL is made of."""
     common = [
         version("dbt-core"),
         version(f"dbt-{project.adapter}"),
         target.profile,
         target.target,
-        hashlib.sha256(_profiles(target)).hexdigest(),
+        revision.facts["jinja_target"],
         sorted(target.variables.items()),
         (project.settings.get(project.name) or {}).get("dispatch"),
         project.database,
@@ -149,7 +140,7 @@ def _keys(project: Project, wanted: Mapping[str, Components], target: DbtTarget)
             [
                 parent,
                 key(parent)
-                if _is_ephemeral(project.nodes[parent]) and parent in wanted
+                if project.is_ephemeral(parent) and parent in wanted
                 else _name(project, parent),
             ]
             for parent in project.parents(unique_id)
@@ -164,7 +155,7 @@ def _keys(project: Project, wanted: Mapping[str, Components], target: DbtTarget)
             read,
         ]
         text = json.dumps(made_of, default=str)
-        return "compiled " + hashlib.sha256(text.encode()).hexdigest()
+        return f"{_KEPT} " + hashlib.sha256(text.encode()).hexdigest()
 
     return {unique_id: key(unique_id) for unique_id in wanted}
 
@@ -174,14 +165,5 @@ def _name(project: Project, unique_id: str) -> list[Any]:
     return [
         node.get("relation_name"),
         (node.get("config") or {}).get("event_time"),
-        node.get("raw_code") if _is_ephemeral(node) else None,
+        node.get("raw_code") if project.is_ephemeral(unique_id) else None,
     ]
-
-
-def _is_ephemeral(node: Mapping[str, Any]) -> bool:
-    return bool((node.get("config") or {}).get("materialized") == "ephemeral")
-
-
-def _profiles(target: DbtTarget) -> bytes:
-    path = (target.profiles_dir or Path.home() / ".dbt") / "profiles.yml"
-    return path.read_bytes() if path.is_file() else b""

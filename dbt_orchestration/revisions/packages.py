@@ -2,26 +2,87 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from dbt_orchestration.invocation import DbtTarget
+from dbt_orchestration.revisions.layout import PROJECT, Layout, Renderer, read_yaml
 from dbt_orchestration.revisions.parse import run_dbt
 
-STATED = ("packages.yml", "dependencies.yml", "package-lock.yml")
+_LOCK = "package-lock.yml"
 
 
-def states_packages(project_dir: Path) -> bool:
-    """Whether the project wants packages at all."""
-    return any(
-        bool((yaml.safe_load(path.read_text()) or {}).get("packages"))
-        for name in STATED[:2]
-        if (path := project_dir / name).is_file()
-    )
+@dataclass(frozen=True)
+class Installed:
+    """Installed packages.
+
+    Attributes:
+        folder: where they are.
+        stated: ``stated_packages`` when they were installed.
+    """
+
+    folder: Path
+    stated: str
+
+
+def stated_packages(target: DbtTarget) -> str:
+    """A digest of all that decides which packages a project has; "" if it wants none.
+
+    Those are what packages.yml or dependencies.yml says, rendered, in the project and in each
+    local package, and the lock file. What a local package consists of is no matter: it is read
+    where it lies.
+
+    Raises:
+        PrepareError: one of the files cannot be read.
+    """
+    with Renderer(target) as renderer:
+        stated = list(_stated(target.project_dir, "", renderer, set()))
+    if not any(entries for _, _, entries in stated):
+        return ""
+    lock = target.project_dir / _LOCK
+    locked = lock.read_text() if lock.is_file() else None
+    where = os.path.relpath(Layout.of(target).installed, target.project_dir)
+    return hashlib.sha256(json.dumps([stated, locked, where], default=str).encode()).hexdigest()
+
+
+def _stated(
+    root: Path, package: str, renderer: Renderer, been: set[str]
+) -> Iterator[tuple[str, str, Any]]:
+    """The folder, the name and the packages of a project and of the local packages it wants."""
+    been.add(package)
+    # dbt takes paths in the files of packages, too, from the root project.
+    folder = root / package
+    entries = read_yaml(folder / "dependencies.yml").get("packages")
+    if entries is None:
+        entries = renderer.packages(read_yaml(folder / "packages.yml").get("packages"))
+    name = str(read_yaml(folder / PROJECT).get("name"))
+    yield package, name, entries or []
+    for entry in entries or ():
+        local = entry.get("local") if isinstance(entry, dict) else None
+        if local and str(local) not in been:
+            yield from _stated(root, str(local), renderer, been)
+
+
+def install_packages(target: DbtTarget) -> None:
+    """Install what the project states into its own folder, unless that was done.
+
+    Raises:
+        PrepareError: ``dbt deps`` cannot install it.
+    """
+    if not (stated := stated_packages(target)):
+        return
+    marker = Layout.of(target).installed / ".installed"
+    if marker.is_file() and marker.read_text() == stated:
+        return
+    run_dbt(target, ["deps"])
+    marker.parent.mkdir(exist_ok=True)
+    marker.write_text(stated_packages(target))  # with the lock file that dbt may have written
 
 
 def provide_packages(target: DbtTarget, working_tree: Path, root: Path) -> None:
@@ -35,62 +96,58 @@ def provide_packages(target: DbtTarget, working_tree: Path, root: Path) -> None:
     Raises:
         PrepareError: the packages differ, and ``dbt deps`` cannot install them.
     """
-    project = target.project_dir
-    folder = _install_path(project)
-    if (project / folder).exists() or not states_packages(project):
+    folder = Layout.of(target).installed
+    if folder.exists() or not (stated := stated_packages(target)):
         return
-    installed = working_tree / folder
-    if installed.is_dir() and _stated(project) == _stated(working_tree):
-        _link(installed, project / folder, root, project)
+    other = replace(target, project_dir=working_tree)
+    installed = Layout.of(other).installed
+    if installed.is_dir() and stated == stated_packages(other):
+        _link(installed, folder, root, target.project_dir, working_tree)
     else:
         run_dbt(target, ["deps"])
 
 
-def copy_packages(target: DbtTarget, root: Path, others: Iterable[Path]) -> None:
+def copy_packages(target: DbtTarget, root: Path, others: Iterable[Installed]) -> str:
     """Put packages into the checkout of ``target``, which has to stand on its own, and to move.
 
     Args:
         root: the top of the checkout.
-        others: the same project in other checkouts, whose packages are copied if they are the same.
+        others: packages of other checkouts, which are copied if they are the same.
+
+    Returns:
+        What is stated, for ``Installed``.
 
     Raises:
         PrepareError: the packages differ, and ``dbt deps`` cannot install them.
     """
-    project = target.project_dir
-    folder = _install_path(project)
-    if (project / folder).exists() or not states_packages(project):
-        return
+    folder, stated = Layout.of(target).installed, stated_packages(target)
+    if not folder.resolve().is_relative_to(root.resolve()):
+        install_packages(target)  # all checkouts share it
+        return stated
+    if folder.exists() or not stated:
+        return stated
     for other in others:
-        if (other / folder).is_dir() and _stated(project) == _stated(other):
-            shutil.copytree(other / folder, project / folder, symlinks=True)
-            return
-    lock = project / "package-lock.yml"
+        if other.stated == stated and other.folder.is_dir():
+            shutil.copytree(other.folder, folder, symlinks=True)
+            return stated
+    lock = target.project_dir / _LOCK
     locked = lock.is_file()
     run_dbt(target, ["deps"])
     if not locked:
         # It is not the commit's: the next one with the same packages.yml has none either.
         lock.unlink(missing_ok=True)
-    for package in (project / folder).iterdir():
+    for package in folder.iterdir():
         inside = package.resolve()
         if package.is_symlink() and inside.is_relative_to(root.resolve()):
             # A local package: dbt links it by a path that ends when the checkout moves.
             package.unlink()
-            package.symlink_to(os.path.relpath(inside, (project / folder).resolve()))
+            package.symlink_to(os.path.relpath(inside, folder.resolve()))
+    return stated
 
 
-def _install_path(project: Path) -> str:
-    settings = yaml.safe_load((project / "dbt_project.yml").read_text()) or {}
-    return str(settings.get("packages-install-path") or "dbt_packages")
-
-
-def _stated(project: Path) -> list[bytes | None]:
-    paths = [project / name for name in STATED]
-    return [path.read_bytes() if path.is_file() else None for path in paths]
-
-
-def _link(installed: Path, folder: Path, root: Path, project: Path) -> None:
+def _link(installed: Path, folder: Path, root: Path, project: Path, working_tree: Path) -> None:
     """Link each package; one that lies in the repository is that of the checkout."""
-    depth = len(installed.parent.relative_to(root).parts)
+    depth = len(working_tree.relative_to(root).parts)
     checkout = project.parents[depth - 1] if depth else project
     folder.mkdir(parents=True)
     for package in installed.iterdir():

@@ -11,8 +11,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -21,16 +21,20 @@ from typing import Any
 import orjson
 from filelock import FileLock
 
-from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
+from dbt_orchestration.changes.fingerprints import scheme
+from dbt_orchestration.changes.profile import NAMES, relevant_settings
+from dbt_orchestration.changes.terms import digest_value
+from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget, dbt_session
+from dbt_orchestration.revisions.layout import Layout, PrepareError
 from dbt_orchestration.revisions.remote import Commit
+from dbt_orchestration.upstream_dbt import SECRET, Session
+
+__all__ = ["PrepareError", "Revision", "parse", "parse_into", "run_dbt", "stamp_of", "versions"]
 
 _KEEP = 10
 _ENV_VAR = re.compile(rb"""env_var\(\s*['"]([^'"]+)['"]""")
-_NOT_SOURCE = {"target", "logs", "dbt_packages", ".git", "__pycache__", ".venv"}
-
-
-class PrepareError(RuntimeError):
-    """The project cannot be prepared. The message is dbt's own, with file and line."""
+# How to reach the warehouse decides nothing, and no trace of it may stand in a name.
+_CREDENTIAL = re.compile(r"PASS|SECRET|TOKEN|PRIVATE_KEY", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,14 @@ class Revision:
         directory: holds what dbt wrote when it parsed.
         project_dir: the project's files.
         commit: which commit it is; None if it is the project as it lay in its folder.
+        parsed: dbt's own manifest, if it was parsed just now.
     """
 
     digest: str
     directory: Path
     project_dir: Path
     commit: Commit | None = None
+    parsed: Any = field(default=None, compare=False, repr=False)
 
     @property
     def manifest_path(self) -> Path:
@@ -59,6 +65,21 @@ class Revision:
     @property
     def analysis_path(self) -> Path:
         return self.directory / "analysis.json"
+
+    @property
+    def facts_path(self) -> Path:
+        return self.directory / "project.json"
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """What else dbt knew of the project when it parsed: see ``_facts``."""
+        facts: Mapping[str, Any] = orjson.loads(self.facts_path.read_bytes())
+        return facts
+
+    @property
+    def folders(self) -> Mapping[str, Path]:
+        """Where the project and its installed packages lie, by name."""
+        return {name: self.project_dir / path for name, path in self.facts["folders"].items()}
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
@@ -103,14 +124,13 @@ def parse(target: DbtTarget, home: Path) -> Revision:
     """
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / "prepare.lock"):
-        revision = _revision(target, home)
-        while not revision.manifest_path.is_file():
-            _parse(target, revision)
+        while True:
+            files = _files_digest(target)
+            revision = _known(target, home, files) or _parse(target, home, files)
             # A file saved while dbt parsed: what was parsed is neither the old project nor the new.
-            after = _revision(target, home)
-            if after != revision:
-                shutil.rmtree(revision.directory)
-                revision = after
+            if revision.parsed is None or _files_digest(target) == files:
+                break
+            shutil.rmtree(revision.directory)
         os.utime(revision.directory)
         _forget_old(home)
     return revision
@@ -126,68 +146,155 @@ def run_dbt(target: DbtTarget, command: list[str]) -> None:
         raise PrepareError(f"dbt {command[0]}, {target.project_dir}: {error}") from None
 
 
-def _revision(target: DbtTarget, home: Path) -> Revision:
+def parse_into(target: DbtTarget, folder: Path, seed: Revision | None) -> Revision:
+    """Parse the project of ``target``, and write what dbt knows of it into ``folder``.
+
+    Args:
+        seed: a revision of it; what is the same there is not parsed again.
+
+    Raises:
+        PrepareError: the project does not parse.
+    """
+    revision = Revision("", folder, target.project_dir)
+    if seed and seed.partial_parse_path.is_file():
+        shutil.copy(seed.partial_parse_path, folder)
+    named = _variables_named(Layout.of(target))
+    try:
+        with dbt_session(target, ["parse", "--target-path", str(folder)]) as session:
+            session.write_manifest(revision.manifest_path)
+            revision.facts_path.write_bytes(orjson.dumps(_facts(session, target, named)))
+    except DbtError as error:
+        raise PrepareError(f"dbt parse, {target.project_dir}: {error}") from None
+    return replace(revision, parsed=session.manifest)
+
+
+def _facts(session: Session, target: DbtTarget, named: set[str]) -> dict[str, Any]:
+    database, schema = session.names
+    adapter = session.manifest.metadata.adapter_type
+    profile = relevant_settings(adapter, session.profile)
+    # Besides what was read just now: what was when what has not changed was parsed, and whatever
+    # may be read when a node is built.
+    read = session.variables | set(session.manifest.env_vars) | named
+    names = {name for name in read if not name.startswith(SECRET)} - target.variables.keys()
+    connects = {name for name in session.profile_variables if not _CREDENTIAL.search(name)}
+    return {
+        "folders": {
+            str(name): str(folder.relative_to(target.project_dir))
+            if folder.is_relative_to(target.project_dir)
+            else str(folder)
+            for name, folder in session.folders.items()
+        },
+        "settings": _plain(session.settings),
+        "database": database,
+        "schema": schema,
+        "jinja_target": digest_value(session.target),
+        "target": {
+            str(key): digest_value(value)
+            for key, value in session.target.items()
+            if key not in NAMES
+        },
+        "profile": {key: digest_value(value) for key, value in profile.items()},
+        "variables": sorted(names),
+        "profile_variables": sorted(connects - names - target.variables.keys()),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """The same for JSON, in which keys are strings."""
+    if isinstance(value, Mapping):
+        return {str(k) if isinstance(k, str) else f"({k!r})": _plain(v) for k, v in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def stamp_of(target: DbtTarget, facts: Mapping[str, Any]) -> str:
+    """A digest of what decides a parse besides the project's files, as it is now.
+
+    Args:
+        facts: of the revision that was parsed.
+    """
     digest = hashlib.sha256()
-    # The name of the DuckDB file is the name of its database; the folder is in no relation's name.
+    profiles = _profiles(target)
+    digest.update(profiles.read_bytes() if profiles.is_file() else b"")
+    # The name of the DuckDB file is the name of its database; its folder is in no relation's name.
     duckdb = Path(target.variables.get("DBT_DUCKDB_PATH", "")).name
-    named = target.profile, target.target, duckdb
-    digest.update(repr((target.project_dir, named, version("dbt-core"))).encode())
-    for path in (_profiles(target), *_source_files(target.project_dir)):
+    digest.update(repr((*versions(), target.profile, target.target, duckdb)).encode())
+    for name in (*facts["variables"], *facts["profile_variables"]):
+        digest.update(f"\0{name}={os.environ.get(name)}".encode())
+    return digest.hexdigest()[:8]
+
+
+def versions() -> list[str]:
+    """Of what makes a revision."""
+    return [scheme(), version("dbt-core")]
+
+
+def _files_digest(target: DbtTarget) -> str:
+    digest = hashlib.sha256(str(target.project_dir).encode())
+    for path in Layout.of(target).source_files():
         digest.update(f"\0{path}\0".encode())
         digest.update(path.read_bytes() if path.is_file() else b"")
-    for name in variables_read(target):
-        digest.update(f"\0{name}={os.environ.get(name)}".encode())
-    name = digest.hexdigest()[:16]
-    return Revision(name, home / name, target.project_dir)
+    return digest.hexdigest()[:16]
 
 
-def variables_read(target: DbtTarget) -> list[str]:
-    """Names of the environment variables that the project and its profile read, but for secrets."""
-    names: set[str] = set()
-    for path in (_profiles(target), *_source_files(target.project_dir)):
-        content = path.read_bytes() if path.is_file() else b""
-        names.update(name.decode() for name in _ENV_VAR.findall(content))
-    return sorted(
-        name for name in names - target.variables.keys() if not name.startswith("DBT_ENV_SECRET_")
-    )
+def _variables_named(layout: Layout) -> set[str]:
+    """Names of environment variables that stand in the project or in a package."""
+    return {
+        name.decode()
+        for path in layout.source_files()
+        if path.is_file()
+        for name in _ENV_VAR.findall(path.read_bytes())
+    }
 
 
 def _profiles(target: DbtTarget) -> Path:
     return (target.profiles_dir or target.project_dir) / "profiles.yml"
 
 
-def _source_files(project: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(project):
-        folders[:] = sorted(set(folders) - _NOT_SOURCE)
-        yield from (Path(folder) / file for file in sorted(files) if not _is_data(file))
+def _known(target: DbtTarget, home: Path, files: str) -> Revision | None:
+    for folder in home.glob(f"{files}-*"):
+        revision = Revision(folder.name, folder, target.project_dir)
+        if revision.facts_path.is_file() and folder.name == _name(target, files, revision):
+            return revision
+    return None
 
 
-def _is_data(file: str) -> bool:
-    return file.endswith((".duckdb", ".duckdb.wal", ".log")) or file == ".user.yml"
+def _name(target: DbtTarget, files: str, revision: Revision) -> str:
+    return f"{files}-{stamp_of(target, revision.facts)}"
 
 
-def _parse(target: DbtTarget, revision: Revision) -> None:
+def _parse(target: DbtTarget, home: Path, files: str) -> Revision:
     # dbt parses into a folder of its own, renamed when it is whole: a crash leaves nothing behind.
-    home = revision.directory.parent
-    folder = Path(tempfile.mkdtemp(dir=home, prefix="."))
+    scratch = Path(tempfile.mkdtemp(dir=home, prefix="."))
     try:
-        previous = _newest(home)
-        if previous:
-            shutil.copy(previous / "partial_parse.msgpack", folder)
-        run_dbt(target, ["parse", "--target-path", str(folder)])
-        folder.rename(revision.directory)
+        parsed = parse_into(target, scratch, seed_of(target, _revisions(home)))
+        name = _name(target, files, parsed)
+        shutil.rmtree(home / name, ignore_errors=True)
+        scratch.rename(home / name)
+        return replace(parsed, digest=name, directory=home / name)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _newest(home: Path) -> Path | None:
-    revisions = [path.parent for path in home.glob("*/partial_parse.msgpack")]
-    return max(revisions, key=lambda path: path.stat().st_mtime, default=None)
+def seed_of(target: DbtTarget, revisions: Iterable[Revision]) -> Revision | None:
+    """The first revision that was parsed with the same profile and environment as now.
+
+    dbt itself does not see all environment variables that were read when it parses the rest.
+    """
+    for revision in revisions:
+        if revision.facts_path.is_file():
+            stamp = revision.digest.rpartition("-")[2]
+            if stamp == stamp_of(target, revision.facts):
+                return revision
+    return None
+
+
+def _revisions(home: Path) -> list[Revision]:
+    """The newest first."""
+    folders = [path.parent for path in home.glob("*/manifest.json")]
+    folders.sort(key=lambda path: -path.stat().st_mtime)
+    return [Revision(folder.name, folder, folder) for folder in folders]
 
 
 def _forget_old(home: Path) -> None:
-    revisions = sorted(
-        (path.parent for path in home.glob("*/manifest.json")), key=lambda p: -p.stat().st_mtime
-    )
-    for old in revisions[_KEEP:]:
-        shutil.rmtree(old)
+    for old in _revisions(home)[_KEEP:]:
+        shutil.rmtree(old.directory)

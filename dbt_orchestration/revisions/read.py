@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from dbt_orchestration import upstream
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.revisions.parse import PrepareError, Revision
@@ -19,51 +16,22 @@ def read_project(revision: Revision, target: DbtTarget) -> Project:
     """The state of the project at ``revision``, without compiled SQL.
 
     Raises:
-        PrepareError: the profile or a file of the project cannot be read.
+        PrepareError: a seed cannot be read, or nodes depend on each other.
     """
-    database, schema = _own_names(target)
-    folders = dict(packages_of(target.project_dir))
+    facts = revision.facts
     project = Project(
         revision.manifest,
-        settings={name: _read(folder / "dbt_project.yml") for name, folder in folders.items()},
+        settings=facts["settings"],
         environment={**os.environ, **target.variables},
-        seeds=_seeds(revision.manifest, folders),
-        database=database,
-        schema=schema,
+        seeds=_seeds(revision.manifest, revision.folders),
+        database=facts["database"],
+        schema=facts["schema"],
+        profile=facts["profile"],
+        target=facts["target"],
     )
     if cycle := project.cycle():
         raise PrepareError(f"these nodes depend on each other: {' → '.join(cycle)}")
     return project
-
-
-def _own_names(target: DbtTarget) -> tuple[str, str]:
-    from dbt_common.exceptions import DbtBaseException
-
-    os.environ.update(target.variables)
-    try:
-        credentials = upstream.load_credentials(
-            target.project_dir, target.profiles_dir, target.profile, target.target
-        )
-    except DbtBaseException as error:
-        raise PrepareError(f"profiles.yml: {error}") from None
-    return str(credentials.database or ""), str(credentials.schema or "")
-
-
-def packages_of(project_dir: Path) -> Iterator[tuple[str, Path]]:
-    """The project itself and its installed packages: name and folder."""
-    own = _read(project_dir / "dbt_project.yml")
-    yield str(own.get("name")), project_dir
-    packages = project_dir / str(own.get("packages-install-path") or "dbt_packages")
-    for path in sorted(packages.glob("*/dbt_project.yml")):
-        yield str(_read(path).get("name")), path.parent
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise PrepareError(f"{path}: {error}") from None
-    return content if isinstance(content, dict) else {}
 
 
 def _seeds(manifest: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, str]:

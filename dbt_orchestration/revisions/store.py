@@ -59,7 +59,10 @@ def open_commit(
         if not folder.is_dir():
             _download(environment, digest, folder, storage)
     os.utime(folder)
-    return read_commit(folder)
+    revision = read_commit(folder)
+    if not revision.facts_path.is_file():
+        raise PrepareError(f"revision {digest} is of an older version: the push sensor renews it")
+    return revision
 
 
 def _download(

@@ -1,0 +1,165 @@
+"""What has to be known of a dbt project before dbt can parse it, as dbt renders it.
+
+dbt is imported only where there is Jinja to render: it takes seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dbt_orchestration.invocation import DbtError, DbtTarget, dbt_session
+
+PROJECT = "dbt_project.yml"
+_FOLDERS = {"packages-install-path": "dbt_packages", "target-path": "target", "log-path": "logs"}
+# Where dbt finds files, through links to other folders, too.
+_SOURCES = {
+    **{f"{kind}-paths": [f"{kind}s"] for kind in ("model", "seed", "test", "macro", "snapshot")},
+    **{"analysis-paths": ["analyses"], "function-paths": ["functions"]},
+    **{key: [] for key in ("docs-paths", "asset-paths", "source-paths", "data-paths")},
+}
+
+
+class PrepareError(RuntimeError):
+    """The project cannot be prepared. The message is dbt's own, with file and line."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things lie in a project.
+
+    Attributes:
+        installed: the folder of installed packages.
+        written: folders that dbt writes to.
+        sources: folders that dbt reads.
+    """
+
+    project_dir: Path
+    installed: Path
+    written: tuple[Path, ...]
+    sources: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, target: DbtTarget) -> Layout:
+        """Raises:
+        PrepareError: dbt_project.yml cannot be read.
+        """
+        project, stated = target.project_dir, read_yaml(target.project_dir / PROJECT)
+        named = {key: stated.get(key) or default for key, default in _FOLDERS.items()}
+        sources = {key: stated.get(key) or default for key, default in _SOURCES.items()}
+        with Renderer(target) as renderer:
+            named, sources = renderer.project(named), renderer.project(sources)
+        installed, *written = (project / str(folder) for folder in named.values())
+        listed = [paths if isinstance(paths, list) else [paths] for paths in sources.values()]
+        return cls(
+            project,
+            installed,
+            tuple(written),
+            tuple(project / str(folder) for paths in listed for folder in paths),
+        )
+
+    def source_files(self) -> Iterator[Path]:
+        """The project's files and those of its installed packages."""
+        left_out = {self.installed, *self.written, self.project_dir / ".venv"}
+        yield from self._files(self.project_dir, left_out)
+        if self.installed.is_dir():
+            yield from self._files(self.installed, set(), follow=True)
+
+    def _files(
+        self,
+        folder: Path,
+        left_out: Collection[Path],
+        above: frozenset[str] = frozenset(),
+        follow: bool = False,
+    ) -> Iterator[Path]:
+        follow = follow or folder in self.sources
+        above |= {os.path.realpath(folder)}
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            path = folder / entry.name
+            if not entry.is_dir():
+                if not _is_data(entry.name):
+                    yield path
+            elif entry.name == ".git" or path in left_out:
+                continue
+            elif (
+                not entry.is_symlink()
+                or path in self.sources
+                or (follow and os.path.realpath(path) not in above)
+            ):
+                yield from self._files(path, left_out, above, follow)
+
+
+class Renderer:
+    """dbt's renderers of dbt_project.yml and packages.yml."""
+
+    def __init__(self, target: DbtTarget) -> None:
+        self._target = target
+        self._stack = ExitStack()
+        self._session: Any = None
+
+    def __enter__(self) -> Renderer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def project(self, value: Any) -> Any:
+        """A value of dbt_project.yml.
+
+        Raises:
+            PrepareError: dbt cannot render it.
+        """
+        return self._render(value, "render", PROJECT)
+
+    def packages(self, value: Any) -> Any:
+        """A value of packages.yml; instead of the values of secrets it has their names.
+
+        Raises:
+            PrepareError: dbt cannot render it.
+        """
+        return self._render(value, "render_packages", "packages.yml")
+
+    def _render(self, value: Any, how: str, file: str) -> Any:
+        if not _has_jinja(value):
+            return value
+        from dbt_common.exceptions import DbtBaseException
+
+        try:
+            if self._session is None:
+                self._session = self._stack.enter_context(dbt_session(self._target, ["deps"]))
+            return getattr(self._session, how)(value)
+        except (DbtError, DbtBaseException) as error:
+            raise PrepareError(f"{self._target.project_dir / file}: {str(error).strip()}") from None
+
+
+def read_yaml(path: Path) -> Mapping[str, Any]:
+    """The mapping in a YAML file; an empty one if it is not there, or has none.
+
+    Raises:
+        PrepareError: it cannot be read.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PrepareError(f"{path}: {error}") from None
+    return content if isinstance(content, dict) else {}
+
+
+def _has_jinja(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_jinja, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_jinja, value))
+    return isinstance(value, str) and "{" in value
+
+
+def _is_data(file: str) -> bool:
+    return file == ".user.yml" or file.endswith((".duckdb", ".duckdb.wal", ".log", ".pyc"))

@@ -1,0 +1,270 @@
+"""Contracts with the private parts of dbt that ``upstream_dbt`` uses.
+
+Each fails when an upgrade moves its part. Then look at ``dbt_orchestration/upstream_dbt.py``, and
+only there.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import orjson
+import pytest
+from dbt_common.exceptions import DbtBaseException
+
+from dbt_orchestration import upstream_dbt, upstream_session
+from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget, dbt_session
+from dbt_orchestration.settings import Settings
+
+PROFILES = """
+shop:
+  target: "{{ env_var('SHOP_TARGET', 'prod') }}"
+  outputs:
+    prod:
+      type: duckdb
+      path: "nowhere/{{ env_var('SHOP_FILE', 'shop') }}.duckdb"
+      schema: main
+      threads: 3
+      settings:
+        integer_division: true
+        s3_secret_access_key: "{{ env_var('DBT_ENV_SECRET_KEY') }}"
+"""
+PROJECT = """
+name: shop
+profile: shop
+packages-install-path: "{{ env_var('SHOP' ~ '_PACKAGES', 'dbt_packages') }}"
+vars:
+  factor: "{{ env_var('SHOP_FACTOR', '2') }}"
+  plain: [1, 2]
+models: {+materialized: "{{ env_var(var('kind', 'SHOP_KIND'), 'view') }}"}
+flags: {write_json: false}
+"""
+# Flags of dbt that a project or whoever runs us may set: how dbt talks, checks and works, and which
+# profile and target it takes. A new one in this list or in OUR_VARIABLES: think of what it does to
+# a parse, to compiled SQL and to a build.
+THEIRS = {
+    *("CACHE_SELECTED_ONLY", "CLEAN_PROJECT_FILES_ONLY", "DEBUG", "DOWNLOAD_DIR"),
+    *("EXPORT_SAVED_QUERIES", "HOST", "INCLUDE_SAVED_QUERY", "INVOCATION_ENV"),
+    *("LOG_CACHE_EVENTS", "LOG_FILE_MAX_BYTES", "LOG_FORMAT", "LOG_FORMAT_FILE", "LOG_LEVEL"),
+    *("LOG_LEVEL_FILE", "MACRO_DEBUGGING", "NO_PRINT", "PACKAGE_HUB_URL", "PARTIAL_PARSE"),
+    *("POPULATE_CACHE", "PRINT", "PRINTER_WIDTH", "PROFILE", "PROFILES_DIR", "QUIET"),
+    *("RECORDED_FILE_PATH", "SEND_ANONYMOUS_USAGE_STATS", "SHOW_RESOURCE_REPORT"),
+    *("SINGLE_THREADED", "SQLPARSE", "STATIC_PARSER", "STORE_FAILURES", "TARGET"),
+    *("TEST_STATE_MODIFIED", "USE_COLORS", "USE_COLORS_FILE", "USE_EXPERIMENTAL_PARSER"),
+    *("USE_FAST_TEST_EDGES", "VERSION_CHECK", "WARN_ERROR", "WARN_ERROR_OPTIONS"),
+}
+
+
+@pytest.fixture
+def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DbtTarget:
+    monkeypatch.setenv("DBT_ENV_SECRET_KEY", "not to be told")
+    project = tmp_path / "shop"
+    for name, text in {
+        "dbt_project.yml": PROJECT,
+        "profiles.yml": PROFILES,
+        "models/one.sql": "select {{ var('factor') }} n, {{ env_var('SHOP' ~ '_MODEL', '1') }} m",
+        "models/inner.sql": "{{ config(materialized='ephemeral') }}select n from {{ ref('one') }}",
+        "models/outer.sql": "select n from {{ ref('inner') }} {{ 'x' if is_incremental() }}",
+        "models/asks.sql": "{% if execute %}{% do run_query('select 1') %}{% endif %}select 1 as n",
+        "models/text.yml": "models: [{name: one, description: A number., meta: {big: 1e3}}]",
+    }.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    return DbtTarget(project, tmp_path / "logs", project)
+
+
+def parse(target: DbtTarget, folder: Path) -> Sequence[str]:
+    return ["parse", "--target-path", str(folder)]
+
+
+def test_a_session_knows_the_project_as_dbt_renders_it(target: DbtTarget, tmp_path: Path) -> None:
+    with dbt_session(target, ["deps"]) as session:
+        assert session.manifest is None
+        assert session.render("{{ env_var('SHOP_X', 'x') }}-{{ target.name }}") == "x-prod"
+        assert session.render_packages([{"local": "{{ env_var('SHOP_Y', '../y') }}"}]) == [
+            {"local": "../y"}
+        ]
+        assert session.names == ("shop", "main")
+        assert session.folders == {"shop": target.project_dir}
+        assert session.settings["shop"]["vars"]["factor"] == "{{ env_var('SHOP_FACTOR', '2') }}"
+        assert session.settings["shop"]["flags"] == {"write_json": False}
+
+
+def test_a_session_notes_which_environment_variables_jinja_asks_for(
+    target: DbtTarget, tmp_path: Path
+) -> None:
+    with dbt_session(target, parse(target, tmp_path)) as session:
+        assert session.profile_variables >= {"SHOP_TARGET", "SHOP_FILE"}
+        assert session.variables >= {"SHOP_PACKAGES", "SHOP_FACTOR", "SHOP_KIND", "SHOP_MODEL"}
+        assert not {n for n in session.variables | session.profile_variables if "SECRET" in n}
+
+
+def test_a_session_tells_no_secret(target: DbtTarget) -> None:
+    with dbt_session(target, ["deps"]) as session:
+        assert session.profile["settings"]["integer_division"] is True
+        told = repr((session.profile, session.target, session.settings))
+    assert "not to be told" not in told
+    assert "DBT_ENV_SECRET_KEY" in told
+
+
+def test_flags_of_a_profile_are_flags(target: DbtTarget) -> None:
+    file = target.project_dir / "dbt_project.yml"
+    file.write_text(file.read_text().replace("flags: {write_json: false}", ""))
+    profiles = target.project_dir / "profiles.yml"
+    profiles.write_text(profiles.read_text() + "config: {fail_fast: true}\n")
+    with dbt_session(target, ["deps"]) as session:
+        assert session.settings["shop"]["flags"] == {"fail_fast": True}
+
+
+def test_the_manifest_is_written_as_dbt_writes_it(target: DbtTarget, tmp_path: Path) -> None:
+    with dbt_session(target, parse(target, tmp_path / "ours")) as session:
+        (tmp_path / "ours").mkdir(exist_ok=True)
+        session.write_manifest(tmp_path / "ours" / "manifest.json")
+        session.manifest.write(str(tmp_path / "theirs.json"))
+    ours = orjson.loads((tmp_path / "ours" / "manifest.json").read_bytes())
+    assert ours == json.loads((tmp_path / "theirs.json").read_text())
+    assert (tmp_path / "ours" / "partial_parse.msgpack").is_file()
+
+
+def test_nodes_are_compiled_one_by_one_without_the_warehouse(
+    target: DbtTarget, tmp_path: Path
+) -> None:
+    from dbt.adapters.exceptions import InvalidConnectionError
+
+    with dbt_session(target, parse(target, tmp_path)) as session:
+        manifest = session.manifest
+    with dbt_session(target, ["compile", "--no-introspect"], manifest) as session:
+        upstream_dbt.answer_is_incremental(manifest, False)
+        first = session.compile("model.shop.outer")
+        with pytest.raises(InvalidConnectionError):
+            session.compile("model.shop.asks")
+        # Again, and also when what stands inside was compiled in between.
+        session.compile("model.shop.inner")
+        assert session.compile("model.shop.outer") == first
+        assert first.startswith("with __dbt__cte__inner as (")
+        assert first.strip().endswith("__dbt__cte__inner")
+        manifest.nodes["model.shop.outer"].config.materialized = "incremental"
+        upstream_dbt.answer_is_incremental(manifest, True)
+        assert session.compile("model.shop.outer").strip().endswith("x")
+    assert not (target.project_dir / "target").exists()
+
+
+def test_flags_that_are_ours_are_not_taken_from_the_environment(
+    target: DbtTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (target.project_dir / "models/flags.sql").write_text(
+        "select '{{ flags.FULL_REFRESH }} {{ env_var('DBT_STATE') }}' as n"
+    )
+    for name in ("DBT_FULL_REFRESH", "DBT_ENGINE_DEFER", "DBT_FAIL_FAST"):
+        monkeypatch.setenv(name, "true")
+    for name in ("DBT_STATE", "DBT_TARGET_PATH"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    with dbt_session(target, parse(target, tmp_path)) as session:
+        manifest = session.manifest
+        flags = session._config.args
+        assert (flags.DEFER, flags.FAIL_FAST, flags.STATE) == (False, False, None)
+    command = ["compile", "--no-introspect", "--no-populate-cache", "--select", "flags"]
+    DbtInvocation(target, [*command, "--target-path", str(tmp_path)], manifest).finish()
+    [node] = [node for node in manifest.nodes.values() if node.name == "flags"]
+    assert node.compiled_code == f"select 'False {tmp_path / 'elsewhere'}' as n"
+    assert os.environ["DBT_FULL_REFRESH"] == "true"
+
+
+def test_every_flag_of_dbt_is_ours_or_was_thought_of() -> None:
+    from dbt.cli import params
+    from dbt.env_vars import _ADDITIONAL_ENGINE_ENV_VARS
+
+    known = {variable.name.removeprefix("DBT_ENGINE_") for variable in params.KNOWN_ENV_VARS}
+    known |= {name.removeprefix("DBT_") for name in _ADDITIONAL_ENGINE_ENV_VARS}
+    ours = {
+        name.removeprefix("DBT_").removeprefix("ENGINE_") for name in upstream_dbt.OUR_VARIABLES
+    }
+    assert ours <= known
+    assert known - ours == THEIRS
+
+
+def test_a_project_that_cannot_be_loaded_says_why(target: DbtTarget) -> None:
+    (target.project_dir / "dbt_project.yml").write_text("name: shop\nprofile: other\n")
+    with pytest.raises(DbtError, match="other"), dbt_session(target, ["deps"]):
+        pass
+    nowhere = DbtTarget(target.project_dir / "nowhere", target.log_dir, target.project_dir)
+    with pytest.raises(DbtError, match="nowhere"), dbt_session(nowhere, ["deps"]):
+        pass
+
+
+def test_importing_it_imports_neither_dbt_nor_dagster() -> None:
+    script = (
+        "import sys; import dbt_orchestration.revisions.compare\n"
+        "print({name.partition('.')[0] for name in sys.modules} & {'dbt', 'dagster'})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
+
+
+def test_a_saved_parse_knows_the_graph_that_jinja_reads(prepared: Path) -> None:
+    [saved] = (prepared / "working_tree" / "prod").glob("*/partial_parse.msgpack")
+    manifest = upstream_dbt.load_manifest(saved)
+    assert "model.every_node.report" in manifest.flat_graph["nodes"]
+
+
+def test_a_thread_can_be_interrupted() -> None:
+    interrupted = threading.Event()
+
+    def work() -> None:
+        try:
+            while True:
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            interrupted.set()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    upstream_dbt.interrupt(thread)
+    assert interrupted.wait(10)
+
+
+def test_credentials_are_read_as_dbt_reads_them(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings.dbt_environment.items():
+        monkeypatch.setenv(name, value)
+    credentials = upstream_dbt.load_credentials(
+        settings.project_dir, settings.profiles_dir, "duckdb", "dev"
+    )
+    assert (credentials.type, credentials.schema) == ("duckdb", "dev")
+    assert credentials.path == str(settings.duckdb_path)
+
+
+def test_sessions_are_opened_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dbt connects only after an adapter was registered here, with these credentials."""
+    from dbt.adapters import factory
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
+
+    assert "FACTORY.register_adapter(" in inspect.getsource(factory.register_adapter)
+    registered: list[SimpleNamespace] = []
+    monkeypatch.setattr(
+        factory.FACTORY, "register_adapter", lambda config, *_: registered.append(config)
+    )
+    for _ in range(2):
+        upstream_session.keep_sessions_in_utc()
+    credentials = DuckDBCredentials(
+        database="memory", schema="main", settings={"timezone": "utc", "threads": 2}
+    )
+    config = SimpleNamespace(target_name="prod", credentials=credentials)
+    factory.register_adapter(config, None)
+    assert registered == [config]
+    assert credentials.settings == {"threads": 2, "TimeZone": "UTC"}
+    credentials.settings = {"TimeZone": "Asia/Seoul"}
+    with pytest.raises(DbtBaseException, match="target prod sets the time zone Asia/Seoul"):
+        factory.register_adapter(config, None)
