@@ -41,6 +41,7 @@ def compile_nodes(
     A node that asks the warehouse while it compiles is left out. A node that dbt cannot compile is
     left out as well, and ``Project.uncompiled`` says why; so does it if nothing can be compiled.
     """
+    manifest = revision.take_parsed()
     parts = {
         unique_id: components(project, unique_id)
         for unique_id in project.built
@@ -58,7 +59,8 @@ def compile_nodes(
         done(0)
         twice = {unique_id for unique_id in missing if wanted[unique_id].incremental}
         try:
-            new = _compile(revision, target, missing, twice, done)
+            manifest = manifest or load_manifest(revision.partial_parse_path)
+            new = _compile(manifest, target, missing, twice, done)
         except DbtError as error:
             made |= dict.fromkeys(missing, " ".join(str(error).split()))
         else:
@@ -76,7 +78,7 @@ def _is_sql(node: Mapping[str, Any]) -> bool:
 
 
 def _compile(
-    revision: Revision,
+    manifest: Any,
     target: DbtTarget,
     wanted: Collection[str],
     twice: Collection[str],
@@ -87,7 +89,6 @@ def _compile(
     Raises:
         DbtError: the project cannot be loaded.
     """
-    manifest = revision.parsed or load_manifest(revision.partial_parse_path)
     made: dict[str, Compiled | str] = {}
     with dbt_session(target, [*_COMMAND], manifest) as session:
         answer_is_incremental(manifest, False)

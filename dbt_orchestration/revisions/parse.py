@@ -45,14 +45,14 @@ class Revision:
         directory: holds what dbt wrote when it parsed.
         project_dir: the project's files.
         commit: which commit it is; None if it is the project as it lay in its folder.
-        parsed: dbt's own manifest, if it was parsed just now.
+        parsed: dbt's own manifest, if it was parsed just now, until somebody takes it.
     """
 
     digest: str
     directory: Path
     project_dir: Path
     commit: Commit | None = None
-    parsed: Any = field(default=None, compare=False, repr=False)
+    parsed: list[Any] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def manifest_path(self) -> Path:
@@ -80,6 +80,10 @@ class Revision:
     def folders(self) -> Mapping[str, Path]:
         """Where the project and its installed packages lie, by name."""
         return {name: self.project_dir / path for name, path in self.facts["folders"].items()}
+
+    def take_parsed(self) -> Any:
+        """dbt's own manifest, to compile with: that changes it. None if it has to be loaded."""
+        return self.parsed.pop() if self.parsed else None
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
@@ -128,7 +132,7 @@ def parse(target: DbtTarget, home: Path) -> Revision:
             files = _files_digest(target)
             revision = _known(target, home, files) or _parse(target, home, files)
             # A file saved while dbt parsed: what was parsed is neither the old project nor the new.
-            if revision.parsed is None or _files_digest(target) == files:
+            if not revision.parsed or _files_digest(target) == files:
                 break
             shutil.rmtree(revision.directory)
         os.utime(revision.directory)
@@ -165,7 +169,7 @@ def parse_into(target: DbtTarget, folder: Path, seed: Revision | None) -> Revisi
             revision.facts_path.write_bytes(orjson.dumps(_facts(session, target, named)))
     except DbtError as error:
         raise PrepareError(f"dbt parse, {target.project_dir}: {error}") from None
-    return replace(revision, parsed=session.manifest)
+    return replace(revision, parsed=[session.manifest])
 
 
 def _facts(session: Session, target: DbtTarget, named: set[str]) -> dict[str, Any]:
