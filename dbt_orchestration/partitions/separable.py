@@ -25,11 +25,10 @@ import re
 from collections.abc import Mapping
 
 import jinja2
-import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from dbt_orchestration.changes.columns.names import Names, Opaque, dialect_of
+from dbt_orchestration.changes.columns.syntax import parse
 from dbt_orchestration.partitions.config import BatchSize
 from dbt_orchestration.partitions.queries import Queries
 from dbt_orchestration.partitions.scopes import Batches, Column, Relation
@@ -68,16 +67,14 @@ def why_not_separable(
     if dialect not in ("duckdb", "snowflake"):
         return f"SQL of {dialect}"
     try:
-        statements = [s for s in sqlglot.parse(sql, read=dialect_of(dialect)) if s is not None]
-        if len(statements) != 1 or not isinstance(statements[0], exp.Query):
-            return "SQL that is not one query"
+        query = parse(sql, dialect_of(dialect))
         for known in (True, utc):
             batches = Batches(batch_size, Names(dialect_of(dialect)), known, dialect == "duckdb")
-            why = _why_not(statements[0], batches, event_time, inputs)
+            why = _why_not(query, batches, event_time, inputs)
             if why:
                 return why if known else f"makes a {batch_size} of times that may not be in UTC"
-    except SqlglotError:
-        return "SQL that sqlglot does not parse"
+    except Opaque as why:
+        return str(why)
     except RecursionError:
         return "SQL nested too deeply"
     return ""

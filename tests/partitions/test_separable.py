@@ -246,6 +246,14 @@ ts: select ts from events
 ts: with recursive r as (select ts from #events union all select ts from r) select ts from r
 = a pivot
 ts: select * from #events pivot (sum(x) for kind in ('a', 'b'))
+= intersect and union without parentheses
+d: select ts::date as d from #events union select day from #clicks intersect select day from #dim
+= eq and not without parentheses
+ts: select e.ts from #events e join #clicks c on c.day = e.ts::date is not null
+= without parentheses
+ts: select e.ts from #events e join #clicks c on not c.day = e.ts::date is distinct from true
+= a plus sign
+ts: select ts, +x as x from #events
 = not one query
 ts: select ts from #events; select 1
 ts: delete from #events

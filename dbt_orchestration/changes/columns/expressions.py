@@ -55,12 +55,14 @@ class Expressions:
     def __init__(self, names: Names, dialect: str, subquery: Subquery) -> None:
         self._names = names
         self._subquery = subquery
+        self._duckdb = dialect == "DuckDB"
         self._unknown_yields_rows = dialect not in _NO_UNKNOWN_ROW_FUNCTIONS
         self._writers: dict[type[exp.Expr], Writer] = {
             exp.Column: self._column,
             exp.Comprehension: self._comprehension,
             exp.Exists: self._exists,
             exp.Identifier: self._identifier,
+            exp.Lambda: self._lambda,
             exp.Literal: self._literal,
             exp.Paren: self._paren,
             exp.Star: self._star,
@@ -246,6 +248,15 @@ class Expressions:
         finally:
             scope.bound -= names
         parts.append(")")
+
+    def _lambda(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        self._generic(node, scope, parts, args)
+        if self._duckdb and not node.args.get("colon"):
+            # f(payload -> 'key') reads a column. sqlglot takes it for a function's parameter.
+            for name in node.expressions:
+                if term := scope.find(self._names.of(name)):
+                    parts.append(_HOLE)
+                    args.append(term)
 
     def _refuse_outer_aggregate(self, node: exp.Expr, scope: Scope) -> None:
         """An aggregate of only the outer query's columns aggregates the outer query."""

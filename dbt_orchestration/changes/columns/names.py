@@ -28,7 +28,14 @@ def dialect_of(adapter: str) -> Dialect:
         raise Opaque(f"no SQL dialect for the adapter {adapter}") from None
     # Functions that sqlglot thinks are synonyms keep the name they were called by.
     dialect.ORIGINAL_NAME_META_KEY = _ORIGINAL_NAME
+    if type(dialect).__name__ == "DuckDB":
+        # A path: 'a.b' is a key with a dot in it, '$.a.b' is a key of an object.
+        setattr(dialect, "to_json_path", _as_it_is)  # noqa: B010 - a method to mypy
     return dialect
+
+
+def _as_it_is(path: exp.Expr | None) -> exp.Expr | None:
+    return path
 
 
 def called(function: exp.Expr) -> str:

@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
-from sqlglot.errors import SqlglotError
 
 from dbt_orchestration.changes.columns.expressions import Expressions
 from dbt_orchestration.changes.columns.names import Names, Opaque
 from dbt_orchestration.changes.columns.scope import Scope, refuse
 from dbt_orchestration.changes.columns.sources import Sources, Tables
+from dbt_orchestration.changes.columns.syntax import parse
 from dbt_orchestration.changes.terms import Relation, Term
 
 _SELECT = frozenset(
@@ -56,17 +55,7 @@ def analyse(sql: str, dialect: Dialect, tables: Tables) -> Relation:
         Opaque: something in the query is not understood. Nothing else is raised for any text.
     """
     try:
-        statements = [s for s in sqlglot.parse(sql, read=dialect) if s is not None]
-    except SqlglotError as error:
-        detail = getattr(error, "errors", None)
-        where = f", line {detail[0]['line']}" if detail and detail[0].get("line") else ""
-        raise Opaque(f"SQL that sqlglot does not parse{where}") from None
-    except RecursionError:
-        raise Opaque("SQL nested too deeply") from None
-    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
-        raise Opaque("SQL that is not one query")
-    try:
-        query, order = _unsorted(statements[0])
+        query, order = _unsorted(parse(sql, dialect))
         relation = _Queries(dialect, tables).relation(query, {}, None)
         text = order.sql(dialect=dialect, comments=False) if order else ""
         return replace(relation, order=text)
