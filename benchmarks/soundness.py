@@ -6,8 +6,8 @@ another one (columns, types, rows, or whether it is there) and was not due is a 
 be none. One that was due and is the same is **needless**. Plans back from the edited project are
 checked for misses too. dbt's own ``state:modified+`` is measured on the same edits.
 
-Ignored are the case of column names, the order of rows, what snapshots say
-of the time of the run, and floats after nine digits.
+Ignored are the order of rows, what snapshots say of the time of the run, and floats after nine
+digits.
 """
 
 from __future__ import annotations

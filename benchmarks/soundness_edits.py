@@ -142,7 +142,7 @@ def _case(rng: random.Random, state: State) -> str | None:
     return f"{path}: keywords in upper case"
 
 
-@edit("cosmetic: name case", 2)
+@edit("a name in title case", 2)
 def _name_case(rng: random.Random, state: State) -> str | None:
     path = some_sql(rng, state)
     text = state.files[path]

@@ -67,7 +67,7 @@ class State:
 
 @dataclass(frozen=True)
 class Relation:
-    """What stands in the warehouse under one name. Names of columns are in lower case."""
+    """What stands in the warehouse under one name."""
 
     kind: str
     columns: tuple[tuple[str, str], ...]
@@ -257,8 +257,10 @@ def content(
         duckdb.Error: it cannot be read.
     """
     cursor = connection.execute(query)
-    columns = [(str(name).lower(), str(kind)) for name, kind, *_ in cursor.description or ()]
-    kept = [i for i, (name, _) in enumerate(columns) if not (volatile and name in _VOLATILE)]
+    columns = [(str(name), str(kind)) for name, kind, *_ in cursor.description or ()]
+    kept = [
+        i for i, (name, _) in enumerate(columns) if not (volatile and name.lower() in _VOLATILE)
+    ]
     rows = Counter(repr([_plain(row[i]) for i in kept]) for row in cursor.fetchall())
     return Relation(kind, tuple(columns[i] for i in kept), rows, sql)
 

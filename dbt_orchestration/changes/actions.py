@@ -13,7 +13,9 @@ Action = Literal["build", "partitions", "full_refresh"]
 OnChange = Literal["rebuild", "ask", "forward_only"]
 
 # The table's columns are not what the new code writes, and no partition can make them so.
-_REBUILD_TABLE = frozenset({"column_removed", "column_retyped", "columns_reordered", "columns"})
+_REBUILD_TABLE = frozenset(
+    {"column_removed", "column_retyped", "columns_reordered", "columns", "names"}
+)
 _ADD_COLUMNS = frozenset({"append_new_columns", "sync_all_columns"})
 _HISTORY = frozenset({"rows", "column_added", "column_changed"})
 _ASKS = "its history is rebuilt when somebody says so (on_change: ask)"

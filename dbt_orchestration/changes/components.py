@@ -134,6 +134,7 @@ def describe(project: Project, unique_id: str, key: str) -> str:
         "graph": "the graph: properties of other nodes",
         "relation": f"name {'.'.join(p for p in project.relation_name(node) if p)}",
         "order": f"ORDER BY ({path})",
+        "names": "upper and lower case of its columns' names",
         "reads": "name of a relation it reads",
         "var": f"var {name}",
         "env": f"environment variable {name}",

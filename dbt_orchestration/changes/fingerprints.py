@@ -32,6 +32,7 @@ from dbt_orchestration.changes.terms import (
     digest,
     link,
     refer,
+    written,
 )
 
 # Raise whenever the same project may get other fingerprints than before.
@@ -45,12 +46,14 @@ class Linked:
     Attributes:
         rest: "" if all columns are known.
         query: of ``rows``, what the query decides; config and hooks may decide more.
+        names: how the engine keeps the columns' names; "" if that is how it compares them.
     """
 
     rows: str
     columns: tuple[tuple[str, str], ...]
     rest: str
     query: str = ""
+    names: str = ""
 
     @cached_property
     def named(self) -> Mapping[str, str]:
@@ -107,7 +110,7 @@ class Fingerprints:
         if reference.column == REST:
             return node.linked.rest
         if reference.column == WHOLE:
-            return node.linked.whole
+            return digest(node.linked.whole, node.linked.names)
         return node.linked.named[reference.column]
 
 
@@ -203,14 +206,18 @@ class _Reader:
         query = rows = link(terms.rows, self._all.resolve, memo)
         if parts.content:
             rows = digest("built", rows, *(f"{k}={v}" for k, v in sorted(parts.content.items())))
+        names = [written(name) for name, _ in terms.columns]
         linked = Linked(
             rows,
-            tuple((name, link(t, self._all.resolve, memo)) for name, t in terms.columns),
+            tuple((str(name), link(t, self._all.resolve, memo)) for name, t in terms.columns),
             link(terms.rest, self._all.resolve, memo) if terms.rest is not None else "",
             query,
+            digest(*names) if names != [name for name, _ in terms.columns] else "",
         )
         if terms.order:
             parts = replace(parts, own={**parts.own, "order": digest(terms.order)})
+        if linked.names:
+            parts = replace(parts, own={**parts.own, "names": linked.names})
         own = sorted({**parts.wide, **parts.own}.items())
         value = digest(linked.whole, str(terms.positions), *(f"{k}={v}" for k, v in own))
         beyond = set(read) - set(self._project.parents(unique_id))

@@ -29,7 +29,7 @@ def column_lineage(fingerprints: Fingerprints) -> Lineage:
                     found.update(known.get(reference.node, {}).get(reference.column, ()))
                 else:
                     found.add(reference)
-            columns[name] = tuple(sorted(found))
+            columns[str(name)] = tuple(sorted(found))
         known[unique_id] = columns
     return {unique_id: columns for unique_id, columns in known.items() if columns}
 

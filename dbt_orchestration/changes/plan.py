@@ -213,8 +213,8 @@ def _changes(
         changes += _column_changes(base, head, before, node)
     own_old, own_new = before.components.own, node.components.own
     for key in differing(own_old, own_new):
-        if key == "order":
-            changes.append(Change("order"))
+        if key in ("order", "names"):
+            changes.append(Change(key))
         elif key != "relation":
             kind, _, name = key.partition(":")
             changes.append(Change("config", name or kind))

@@ -11,7 +11,16 @@ from dbt_orchestration.changes.columns.query import analyse
 from dbt_orchestration.changes.components import Components
 from dbt_orchestration.changes.project import Compiled, Project
 from dbt_orchestration.changes.seeds import seed_relation
-from dbt_orchestration.changes.terms import REST, ROWS, WHOLE, Relation, Term, digest, refer
+from dbt_orchestration.changes.terms import (
+    REST,
+    ROWS,
+    WHOLE,
+    Relation,
+    Term,
+    digest,
+    refer,
+    written,
+)
 
 Analyses = MutableMapping[str, tuple["Relation | str", frozenset[tuple[str, ...]]]]
 
@@ -221,7 +230,8 @@ class Relations:
 
 
 def _shape(relation: Relation) -> tuple[object, ...]:
-    return [name for name, _ in relation.columns], relation.rest is None, relation.positions
+    names = [(name, written(name)) for name, _ in relation.columns]
+    return names, relation.rest is None, relation.positions
 
 
 def _itself(relation: Relation | None) -> Relation:

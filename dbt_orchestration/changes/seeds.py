@@ -33,5 +33,5 @@ def seed_relation(node: Mapping[str, Any], text: str | None, names: Names | None
     for i, name in enumerate(header):
         content = digest(*(f"{len(row[i])}:{row[i]}" for row in rows))
         values = Term(f"seed {content} {types.get(name.lower())}")
-        columns.append((names.normal(name, quoted) if names else name, values))
+        columns.append((names.named(name, quoted) if names else name, values))
     return Relation(Term(f"seed of {len(rows)} rows"), tuple(columns))

@@ -111,13 +111,37 @@ def link(term: Term, resolve: Callable[[Reference], str], memo: dict[str, str]) 
     return result
 
 
+class Name(str):
+    """A name as the engine compares it.
+
+    Attributes:
+        written: as the engine keeps and shows it; ``str`` where that is the same.
+    """
+
+    __slots__ = ("written",)
+    written: str
+
+    def __new__(cls, name: str, written: str = "") -> Name:
+        made = super().__new__(cls, name)
+        made.written = written or name
+        return made
+
+    def __reduce__(self) -> tuple[type[Name], tuple[str, str]]:
+        return Name, (str(self), self.written)
+
+
+def written(name: str) -> str:
+    """A column's name as the engine keeps it."""
+    return name.written if isinstance(name, Name) else name
+
+
 @dataclass(frozen=True, slots=True)
 class Relation:
     """What a query yields.
 
     Attributes:
         rows: decides which rows there are, and how many times each.
-        columns: name and term, in order; a name may occur twice.
+        columns: name and term, in order; a name may occur twice. A ``Name`` says how it is written.
         rest: decides the columns whose names are not known; None if all are in ``columns``.
         positions: whether the order of ``columns`` is known.
         order: a model's own ORDER BY. It sorts what is stored, and who reads it sees no order.
@@ -143,4 +167,9 @@ class Relation:
     def everything(self) -> tuple[Term, ...]:
         """All that decides the content: rows, columns with their names, unknown columns."""
         named = tuple(Term(f"named {name}", (term,)) for name, term in self.columns)
+        return (self.rows, *named, *(() if self.rest is None else (self.rest,)))
+
+    def record(self) -> tuple[Term, ...]:
+        """The same for who reads the names as data: JSON of a row shows in which case they are."""
+        named = tuple(Term(f"named {written(name)}", (term,)) for name, term in self.columns)
         return (self.rows, *named, *(() if self.rest is None else (self.rest,)))

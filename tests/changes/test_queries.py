@@ -15,6 +15,7 @@ The last line says what the two queries differ in: ``same``, or a list of
     +name, -name    a column is added, removed
     order           the order of the columns
     sorted          the order rows are stored in
+    case            upper and lower case of the names of columns
     rest            the columns whose names are not known
 
 or ``opaque: why``: the last query cannot be told apart by columns, for that reason. A case that is
@@ -34,7 +35,7 @@ import pytest
 
 from dbt_orchestration.changes.columns.names import Names, Opaque, dialect_of
 from dbt_orchestration.changes.columns.query import analyse
-from dbt_orchestration.changes.terms import REST, ROWS, Relation, refer
+from dbt_orchestration.changes.terms import REST, ROWS, Relation, refer, written
 
 FIXTURES = Path(__file__).parent / "fixtures"
 UNKNOWN = "events"
@@ -150,7 +151,13 @@ def differences(old: Relation, new: Relation) -> list[str]:
         found.append("positions")
     if old.order != new.order:
         found.append("sorted")
+    if any(_written(old, name) != _written(new, name) for name in before if name in after):
+        found.append("case")
     return found
+
+
+def _written(relation: Relation, name: str) -> list[str]:
+    return [written(known) for known, _ in relation.columns if known == name]
 
 
 def _keys(relation: Relation, name: str) -> list[str]:
@@ -203,6 +210,10 @@ def test_what_the_fixture_calls_the_same_is_the_same_in_duckdb(
 ) -> None:
     changed = {part.lstrip("+-") for part in case.expected.split(", ")}
     (names, rows), (other_names, others) = (_run(tables, sql) for sql in case.queries)
+    if "case" not in changed and "rest" not in changed:
+        found = {name.lower(): name for name in names}
+        assert all(found.get(name.lower(), name) == name for name in other_names)
+    names, other_names = ([name.lower() for name in both] for both in (names, other_names))
     if case.expected == "same":
         assert names == other_names
     common = [name for name in names if name not in changed and name in other_names]
@@ -213,8 +224,7 @@ def test_what_the_fixture_calls_the_same_is_the_same_in_duckdb(
 
 def _run(tables: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[object, ...]]]:
     result = tables.execute(sql)
-    names = [f"{column[0]}".lower() for column in result.description or ()]
-    return names, result.fetchall()
+    return [str(name) for name, *_ in result.description or ()], result.fetchall()
 
 
 def _only(

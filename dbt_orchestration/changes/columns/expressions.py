@@ -66,6 +66,7 @@ class Expressions:
             exp.Literal: self._literal,
             exp.Paren: self._paren,
             exp.Star: self._star,
+            exp.Struct: self._struct,
             exp.Window: self._window,
             **dict.fromkeys((exp.And, exp.Or), self._connector),
             **dict.fromkeys(_SYMMETRIC, self._symmetric),
@@ -175,7 +176,7 @@ class Expressions:
             if source is None:
                 raise Opaque(f"{node.sql()}: no such source")
             parts.append(_HOLE)
-            args.append(Term("everything", source.everything()))
+            args.append(Term("everything", source.record()))
             return
         if node.args.get("join_mark"):
             raise Opaque("an outer join written (+)")
@@ -198,7 +199,7 @@ class Expressions:
         if (found := scope.find(path[0])) is not None:
             return found, path[1:]
         if len(path) == 1 and (source := scope.source(path)):
-            return Term("record", source.everything()), ()
+            return Term("record", source.record()), ()
         raise Opaque(f"where the column {'.'.join(path)} comes from")
 
     def _star(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
@@ -248,6 +249,12 @@ class Expressions:
         finally:
             scope.bound -= names
         parts.append(")")
+
+    def _struct(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        self._generic(node, scope, parts, args)
+        # struct_pack(a) names a field after the column.
+        paths = (field.parts for field in node.expressions if isinstance(field, exp.Column))
+        parts += [scope.written(tuple(map(self._names.of, path))) for path in paths]
 
     def _lambda(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
         self._generic(node, scope, parts, args)

@@ -7,6 +7,8 @@ import re
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect, NormalizationStrategy
 
+from dbt_orchestration.changes.terms import Name
+
 _DIALECTS = {"sqlserver": "tsql", "synapse": "tsql", "fabricspark": "spark"}
 _ORIGINAL_NAME = "name"
 _PART = re.compile(r"""(?:["`\[]([^"`\]]+)["`\]]|([^."`\[\]]+))""")
@@ -67,12 +69,16 @@ class Names:
         parts = _PART.findall(relation_name)
         return tuple(self.normal(bare or quoted, not bare) for quoted, bare in parts)
 
+    def named(self, name: str, quoted: bool = False) -> Name:
+        """The name of what is defined as ``name``."""
+        return Name(self.normal(name, quoted), name if self._insensitive else "")
+
     def of(self, identifier: object) -> str:
         """The name of an identifier, or of what sqlglot parsed where one stands; "" for nothing."""
         if isinstance(identifier, exp.Identifier):
-            return self.normal(identifier.this, bool(identifier.args.get("quoted")))
+            return self.named(identifier.this, bool(identifier.args.get("quoted")))
         if isinstance(identifier, exp.Column):
             return self.of(identifier.this)
         if isinstance(identifier, exp.Expr):
-            return self.normal(identifier.name, quoted=False)
+            return self.named(identifier.name)
         return "" if identifier is None else self.normal(str(identifier), quoted=False)

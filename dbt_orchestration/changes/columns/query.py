@@ -15,7 +15,7 @@ from dbt_orchestration.changes.columns.names import Names, Opaque
 from dbt_orchestration.changes.columns.scope import Scope, refuse
 from dbt_orchestration.changes.columns.sources import Sources, Tables
 from dbt_orchestration.changes.columns.syntax import parse
-from dbt_orchestration.changes.terms import Relation, Term
+from dbt_orchestration.changes.terms import Name, Relation, Term
 
 _SELECT = frozenset(
     [
@@ -204,7 +204,7 @@ class _Queries:
             row_functions = len(scope.row_functions)
             value = expression.this if isinstance(expression, exp.Alias) else expression
             term = self._expressions.term(value, scope)
-            columns.append((self._output(expression), term))
+            columns.append((self._output(expression, scope), term))
             if len(scope.row_functions) > row_functions:
                 # unnest() of a struct makes a column of each field.
                 rests.append(Term("fields", (term,)))
@@ -215,13 +215,14 @@ class _Queries:
         rest = rests[0] if len(rests) == 1 else Term("rests", rests) if rests else None
         return _Listed(Relation(Term("listed"), tuple(columns), rest, positions), keys)
 
-    def _output(self, expression: exp.Expr) -> str:
+    def _output(self, expression: exp.Expr, scope: Scope) -> str:
         if isinstance(expression, exp.Alias):
             return self._names.of(expression.args["alias"])
         if isinstance(expression, exp.Column):
-            return self._names.of(expression.this)
+            path = tuple(self._names.of(part) for part in expression.parts)
+            return Name(path[-1], scope.written(path))
         if isinstance(expression, exp.Paren):
-            return self._output(expression.this)
+            return self._output(expression.this, scope)
         # The engine makes a name of the text; so the text is the name here.
         return f"({expression.sql(dialect=self._dialect, comments=False)})"
 
@@ -250,8 +251,9 @@ class _Queries:
         }
         if not (dropped or renamed or replaced):
             return relation
+        as_replaced = {name: name for name in replaced}
         columns = tuple(
-            (renamed.get(name, name), replaced.get(name, term))
+            (renamed.get(name, as_replaced.get(name, name)), replaced.get(name, term))
             for name, term in relation.columns
             if name not in dropped
         )

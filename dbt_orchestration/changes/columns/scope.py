@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from sqlglot import exp
 
 from dbt_orchestration.changes.columns.names import Opaque
-from dbt_orchestration.changes.terms import Relation, Term
+from dbt_orchestration.changes.terms import Relation, Term, written
 
 
 @dataclass
@@ -49,8 +49,14 @@ class Source:
             term = Term("outer", (term,))
         return term
 
-    def everything(self) -> list[Term]:
-        return [self.tagged(term) for term in self.relation.everything()]
+    def record(self) -> list[Term]:
+        """Everything in it, its columns' names as data among that."""
+        return [self.tagged(term) for term in self.relation.record()]
+
+    def written(self, name: str) -> str:
+        """How the relation keeps the name of a column."""
+        found = {written(known) for known, _ in self.relation.columns if known == name}
+        return " or ".join(sorted(found)) or name
 
 
 @dataclass
@@ -119,7 +125,18 @@ class Scope:
     def everything(self) -> Term:
         """All columns of all sources: what ``*`` inside a function reads."""
         visible = [source for source in self.sources if source.visible]
-        return Term("everything", [term for source in visible for term in source.everything()])
+        return Term("everything", [term for source in visible for term in source.record()])
+
+    def written(self, path: tuple[str, ...]) -> str:
+        """How the column ``path`` is called in a result: as its source keeps the name."""
+        *table, name = path
+        source = self.source(tuple(table)) if table else None
+        sources = [source] if source else [] if table else self.sources
+        found = {s.written(name) for s in sources if s.visible and name in s}
+        if not found and any(s.relation.rest for s in sources) and name not in self.aliases:
+            return str(name)
+        # Else it is the field of a struct, or an alias.
+        return " or ".join(sorted(found)) or written(name)
 
     def _here(self, name: str) -> Term | None:
         if (merged := self.merged.get(name)) is not None:

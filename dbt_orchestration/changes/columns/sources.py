@@ -10,7 +10,7 @@ from sqlglot import exp
 from dbt_orchestration.changes.columns.expressions import Expressions
 from dbt_orchestration.changes.columns.names import Names, Opaque
 from dbt_orchestration.changes.columns.scope import Scope, Source, refuse
-from dbt_orchestration.changes.terms import Relation, Term
+from dbt_orchestration.changes.terms import Name, Relation, Term
 
 Tables = Callable[[tuple[str, ...]], Relation]
 Query = Callable[[exp.Expr, Mapping[str, Callable[[], Relation]], Scope | None], Relation]
@@ -91,7 +91,8 @@ class Sources:
                 if name not in scope.merged:
                     columns.append((name, source.tagged(term)))
                 elif name not in done:
-                    columns.append((name, scope.merged[name]))
+                    merged = Name(name, scope.written((name,)))
+                    columns.append((merged, scope.merged[name]))
                     done.add(name)
             if source.relation.rest is not None:
                 rests.append(source.tagged(source.relation.rest))
@@ -270,7 +271,7 @@ class Sources:
         base = self._add(bare, Scope(ctes=scope.ctes, outer=scope.outer), visible)
         alias = pivots[-1].args.get("alias") or item.args.get("alias")
         texts = [pivot.sql(dialect=self._names.dialect) for pivot in pivots]
-        term = Term(f"pivot {texts!r}", base.relation.everything())
+        term = Term(f"pivot {texts!r}", base.relation.record())
         name = self._names.of(alias.this) if alias and alias.this else base.name
         source = Source(name, Relation(term, (), rest=term))
         scope.sources.append(source)
