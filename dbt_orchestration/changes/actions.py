@@ -30,8 +30,8 @@ class Change:
 
     Attributes:
         kind: new, renamed, rows, column_added, column_removed, column_retyped, column_changed,
-            columns_reordered, columns (names are not known), order (of rows), partitions, config,
-            name.
+            columns_reordered, columns (names are not known), names (upper and lower case of the
+            columns'), order (of rows), partitions, config, name.
         what: the column, config key or former name it is about; of partitions ``added`` or
             ``removed``; "" for rows.
     """

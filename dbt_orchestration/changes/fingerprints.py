@@ -36,7 +36,7 @@ from dbt_orchestration.changes.terms import (
 )
 
 # Raise whenever the same project may get other fingerprints than before.
-SCHEME = "2"
+SCHEME = "3"
 
 
 @dataclass(frozen=True)
