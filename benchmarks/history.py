@@ -132,7 +132,13 @@ def _live(seed: int, number: int, deeds: Sequence[Deed]) -> Chain:
     return _worker.live(seed, number, deeds)
 
 
-def chains(pushes: int, seed: int, jobs: int = 1, seconds: float | None = None) -> Iterator[Chain]:
+def chains(
+    pushes: int,
+    seed: int,
+    jobs: int = 1,
+    seconds: float | None = None,
+    without: Collection[str] = (),
+) -> Iterator[Chain]:
     """Chains until there were so many pushes, or the time is over."""
     until = time.monotonic() + (seconds or float("inf"))
     numbers, done = count(), 0
