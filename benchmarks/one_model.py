@@ -68,7 +68,8 @@ environments:
   dev: {branch: dev, target: dev}
 """
 
-# As dagster-dbt's documentation begins: its decorator, its resource, the default executor.
+# As dagster-dbt's documentation begins: its decorator, its resource. The in-process executor is its
+# cheapest: there is one step, and the default starts another process for it.
 _PLAIN_LOCATION = """\
 from pathlib import Path
 
@@ -84,7 +85,9 @@ def models(context: dg.AssetExecutionContext, dbt: DbtCliResource):
 
 
 definitions = dg.Definitions(
-    assets=[models], resources={"dbt": DbtCliResource(project_dir=project)}
+    assets=[models],
+    resources={"dbt": DbtCliResource(project_dir=project)},
+    executor=dg.in_process_executor,
 )
 """
 
