@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import count
@@ -258,28 +258,25 @@ def report(files: list[Path]) -> None:
 
 def table(commits: Sequence[Compared]) -> Table:
     read = [commit for commit in commits if not commit.error]
-    groups: dict[str, Callable[[Compared], bool]] = {
-        "all": lambda _: True,
-        "ordinary": lambda commit: commit.ordinary,
-    }
-    title = f"{len(commits)} commits, {len(commits) - len(read)} that SQLMesh cannot load left out"
-    made = Table("way", title=title)
-    chosen = {name: [c for c in read if test(c)] for name, test in groups.items()}
-    for name, group in chosen.items():
-        made.add_column(f"{name} {len(group)}: recall", justify="right")
-        made.add_column("precision", justify="right")
-        made.add_column("missed of changed", justify="right")
-        made.add_column("needless of due", justify="right")
-    for way in (way for way in WAYS if all(way in commit.said for commit in read)):
-        row = [way]
-        for group in chosen.values():
+    edits = sum(len(commit.kinds) for commit in read)
+    left_out = len(commits) - len(read)
+    title = f"{edits} edits in {len(read)} commits; {left_out} left out, which SQLMesh cannot load"
+    made = Table("commits", "way", "recall", "precision", "missed", "needless", title=title)
+    groups = {"all": read, "ordinary": [commit for commit in read if commit.ordinary]}
+    for name, group in groups.items():
+        for way in (way for way in WAYS if all(way in commit.said for commit in group)):
             score = Score()
             for commit in group:
                 score.add(set(commit.said[way]), set(commit.differ))
-            row += [f"{score.recall:.3f}", f"{score.precision:.2f}"]
-            row.append(f"{score.differ - score.right} of {score.differ}")
-            row.append(f"{score.said - score.right} of {score.said}")
-        made.add_row(*row)
+            made.add_row(
+                f"{len(group)} {name}",
+                way,
+                f"{score.recall:.3f}",
+                f"{score.precision:.2f}",
+                f"{score.differ - score.right} of {score.differ}",
+                f"{score.said - score.right} of {score.said}",
+            )
+        made.add_section()
     return made
 
 
