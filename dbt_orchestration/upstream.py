@@ -33,6 +33,7 @@ from dagster_shared.record import as_dict
 
 from dbt_orchestration.upstream_dbt import (
     cancel_queries,
+    compiled_code,
     interrupt,
     load_credentials,
     load_manifest,
@@ -45,6 +46,7 @@ __all__ = [
     "MixedPartitionsJob",
     "StateStorage",
     "cancel_queries",
+    "compiled_code",
     "interrupt",
     "load_credentials",
     "load_manifest",

@@ -308,6 +308,12 @@ def answer_is_incremental(manifest: Any, answer: bool) -> None:
     macro.macro_sql = f"{{% macro is_incremental() %}}{{{{ return({said}) }}}}{{% endmacro %}}"
 
 
+def compiled_code(manifest: Any, unique_id: str) -> str | None:
+    """The SQL that a ``dbt compile`` with this manifest left in it; None if it made none."""
+    node = manifest.nodes[unique_id]
+    return str(node.compiled_code) if node.compiled and node.compiled_code is not None else None
+
+
 def interrupt(thread: threading.Thread) -> None:
     """Raise KeyboardInterrupt in ``thread`` (CPython's PyThreadState_SetAsyncExc)."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 import dagster as dg
 
 from dbt_orchestration.assets.ledger import read_built
+from dbt_orchestration.assets.moved import Moved
 from dbt_orchestration.revisions.current import open_revision
 from dbt_orchestration.revisions.explain import read_explanations
 from dbt_orchestration.revisions.parse import Revision
@@ -49,5 +50,10 @@ def same_elsewhere(
     explained = read_explanations(settings, other, digest)
     same = {recorded for recorded, why in explained.items() if not why.due}
     same.update(revision.fingerprints.items())
-    built = read_built(instance, there)
-    return {u for u, last in built.items() if (u, last.fingerprint) in same}
+    moved, built = Moved(open_revision(settings, other, digest)), read_built(instance, there)
+    return {
+        u
+        for u, last in built.items()
+        if (u, last.fingerprint) in same
+        if moved.knows(u) and not moved.why(u, last)
+    }

@@ -11,7 +11,10 @@ from dbt_orchestration.assets.attempts import unfinished_runs
 from dbt_orchestration.assets.provenance import (
     CODE_VERSION_TAG,
     DATA_VERSION_TAG,
+    READS,
+    RELATION,
     code_version_in,
+    short_name_in,
 )
 from dbt_orchestration.assets.results import DURATION, FINGERPRINT, MISSING, UNIQUE_ID
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
@@ -38,6 +41,9 @@ class Built:
         partitions: what each of its partitions was built with, if that was asked for.
         missing: partitions that the last run was to build, and did not.
         left_by: the run that did not build, or say that it built, all partitions that it was to.
+        relation: the name of the relation that was built; "" if that is not known.
+        reads: ``names_read`` of it then; None if that is not known.
+        relations: ``short_name`` of the relation that each partition was built into.
     """
 
     fingerprint: str
@@ -47,6 +53,9 @@ class Built:
     partitions: Mapping[str, str] = field(default_factory=dict)
     missing: Sequence[str] = ()
     left_by: str | None = None
+    relation: str = ""
+    reads: str | None = None
+    relations: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_built(
@@ -71,14 +80,21 @@ def read_built(
         if _is_of_another_kind(event, names[key]):
             continue
         version = (event.tags or {}).get(CODE_VERSION_TAG, "")
-        duration = event.metadata.get(DURATION)
+        duration, relation = event.metadata.get(DURATION), event.metadata.get(RELATION)
+        reads = event.metadata.get(READS)
+        missing, left_by = unbuilt.get(key, ((), None))
+        partitions = _partitions(instance, key) if names[key] in partitioned else {}
         found[names[key]] = Built(
             f"{version}{PARTIAL}" if key in unbuilt else version,
             last.timestamp,
             float(str(duration.value)) if duration else 0.0,
             last.run_id,
-            _partitions(instance, key) if names[key] in partitioned else {},
-            *unbuilt.get(key, ((), None)),
+            {p: code_version_in(version) for p, version in partitions.items()},
+            missing,
+            left_by,
+            relation=str(relation.value) if relation else "",
+            reads=str(reads.value) if reads else None,
+            relations={p: short_name_in(version) for p, version in partitions.items()},
         )
     return found
 
@@ -94,7 +110,7 @@ def _partitions(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, 
     tags = instance.event_log_storage.get_latest_tags_by_partition(
         key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
     )
-    return {p: code_version_in(found[DATA_VERSION_TAG]) for p, found in tags.items()}
+    return {p: found[DATA_VERSION_TAG] for p, found in tags.items()}
 
 
 def _unbuilt_partitions(

@@ -13,6 +13,7 @@ from dbt_orchestration.assets.beside import Beside
 from dbt_orchestration.assets.config import BuildConfig
 from dbt_orchestration.assets.deferral import same_elsewhere
 from dbt_orchestration.assets.ledger import last_results
+from dbt_orchestration.assets.moved import Moved
 from dbt_orchestration.assets.place import Place
 from dbt_orchestration.assets.provenance import (
     PUSH_TAG,
@@ -25,6 +26,7 @@ from dbt_orchestration.assets.standing import Standing, on_change, standing
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.changes.actions import Partitioned
 from dbt_orchestration.changes.materializations import is_updated_in_place, own_materializations
+from dbt_orchestration.changes.relation_names import relation_name
 from dbt_orchestration.changes.terms import digest
 from dbt_orchestration.partitions.batches import batches, reads_itself
 from dbt_orchestration.partitions.config import (
@@ -141,7 +143,8 @@ class Planner:
         done = {
             keys[u]
             for u in nodes
-            if u in stands.built and stands.built[u].fingerprint == now[u] and u not in stands.stale
+            if stands.is_current(u) and stands.built[u].fingerprint == now[u]
+            if u not in stands.stale
         }
         checks = [k for k in self._context.selected_asset_check_keys if k.asset_key in done]
         results = last_results(self._context.instance, checks)
@@ -318,10 +321,15 @@ class Planner:
             if left and unique_id not in work.rebuilt:
                 behind.setdefault(unique_id, digest(*(f"{k}={stale[k].recorded}" for k in left)))
         version = recorded_versions(place.revision, work.nodes.keys(), behind)
+        names = Moved(place.revision)
 
         def record(unique_id: str) -> Record:
-            reason = self._config.reasons.get(unique_id, "")
-            return Record(version(unique_id), commit_metadata(place.revision, reason))
+            said = commit_metadata(place.revision, self._config.reasons.get(unique_id, ""))
+            return Record(
+                version(unique_id),
+                {**said, **names.metadata(unique_id)},
+                relation_name(place.nodes[unique_id]),
+            )
 
         return record
 

@@ -16,6 +16,7 @@ from dbt_orchestration.revisions.parse import Revision
 PUSH_TAG = "dbt/push"
 CODE_VERSION_TAG = "dagster/code_version"
 DATA_VERSION_TAG = "dagster/data_version"
+RELATION, READS = "dbt/relation", "dbt/reads"
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,12 @@ class Record:
 
     Attributes:
         code_version: what the node stands with from now on; None leaves it to Dagster.
+        relation: the name of its relation.
     """
 
     code_version: str | None
     metadata: Mapping[str, dg.MetadataValue[Any]]
+    relation: str = ""
 
     @property
     def tags(self) -> dict[str, str]:
@@ -36,12 +39,23 @@ class Record:
     @property
     def partition_tags(self) -> dict[str, str]:
         """The same for a partition; what was built with is found again in its data version."""
-        return {DATA_VERSION_TAG: f"{self.code_version or ''}~{uuid.uuid4()}", **self.tags}
+        version = f"{self.code_version or ''}~{uuid.uuid4()}~{short_name(self.relation)}"
+        return {DATA_VERSION_TAG: version, **self.tags}
 
 
 def code_version_in(data_version: str) -> str:
     """What ``Record.partition_tags`` put into a data version."""
     return data_version.partition("~")[0]
+
+
+def short_name_in(data_version: str) -> str:
+    """Likewise, the ``short_name`` of the relation; "" if it is not known."""
+    return "~".join(data_version.split("~")[2:])
+
+
+def short_name(relation: str) -> str:
+    """The name of a relation as a tag may have it."""
+    return digest(relation.lower())[:8] if relation else ""
 
 
 def commit_metadata(revision: Revision, reason: str) -> dict[str, dg.MetadataValue[Any]]:

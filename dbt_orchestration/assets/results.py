@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from dbt_orchestration.assets.provenance import Record
+from dbt_orchestration.assets.provenance import RELATION, Record
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.partitions.config import PartitionConfig
 from dbt_orchestration.partitions.request import Partitions
@@ -94,6 +94,7 @@ def partition_results(
     for partition in keys if landed else []:
         metadata = _metadata(data)
         metadata[DURATION] /= len(keys)
+        metadata[RELATION] = record.relation
         if partition == keys[-1] and keys in (partitions.batches[0], partitions.batches[-1]):
             # The UI shows an asset's latest: not every one has to carry all that is known.
             metadata |= {**record.metadata, **facts}

@@ -12,6 +12,7 @@ import orjson
 
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.ledger import Built, read_built
+from dbt_orchestration.assets.moved import Moved
 from dbt_orchestration.assets.provenance import PUSH_TAG
 from dbt_orchestration.changes.actions import PARTITIONS_ADDED, OnChange, Partitioned
 from dbt_orchestration.partitions.config import newest, partition_config, partition_keys
@@ -111,7 +112,21 @@ def standing(
         if found := {key: found[key] for key in every if key in found}:
             stale[u] = found
     settled.keep(built)
-    return Standing(built, differs, stale)
+    return _with_moved(Standing(built, differs, stale), revision)
+
+
+def _with_moved(stands: Standing, revision: Revision) -> Standing:
+    """The same, with what stands under another name than the revision gives it."""
+    moved, differs, stale = Moved(revision), dict(stands.differs), dict(stands.stale)
+    for u, last in stands.built.items():
+        if why := moved.why(u, last):
+            differs[u] = why
+        if partitions := moved.partitions(u, last):
+            model = partition_config(revision.manifest["nodes"][u])
+            every = partition_keys(model, datetime.now(UTC)) if model else ()
+            found = {**stale.get(u, {}), **{k: partitions[k] for k in every if k in partitions}}
+            stale |= {u: found} if found else {}
+    return replace(stands, differs=differs, stale=stale)
 
 
 def _without_what_comes_by_itself(

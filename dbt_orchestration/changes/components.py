@@ -20,6 +20,7 @@ from dbt_orchestration.changes.actions import partition_set
 from dbt_orchestration.changes.columns.names import Opaque, dialect_of
 from dbt_orchestration.changes.macros import Reached
 from dbt_orchestration.changes.project import Project
+from dbt_orchestration.changes.relation_names import COPIES
 from dbt_orchestration.changes.terms import digest, digest_value
 from dbt_orchestration.changes.text import Text, read_python, read_sql
 
@@ -36,8 +37,6 @@ _QUIET_FLAGS = re.compile(
 _REFERS = re.compile(r"\b(?:ref|source)\s*\(")
 _WORD = re.compile(r"\w+")
 _WRITES = (exp.Insert, exp.Delete, exp.Update, exp.Create, exp.Drop)
-# Materializations that copy rows; others keep referring to what they read.
-_COPIES = frozenset({"table", "incremental", "seed", "snapshot", "ephemeral", "function"})
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def components(project: Project, unique_id: str) -> Components:
     content = {f"config:{key}": digest_value(v) for key, v in config.content_keys(node).items()}
     if kind == "function":
         content["signature"] = digest_value([node.get("arguments"), node.get("returns")])
-    if kind != "seed" and node["config"].get("materialized") not in _COPIES:
+    if kind != "seed" and node["config"].get("materialized") not in COPIES:
         own["reads"] = digest_value(sorted(_reads(project, unique_id)))
     content |= _contract(node)
     content |= _materialization(project, node)

@@ -16,6 +16,7 @@ from dbt_orchestration.changes.actions import (
 from dbt_orchestration.changes.fingerprints import Fingerprint, Fingerprints, cast_type
 from dbt_orchestration.changes.materializations import own_materializations
 from dbt_orchestration.changes.reasons import Reasons, differing, display_name
+from dbt_orchestration.changes.relation_names import names_read, relation_name
 
 __all__ = ["Change", "Check", "Deleted", "Due", "Plan", "plan"]
 
@@ -153,7 +154,10 @@ def plan(
         if _is_ephemeral(head, unique_id):
             continue
         if before is not None and before.value == node.value:
-            unchanged += 1
+            if moved := _moved(base, head, before, node):
+                due.append(moved)
+            else:
+                unchanged += 1
             continue
         made = _due(base, head, before, node, alone)
         due.append(replace(made, reasons=reasons.of(unique_id)))
@@ -197,7 +201,9 @@ def _changes(
     changes: list[Change] = []
     if before.unique_id != node.unique_id:
         changes.append(Change("renamed", base.project.nodes[before.unique_id]["name"]))
-    elif before.components.own.get("relation") != node.components.own.get("relation"):
+    elif before.components.own.get("relation") != node.components.own.get(
+        "relation"
+    ) or _is_elsewhere(base, head, before, node):
         changes.append(Change("name", _relation(base, before.unique_id)))
     old, new = before.linked, node.linked
     nodes = base.project.nodes[before.unique_id], head.project.nodes[node.unique_id]
@@ -219,6 +225,35 @@ def _changes(
             kind, _, name = key.partition(":")
             changes.append(Change("config", name or kind))
     return changes or [Change("columns")]
+
+
+def _moved(
+    base: Fingerprints, head: Fingerprints, before: Fingerprint, node: Fingerprint
+) -> Due | None:
+    """A node that is the same, in another database or schema of the target, or reads such a one."""
+    unique_id = node.unique_id
+    properties = head.project.nodes[unique_id]
+    former, name = base.project.nodes[before.unique_id], display_name(head, unique_id)
+    if _is_elsewhere(base, head, before, node):
+        change = Change("name", _relation(base, before.unique_id))
+        reason = f"its relation was {relation_name(former)} and is {relation_name(properties)}"
+    elif names_read(base.project.nodes, before.unique_id) != names_read(
+        head.project.nodes, unique_id
+    ):
+        change, reason = Change("config", "reads"), "name of a relation it reads"
+    else:
+        return None
+    own = own_materializations(head.project.manifest)
+    action, note = action_for(former, properties, (change,), own=own)
+    kind = properties["resource_type"]
+    return Due(unique_id, name, kind, action, (change,), ((name, reason),), note)
+
+
+def _is_elsewhere(
+    base: Fingerprints, head: Fingerprints, before: Fingerprint, node: Fingerprint
+) -> bool:
+    old, new = base.project.nodes[before.unique_id], head.project.nodes[node.unique_id]
+    return relation_name(old).lower() != relation_name(new).lower()
 
 
 def _same_but_for_partitions(before: Fingerprint, node: Fingerprint) -> bool:

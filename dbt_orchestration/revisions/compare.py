@@ -16,7 +16,6 @@ from dbt_orchestration.changes.fingerprints import Fingerprints
 from dbt_orchestration.changes.plan import Plan, plan
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
-from dbt_orchestration.partitions.together import why_alone, why_one_by_one
 from dbt_orchestration.revisions.analyse import Analyst
 from dbt_orchestration.revisions.git import Repository
 from dbt_orchestration.revisions.packages import provide_packages
@@ -153,6 +152,9 @@ class _Comparing:
 
 
 def _alone(projects: Collection[Project], unique_id: str) -> str:
+    # Dagster comes with it, which takes a second: most plans are of no microbatch model.
+    from dbt_orchestration.partitions.together import why_alone, why_one_by_one
+
     for project in projects:
         node = project.nodes.get(unique_id)
         microbatch = node and node["config"].get("incremental_strategy") == "microbatch"

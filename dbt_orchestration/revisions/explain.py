@@ -143,8 +143,7 @@ class _Explaining:
                 found[u, value] = unknown(self._head, u, value, why, in_place=in_place)
             elif made_by(base) == made_by(self._head):
                 # Nothing of the project, and nothing of how fingerprints are made.
-                why = "the environment or the profile is another one"
-                found[u, value] = unknown(self._head, u, value, why)
+                found[u, value] = unknown(self._head, u, value, _other_settings(base, self._head))
             else:
                 found[u, value] = Why(value, False, "build", [], "")
         return found
@@ -157,6 +156,15 @@ class _Explaining:
     def _fingerprints(self, revision: Revision) -> Fingerprints:
         target = DbtTarget.of(self._settings, self._environment, revision.project_dir)
         return self._analyst.fingerprints(revision, target)
+
+
+def _other_settings(base: Revision, head: Revision) -> str:
+    """What else than the project is another one."""
+    old, new = base.facts["profile"], head.facts["profile"]
+    differ = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    if not differ:
+        return "the environment or the profile is another one"
+    return f"{', '.join(differ)} of the profile's target"
 
 
 def _own(recorded: str) -> str:
