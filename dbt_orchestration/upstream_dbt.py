@@ -329,9 +329,3 @@ def cancel_queries() -> None:
         if adapter.is_cancelable():
             with adapter.connection_named("cancel"):
                 adapter.cancel_open_connections()
-
-
-def compiled_code(manifest: Any, unique_id: str) -> str | None:
-    """The SQL that a ``dbt compile`` with this manifest left in it; None if it made none."""
-    node = manifest.nodes[unique_id]
-    return str(node.compiled_code) if node.compiled and node.compiled_code is not None else None
