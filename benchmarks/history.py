@@ -71,11 +71,12 @@ class Worker:
     def __init__(self, root: Path, without: Collection[str] = ()) -> None:
         self._root = root
         self._without = without
+        self._first_state = first_state([w for w in without if w.startswith("models/")])
         self._clock = Clock()
         self._nothing = Nothing(root / "nothing", self._clock)
         self._built = root / "built"
         with Living.at(self._built) as site, self._clock.ruling():
-            state = first_state()
+            state = self._first_state
             os.environ.update(state.environment)
             self._first: Whole = self._nothing.build(state)
             site.commit(state, "first")
@@ -87,7 +88,7 @@ class Worker:
     def _life(self, site: Living) -> Life:
         judge = Judge(self._nothing, site.settings.duckdb_path)
         return Life(
-            site, self._nothing, self._clock, judge, first_state(), self._first, self._without
+            site, self._nothing, self._clock, judge, self._first_state, self._first, self._without
         )
 
     def live(self, seed: int, number: int, deeds: Sequence[Deed]) -> Chain:
@@ -100,7 +101,7 @@ class Worker:
         self._clock.now = Clock().now
         try:
             with Living.at(home) as site, self._clock.ruling():
-                os.environ.update(first_state().environment)
+                os.environ.update(self._first_state.environment)
                 life = self._life(site)
                 for step in life.live([Deed("settle", "0"), *deeds]):
                     chain.steps.append(step)
@@ -292,7 +293,10 @@ def main(  # noqa: PLR0917
     json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found.")] = None,
     reproduce: Annotated[str | None, typer.Option(help="SEED:CHAIN of one chain.")] = None,
     without: Annotated[
-        list[str] | None, typer.Option(help="Part of a kind of edit that is not made.")
+        list[str] | None,
+        typer.Option(
+            help="Part of a kind of edit that is not made, or the beginning of a path in models/."
+        ),
     ] = None,
     shrink_it: Annotated[
         bool, typer.Option("--shrink", help="Leave out what it does not take.")

@@ -112,7 +112,8 @@ class Life:
         state: what was pushed last, and ``whole`` the same from nothing; None if it cannot be.
         good: the last state that was whole.
         mend: the last push is to be taken back.
-        without: parts of names of kinds of edits that are not made.
+        without: parts of names of kinds of edits that are not made, and beginnings of paths of
+            files that are not there.
     """
 
     site: Living
@@ -170,7 +171,9 @@ class Life:
                 among = HISTORY if chance.random() < 0.55 else EDITS
                 drawn = [e for e in among if not any(name in e.name for name in self.without)]
                 made.append(apply_one(chance, state, drawn))
-            if _changes_rows_at_each_run(state):
+            if _changes_rows_at_each_run(state) or any(
+                path.startswith(tuple(self.without)) for path in state.files
+            ):
                 continue
             try:
                 with self._timed("from nothing"):
