@@ -93,6 +93,7 @@ REWRITES_HISTORY = frozenset(
 MICROBATCH = frozenset({"batch_size", "begin", "event_time"})
 
 _INCREMENTAL = REWRITES_HISTORY - {"materialized", "partition_by"}
+# What they make of a seed's file is compared column by column.
 _SEED_ONLY = frozenset({"column_types", "delimiter", "quote_columns"})
 _TEST = frozenset(
     {
@@ -133,11 +134,8 @@ def _relevant(node: Mapping[str, Any]) -> dict[str, Any]:
     config: Mapping[str, Any] = node.get("config") or {}
     kind = node["resource_type"]
     skipped = set(IGNORED) | {"pre-hook", "post-hook", "pre_hook", "post_hook"}
-    if kind != "seed":
-        skipped |= _SEED_ONLY
+    skipped |= _SEED_ONLY
     if kind == "seed":
-        # Types are compared column by column.
-        skipped.add("column_types")
         skipped |= MICROBATCH | _INCREMENTAL
     elif config.get("materialized") != "incremental":
         skipped |= MICROBATCH

@@ -18,20 +18,24 @@ def seed_relation(node: Mapping[str, Any], text: str | None, names: Names | None
         text: the CSV; None if it is not known, and the checksum has to do.
         names: how the dialect resolves names; None if that is not known.
     """
-    types = {k.lower(): str(v) for k, v in (node["config"].get("column_types") or {}).items()}
-    delimiter = node["config"].get("delimiter") or ","
+    config = node["config"]
+    types = {k.lower(): str(v) for k, v in (config.get("column_types") or {}).items()}
+    delimiter, quoted = config.get("delimiter") or ",", config.get("quote_columns")
     if text is None:
-        checksum = Term(f"seed {node['checksum']} {types}")
+        checksum = Term(f"seed {node['checksum']} {types} {delimiter!r} {quoted}")
         return Relation(checksum, (), rest=checksum, positions=False)
     lines = list(csv.reader(io.StringIO(text.removeprefix("\ufeff")), delimiter=delimiter))
     header, rows = (lines[0], lines[1:]) if lines else ([], [])
     if any(len(row) != len(header) for row in rows) or len(set(header)) != len(header):
-        whole = Term(f"seed {digest(text)} {types}")
+        whole = Term(f"seed {digest(text)} {types} {delimiter!r} {quoted}")
         return Relation(whole, (), rest=whole, positions=False)
-    quoted = bool(node["config"].get("quote_columns"))
+    if quoted is None:
+        # dbt quotes names, but for Snowflake.
+        quoted = names is not None and type(names.dialect).__name__ != "Snowflake"
     columns = []
     for i, name in enumerate(header):
         content = digest(*(f"{len(row[i])}:{row[i]}" for row in rows))
         values = Term(f"seed {content} {types.get(name.lower())}")
         columns.append((names.named(name, quoted) if names else name, values))
-    return Relation(Term(f"seed of {len(rows)} rows"), tuple(columns))
+    how = "" if names else f" {quoted}"
+    return Relation(Term(f"seed of {len(rows)} rows{how}"), tuple(columns))

@@ -52,7 +52,7 @@ class Text:
 @lru_cache(maxsize=100_000)
 def read_sql(source: str) -> Text:
     """A model, snapshot, test or hook: SQL with Jinja in it."""
-    return _read(source, sql=True)
+    return _read(source.removeprefix("\ufeff"), sql=True)
 
 
 @lru_cache(maxsize=100_000)

@@ -1,8 +1,8 @@
 """An expression's term: its canonical form, with every column it reads resolved.
 
 The canonical form drops parentheses (the tree has them) and conditions that hold of every row,
-orders the operands of AND, OR, =, <>, * and turns > round. Everything else stands as it was parsed:
-what is not understood is not equal.
+orders the operands of AND, OR, =, <>, * and turns > round. What ``spelling`` knows to mean the same
+is one. Everything else stands as it was parsed: what is not understood is not equal.
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ from sqlglot import exp
 
 from dbt_orchestration.changes.columns.names import Names, Opaque, called
 from dbt_orchestration.changes.columns.scope import Scope
+from dbt_orchestration.changes.columns.spelling import (
+    bounds,
+    canonical_type,
+    is_exact,
+    is_list_in_any_order,
+)
 from dbt_orchestration.changes.terms import Relation, Term
 
 _HOLE = "?"
@@ -39,6 +45,7 @@ _NOT_SCALAR: Mapping[type[exp.Expr], str] = {
     exp.Table: "a table in an expression",
     exp.With: "WITH in an expression",
 }
+_COALESCE = ("IFNULL", "NVL")
 _AROUND_FUNCTION = (exp.Filter, exp.IgnoreNulls, exp.RespectNulls, exp.WithinGroup)
 # Functions that yield rows in the SELECT list, and are not sqlglot's UDTF.
 _ROWS_BY_NAME = frozenset({"GENERATE_SUBSCRIPTS", "UNNEST", "FLATTEN", "UNPIVOT_LIST"})
@@ -55,13 +62,19 @@ class Expressions:
     def __init__(self, names: Names, dialect: str, subquery: Subquery) -> None:
         self._names = names
         self._subquery = subquery
-        self._duckdb = dialect == "DuckDB"
+        self._dialect = dialect
         self._unknown_yields_rows = dialect not in _NO_UNKNOWN_ROW_FUNCTIONS
         self._writers: dict[type[exp.Expr], Writer] = {
+            exp.Add: self._sum,
+            exp.Between: self._between,
+            exp.Case: self._case,
             exp.Column: self._column,
             exp.Comprehension: self._comprehension,
+            exp.DataType: self._type,
             exp.Exists: self._exists,
             exp.Identifier: self._identifier,
+            exp.If: self._if,
+            exp.In: self._in,
             exp.Lambda: self._lambda,
             exp.Literal: self._literal,
             exp.Paren: self._paren,
@@ -109,7 +122,14 @@ class Expressions:
         self._write(node.this, scope, parts, args)
 
     def _literal(self, node: exp.Expr, _: Scope, parts: list[str], __: list[Term]) -> None:
-        parts.append(f"{'s' if node.args['is_string'] else 'n'}{node.this!r}")
+        counts = isinstance(node.parent, exp.Count)
+        # count(1) counts rows, as count(*) does.
+        parts.append("*" if counts else f"{'s' if node.args['is_string'] else 'n'}{node.this!r}")
+
+    def _type(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        if isinstance(node, exp.DataType):
+            node = canonical_type(node, self._dialect)
+        self._generic(node, scope, parts, args)
 
     def _identifier(self, node: exp.Expr, _: Scope, parts: list[str], __: list[Term]) -> None:
         field = isinstance(node.parent, _FIELDS) or (
@@ -126,6 +146,59 @@ class Expressions:
         operands = [self.term(node.args[key], scope) for key in ("this", "expression")]
         parts.append(_HOLE)
         args.append(Term(type(node).__name__, operands, unordered=True))
+
+    def _sum(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        exact = is_exact(node.this) or is_exact(node.expression)
+        (self._symmetric if exact else self._generic)(node, scope, parts, args)
+
+    def _between(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        if both := bounds(node):
+            parts.append(_HOLE)
+            terms = [self.term(bound, scope) for bound in both]
+            args.append(Term("And", terms, unordered=True))
+        else:
+            self._generic(node, scope, parts, args)
+
+    def _in(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        if isinstance(node, exp.In) and is_list_in_any_order(node):
+            parts.append(_HOLE)
+            items = Term("{}", [self.term(i, scope) for i in node.expressions], unordered=True)
+            args.append(Term("In", (self.term(node.this, scope), items)))
+        else:
+            self._generic(node, scope, parts, args)
+
+    def _case(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        if node.this is not None:
+            self._generic(node, scope, parts, args)
+            return
+        choices = [(choice.this, choice.args["true"]) for choice in node.args["ifs"]]
+        self._choices(choices, node.args.get("default"), scope, parts, args)
+
+    def _if(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
+        if called(node) in ("", "IF", "IFF"):
+            choice = node.this, node.args["true"]
+            self._choices([choice], node.args.get("false"), scope, parts, args)
+        else:
+            self._generic(node, scope, parts, args)
+
+    def _choices(
+        self,
+        choices: list[tuple[exp.Expr, exp.Expr]],
+        default: exp.Expr | None,
+        scope: Scope,
+        parts: list[str],
+        args: list[Term],
+    ) -> None:
+        """CASE without ELSE gives NULL, and so do others that say so."""
+        parts.append("Case(")
+        for condition, result in choices:
+            self._write(condition, scope, parts, args)
+            parts.append(",")
+            self._write(result, scope, parts, args)
+            parts.append(";")
+        if default is not None and not isinstance(default, exp.Null):
+            self._write(default, scope, parts, args)
+        parts.append(")")
 
     def _ordered(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
         operator, sides = _ORDERED[type(node)]
@@ -149,7 +222,10 @@ class Expressions:
         raise Opaque(_NOT_SCALAR[type(node)])
 
     def _generic(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
-        parts.append(f"{type(node).__name__}:{called(node)}(")
+        name = called(node)
+        if name in _COALESCE and len(node.args.get("expressions") or ()) == 1:
+            name = "COALESCE"
+        parts.append(f"{type(node).__name__}:{name}(")
         for key, value in node.args.items():
             if value is None or value is False or value == []:
                 continue
@@ -258,7 +334,7 @@ class Expressions:
 
     def _lambda(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
         self._generic(node, scope, parts, args)
-        if self._duckdb and not node.args.get("colon"):
+        if self._dialect == "DuckDB" and not node.args.get("colon"):
             # f(payload -> 'key') reads a column. sqlglot takes it for a function's parameter.
             for name in node.expressions:
                 if term := scope.find(self._names.of(name)):
@@ -306,6 +382,8 @@ def _flatten(node: exp.Expr, kind: type[exp.Expr]) -> list[exp.Expr]:
             part = part.this
         if isinstance(part, kind):
             waiting += [part.args["this"], part.args["expression"]]
+        elif kind is exp.And and (both := bounds(part)):
+            waiting += both
         else:
             flat.append(part)
     return flat

@@ -82,6 +82,7 @@ def parse(sql: str, dialect: Dialect) -> exp.Query:
     Raises:
         Opaque: it is none, or the engine may read it in another way. Nothing else is raised.
     """
+    sql = sql.lstrip().removeprefix("\ufeff")  # some editors begin a file with it
     try:
         tokens = dialect.tokenize(sql)
         statements = [s for s in dialect.parser().parse(tokens, sql) if s is not None]
