@@ -25,6 +25,7 @@ _KINDS = {
     "column_changed": "{}",
     "columns_reordered": "order of columns",
     "columns": "columns",
+    "names": "case of names",
     "order": "order of rows",
     "partitions": "partitions {}",
     "config": "config {}",

@@ -37,6 +37,7 @@ import yaml
 from dbt_orchestration.changes.fingerprints import Fingerprints
 from dbt_orchestration.changes.plan import Plan
 from dbt_orchestration.changes.reasons import display_name
+from dbt_orchestration.report import describe
 from tests.changes.projects import Base, State, compare, edit, read_state
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -127,7 +128,7 @@ def test_an_edit_makes_due_what_the_fixture_says(
     notes = {_full(planned, n.unique_id): n.note for n in planned.due if n.note}
     assert notes.keys() == case.get("notes", {}).keys()
     assert all(part in notes[name] for name, part in case.get("notes", {}).items())
-    assert all(node.reasons and node.changes for node in planned.due)
+    assert all(node.reasons and describe(node.changes) for node in planned.due)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "due_by_code" in case], ids=_name)
