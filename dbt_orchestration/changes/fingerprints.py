@@ -292,6 +292,7 @@ def _same_around(before: Fingerprints | None, project: Project) -> bool:
         and _equal(old.variables, project.variables)
         and old.environment == project.environment
         and (old.database, old.schema) == (project.database, project.schema)
+        and (old.profile, old.target) == (project.profile, project.target)
         and old.adapter == project.adapter
         and old.name == project.name
         and _hooks(old) == _hooks(project)

@@ -213,7 +213,9 @@ def _changes(
         old.rows != new.rows and not (partitions and _same_but_for_partitions(before, node))
     ):
         changes.append(Change("rows"))
-    if old.rest or new.rest:
+    if _other_profile(before, node):
+        changes.append(Change("columns"))  # of which types, the warehouse says
+    elif old.rest or new.rest:
         changes += [Change("columns")] if old.whole != new.whole else []
     else:
         changes += _column_changes(base, head, before, node)
@@ -225,6 +227,11 @@ def _changes(
             kind, _, name = key.partition(":")
             changes.append(Change("config", name or kind))
     return changes or [Change("columns")]
+
+
+def _other_profile(before: Fingerprint, node: Fingerprint) -> bool:
+    differ = differing(before.components.wide, node.components.wide)
+    return any(key.startswith("profile:") for key in differ)
 
 
 def _moved(
