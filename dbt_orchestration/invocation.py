@@ -16,7 +16,7 @@ import re
 import shlex
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,6 +193,18 @@ class DbtInvocation:
         if not results:
             raise DbtError(self._connection_error or f"`{self}` failed; its output says why")
         raise DbtError(self._explain(results))
+
+    def left_out(self, unique_ids: Collection[str]) -> set[str]:
+        """Those of the nodes and tests that dbt neither did nor skipped because others failed.
+
+        Empty if it did not come to build anything, and so failed as a whole.
+        """
+        results = getattr(self.result.result, "results", None)
+        if results is None:
+            return set()
+        excused = not self.result.success
+        done = {r.node.unique_id for r in results if r.status != "skipped" or excused}
+        return set(unique_ids) - done
 
     def _explain(self, results: Sequence[Any]) -> str:
         bad = [r for r in results if r.status in ("error", "fail", "partial success")]

@@ -8,7 +8,7 @@ moves one. Nothing else in this package imports ``dagster._…`` or dbt's intern
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -174,6 +174,29 @@ def set_batches(
     from dbt.artifacts.schemas.batch_results import BatchResults
 
     manifest.nodes[unique_id].previous_batch_results = BatchResults(failed=list(batches))
+
+
+def select_exactly(manifest: Any, unique_ids: Collection[str]) -> None:
+    """Make the next dbt command on this manifest select exactly these nodes and tests.
+
+    ``--select`` takes names, of which several nodes may have the same: a model called as its
+    folder, one with dots, two packages, the unit tests of two versions.
+    """
+    from dbt.graph.selector import NodeSelector
+
+    manifest.dbt_orchestration_selected = frozenset(unique_ids)
+    select = NodeSelector.get_selected
+    if getattr(select, "exactly", False):
+        return
+
+    def get_selected(self: Any, *args: Any, **kwargs: Any) -> Any:
+        wanted = getattr(self.manifest, "dbt_orchestration_selected", None)
+        if wanted is None:
+            return select(self, *args, **kwargs)
+        return self.filter_selection(wanted & set(self.graph.nodes()))
+
+    get_selected.exactly = True  # type: ignore[attr-defined]
+    NodeSelector.get_selected = get_selected
 
 
 def set_full_refresh(manifest: Any, unique_id: str, value: bool) -> None:

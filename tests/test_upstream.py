@@ -13,6 +13,8 @@ from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+from dbt.graph.graph import Graph
+from dbt.graph.selector_spec import SelectionCriteria
 
 from dbt_orchestration import upstream
 from dbt_orchestration.settings import REPOSITORY
@@ -122,6 +124,24 @@ def test_a_saved_parse_can_be_loaded_and_given_batches(prepared: Path) -> None:
     node = manifest.nodes["model.every_node.orders_daily"]
     assert node.previous_batch_results.failed == [batch]
     assert node.previous_batch_results.successful == []
+
+
+def test_dbt_builds_exactly_what_is_selected_by_unique_id(prepared: Path) -> None:
+    from dbt.graph.selector import NodeSelector
+    from dbt.task.build import BuildTask
+    from dbt.task.test import TestTask
+
+    for source in (BuildTask.get_graph_queue, NodeSelector.get_graph_queue):
+        assert ".get_selected(" in inspect.getsource(source)
+    assert "get_graph_queue" not in vars(TestTask)
+    [saved] = (prepared / "working_tree" / "prod").glob("*/partial_parse.msgpack")
+    manifest = upstream.load_manifest(saved)
+    wanted = {"model.every_node.report", "model.every_node.customers.v2"}
+    for _ in range(2):
+        upstream.select_exactly(manifest, {*wanted, "model.every_node.gone"})
+    graph = pytest.importorskip("networkx").DiGraph({u: [] for u in manifest.nodes})
+    selector = NodeSelector(Graph(graph), manifest)
+    assert selector.get_selected(SelectionCriteria.from_single_spec("orders")) == wanted
 
 
 def test_a_model_can_be_built_and_read_under_another_name(prepared: Path) -> None:

@@ -1,7 +1,8 @@
 """What a run does: dbt commands for everything selected, and a record of all that landed."""
 
+import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -9,7 +10,12 @@ import dagster as dg
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.attempts import unfinished_runs
 from dbt_orchestration.assets.beside import Beside
-from dbt_orchestration.assets.command import build_command, vars_options
+from dbt_orchestration.assets.command import (
+    command_options,
+    commands,
+    select_options,
+    vars_options,
+)
 from dbt_orchestration.assets.config import BuildConfig
 from dbt_orchestration.assets.creation import adds_to_its_table, say_anew, wait_for_tables
 from dbt_orchestration.assets.deferral import deferral_options
@@ -20,6 +26,7 @@ from dbt_orchestration.assets.provenance import PUSH_TAG, commit_tags, savings
 from dbt_orchestration.assets.results import (
     check_result,
     failed_by,
+    left_out,
     node_result,
     partition_results,
     seconds_of,
@@ -127,21 +134,40 @@ class Build:
         phase.beside |= misfits
 
     def _phase(self, phase: Phase, manifest: Any) -> Iterator[Any]:
-        self._set(manifest, phase)
-        command = build_command(
-            self._place.revision.manifest,
-            phase.nodes | phase.tests,
-            self._scratch,
-            full_refresh=self._config.full_refresh,
-        )
-        variables = {"DAGSTER_RUN_ID": self._context.run.run_id}
-        invocation = DbtInvocation(
-            self._place.target, [*command, *self._options], manifest, variables
-        )
-        self._context.log.info(f"Equivalent command: {invocation}")
+        every = self._place.revision.manifest
+        known = manifest.nodes.keys() | manifest.unit_tests.keys()
+        if unknown := (phase.nodes | phase.tests) - known:
+            # The vars of this run take them out of the project.
+            self._left_out(unknown)
+            phase.nodes, phase.tests = phase.nodes - unknown, phase.tests - unknown
+            phase.beside -= unknown
         waiting: dict[str, list[dg.AssetMaterialization]] = {u: [] for u in phase.beside}
+        for number, (command, wanted) in enumerate(commands(every, phase)):
+            # dbt changes what it runs on.
+            manifest = self._manifest() if number else manifest
+            self._set(manifest, phase)
+            held_up = descendants(every, self._failed) if number else set()
+            yield from self._invoke(command, wanted - held_up, manifest, waiting)
+        if whole := {u: events for u, events in waiting.items() if u not in self._failed}:
+            yield from self._swap_in(whole)
+
+    def _invoke(
+        self,
+        command: str,
+        wanted: set[str],
+        manifest: Any,
+        waiting: Mapping[str, list[dg.AssetMaterialization]],
+    ) -> Iterator[Any]:
+        every, run_id = self._place.revision.manifest, self._context.run.run_id
+        upstream.select_exactly(manifest, wanted)
+        options = command_options(command, self._scratch, full_refresh=self._config.full_refresh)
+        invocation = DbtInvocation(
+            self._place.target, [*options, *self._options], manifest, {"DAGSTER_RUN_ID": run_id}
+        )
+        selection = shlex.join(select_options(every, wanted))
+        self._context.log.info(f"Equivalent command: {invocation} {selection}")
         for event in invocation.events():
-            self._failed.update(failed_by(event, self._place.revision.manifest))
+            self._failed.update(failed_by(event, every))
             unique_id = event["data"]["node_info"]["unique_id"]
             for result in self._results(event):
                 if unique_id in waiting and isinstance(result, dg.AssetMaterialization):
@@ -155,8 +181,19 @@ class Build:
             invocation.raise_on_failure()
         except DbtError as error:
             self._problems.append(str(error))
-        if whole := {u: events for u, events in waiting.items() if u not in self._failed}:
-            yield from self._swap_in(whole)
+        self._left_out(invocation.left_out(wanted) | self._without_batches(wanted - self._failed))
+
+    def _without_batches(self, nodes: Collection[str]) -> set[str]:
+        """Nodes that dbt built, and not for all partitions that it was to."""
+        asked = self._work.partitions
+        return {u for u in asked.keys() & nodes if set(asked[u].keys) - self._landed.get(u, set())}
+
+    def _left_out(self, unique_ids: Collection[str]) -> None:
+        if unique_ids:
+            self._failed.update(unique_ids)
+            manifest = self._place.revision.manifest
+            every = {**manifest["nodes"], **manifest["unit_tests"]}
+            self._problems.append(left_out([every[u] for u in sorted(unique_ids)]))
 
     def _swap_in(
         self, tables: Mapping[str, Sequence[dg.AssetMaterialization]]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from dbt_orchestration import upstream_dbt
-from dbt_orchestration.assets.command import build_command
+from dbt_orchestration import upstream, upstream_dbt
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.operation import operate
 
@@ -41,12 +40,11 @@ class InPlace:
         Args:
             options: for dbt, as for the build.
         """
-        command = build_command(self._manifest, unique_ids, self._scratch, full_refresh=False)
         compiled = self._load()
+        upstream.select_exactly(compiled, unique_ids)
+        command = ["compile", "--no-write-json", "--target-path", self._scratch, "--quiet"]
         try:
-            DbtInvocation(
-                self._target, ["compile", *command[1:], *options, "--quiet"], compiled
-            ).finish()
+            DbtInvocation(self._target, [*command, *options], compiled).finish()
         except DbtError:
             return set(unique_ids)
         sql = {u: upstream_dbt.compiled_code(compiled, u) for u in unique_ids}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -20,6 +20,7 @@ DURATION = "Execution Duration"
 FINGERPRINT = "dbt/fingerprint"
 UNIQUE_ID = "dbt/unique_id"
 MISSING = "missing"
+_NAMED = 5
 _LANDED = frozenset({"success", "no-op", "reused", "warn"})
 
 
@@ -115,6 +116,16 @@ def failed_by(event: Event, manifest: Mapping[str, Any]) -> Collection[str]:
         return ()
     test = manifest["nodes"].get(unique_id) or manifest["unit_tests"].get(unique_id) or {}
     return set((test.get("depends_on") or {}).get("nodes") or ())
+
+
+def left_out(nodes: Sequence[Mapping[str, Any]]) -> str:
+    """One line that names what dbt was to do and did not, although nothing in its way failed."""
+    named = [
+        f"{node['resource_type'].replace('_', ' ')} {node['name']} ({node['original_file_path']})"
+        for node in nodes[:_NAMED]
+    ]
+    more = f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else ""
+    return f"dbt left out, wholly or in part, and without an error: {', '.join(named)}{more}."
 
 
 def seconds_of(result: object, seconds: dict[str, float]) -> None:

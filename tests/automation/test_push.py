@@ -387,6 +387,26 @@ def test_a_changed_test_runs_alone(built: Site) -> None:
     assert "nothing is due" in built.says()
 
 
+def test_a_unit_test_that_is_new_runs_alone_and_once(built: Site) -> None:
+    built.clone.write(
+        "models/unit.yml",
+        """
+unit_tests:
+  - name: orders_are_counted
+    model: totals
+    given: [{input: ref('customers'), rows: [{orders: 2}, {orders: 3}]}]
+    expect: {rows: [{orders: 5}]}
+""",
+    )
+    built.clone.push("unit test")
+    request = built.request()
+    assert [key.name for key in request.asset_check_keys or ()] == ["orders_are_counted"]
+    result = built.run(request)
+    assert result.success
+    assert materialized(result) == ["pushes"]
+    assert "nothing is due" in built.says()
+
+
 def test_a_changed_key_rebuilds_the_table(built: Site) -> None:
     built.clone.edit("models/kept.sql", "amount * 2 as", "amount + 1 as")
     built.clone.push("another number")
