@@ -78,7 +78,8 @@ class Settled:
     @property
     def is_good(self) -> bool:
         """Whether everything is as the commit says, but for what waits for a person."""
-        return "nothing is due" in self.said or "nothing else is due" in self.said
+        built = "nothing is due" in self.said or "nothing else is due" in self.said
+        return self.prepared and built
 
 
 class _Ended:
