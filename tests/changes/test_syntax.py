@@ -172,7 +172,8 @@ def test_every_text_in_a_call_of_duckdb_counts(one: str, other: str) -> None:
                 terms = _analysed(f"{name}({', '.join(arguments)})") or []
                 keys.append([term.key for term in terms])
             same += [name] if keys[0] and keys[0] == keys[1] else []
-    assert same == []
+    # count('x') counts rows, whatever the text.
+    assert set(same) <= {"count"}
 
 
 def test_a_text_that_makes_sqlglot_stumble_is_opaque() -> None:

@@ -10,7 +10,9 @@ document is not taken for granted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
@@ -21,6 +23,8 @@ from dbt_orchestration.changes.columns.names import Opaque, called
 
 # The lowest and the highest rank an operator may have. The higher one binds more tightly.
 Rank = tuple[int, int]
+Kind = type[exp.Expr]
+Ranks = Mapping[Kind, Rank]
 _UNKNOWN: Rank = (-1, 1000)
 _COMPARED = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
 _TESTED = (exp.Between, exp.In, exp.Like, exp.ILike)
@@ -30,7 +34,7 @@ _ARRAYS = (
     *(exp.ArrayContainedBy, exp.ArrayContainsAll, exp.ArrayOverlaps, exp.RegexpFullMatch),
     exp.StartsWith,
 )
-_COMMON: Mapping[type[exp.Expr], Rank] = {
+_COMMON: Ranks = {
     exp.Or: (10, 10),
     exp.And: (20, 20),
     exp.Not: (30, 30),
@@ -39,7 +43,7 @@ _COMMON: Mapping[type[exp.Expr], Rank] = {
     exp.Neg: (130, 130),
 }
 # What is compared by IS, = or LIKE is no part of another such comparison, but for parentheses.
-_ELSEWHERE: Mapping[type[exp.Expr], Rank] = {
+_ELSEWHERE: Ranks = {
     **_COMMON,
     **dict.fromkeys((*_COMPARED, *_TESTED, exp.Is, exp.NullSafeEQ, exp.NullSafeNEQ), (40, 60)),
     **dict.fromkeys((exp.Glob, exp.RegexpLike, exp.RegexpILike, exp.SimilarTo), (40, 60)),
@@ -47,7 +51,7 @@ _ELSEWHERE: Mapping[type[exp.Expr], Rank] = {
     **dict.fromkeys((exp.JSONExtract, exp.JSONExtractScalar), (65, 1000)),
     exp.AtTimeZone: (100, 125),
 }
-_RANKS: Mapping[str, Mapping[type[exp.Expr], Rank]] = {
+_RANKS: Mapping[str, Ranks] = {
     "DuckDB": {
         **_COMMON,
         exp.JSONExtract: (0, 0),
@@ -102,26 +106,49 @@ def parse(sql: str, dialect: Dialect) -> exp.Query:
 # Operators
 
 
-def _refuse_misread(tree: exp.Expr, ranks: Mapping[type[exp.Expr], Rank]) -> None:
+def _refuse_misread(tree: exp.Expr, ranks: Ranks) -> None:
     for node in tree.walk():
-        if isinstance(node, exp.SetOperation):
-            _refuse_set_operation(node)
-        elif isinstance(node, exp.Select):
-            _refuse_comma(node)
-        elif isinstance(node, exp.Interval):
-            if _is_operator(node.this):
-                raise _unclear(node, node.this)
-        elif _is_operator(node):
-            for operand, from_the_left in _operands(node):
-                if not _belongs(node, operand, from_the_left, ranks):
-                    raise _unclear(node, operand)
+        kind: Any = type(node)
+        if check := _check(kind):
+            check(node, ranks)
 
 
-def _is_operator(node: object) -> bool:
+@cache
+def _check(kind: Kind) -> Callable[[exp.Expr, Ranks], None] | None:
+    """What to ask of nodes of a kind."""
+    written: Any = kind
+    if _may_be_operator(written):
+        return _refuse_operands
+    checks = (
+        (exp.Interval, _refuse_interval),
+        (exp.Select, _refuse_comma),
+        (exp.SetOperation, _refuse_set_operation),
+    )
+    return next((check for known, check in checks if issubclass(kind, known)), None)
+
+
+@cache
+def _may_be_operator(kind: Kind) -> bool:
+    return issubclass(kind, _WRITTEN_AS_OPERATORS) and not issubclass(kind, _CONTAINERS)
+
+
+def _is_operator(node: exp.Expr) -> bool:
     """Whether ``node`` is written without brackets around its operands."""
-    if not isinstance(node, exp.Expr) or isinstance(node, _CONTAINERS) or called(node):
-        return False
-    return isinstance(node, _WRITTEN_AS_OPERATORS)
+    kind: Any = type(node)
+    return _may_be_operator(kind) and not called(node)
+
+
+def _refuse_operands(node: exp.Expr, ranks: Ranks) -> None:
+    if called(node):
+        return
+    for operand, from_the_left in _operands(node):
+        if not _belongs(node, operand, from_the_left, ranks):
+            raise _unclear(node, operand)
+
+
+def _refuse_interval(node: exp.Expr, _: Ranks) -> None:
+    if node.this is not None and _is_operator(node.this):
+        raise _unclear(node, node.this)
 
 
 def _operands(node: exp.Expr) -> Iterator[tuple[exp.Expr, bool]]:
@@ -135,9 +162,7 @@ def _operands(node: exp.Expr) -> Iterator[tuple[exp.Expr, bool]]:
                 yield operand, key == "this" and not prefix
 
 
-def _belongs(
-    node: exp.Expr, operand: exp.Expr, from_the_left: bool, ranks: Mapping[type[exp.Expr], Rank]
-) -> bool:
+def _belongs(node: exp.Expr, operand: exp.Expr, from_the_left: bool, ranks: Ranks) -> bool:
     """Whether the engine takes all of ``operand`` as an operand of ``node``."""
     operand = _bare(node, operand) if from_the_left else operand
     if not _is_operator(operand):
@@ -168,7 +193,7 @@ def _bare(node: exp.Expr, operand: exp.Expr) -> exp.Expr:
     return inner if within.args.get("negate") else operand
 
 
-def _rank(node: exp.Expr, ranks: Mapping[type[exp.Expr], Rank]) -> Rank:
+def _rank(node: exp.Expr, ranks: Ranks) -> Rank:
     if isinstance(node, exp.Escape):
         return _rank(node.this, ranks)
     if isinstance(node, exp.JSONExtractScalar) and isinstance(node.this, exp.JSONExtract):
@@ -184,15 +209,15 @@ def _unclear(node: exp.Expr, operand: exp.Expr) -> Opaque:
 # Queries
 
 
-def _refuse_set_operation(node: exp.SetOperation) -> None:
-    for side in (node.this, node.expression):
+def _refuse_set_operation(node: exp.Expr, _: Ranks) -> None:
+    for side in (node.this, node.args["expression"]):
         if any(side.args.get(key) for key in _MODIFIERS):
             raise Opaque("ORDER BY or LIMIT between set operations")
         if isinstance(node, exp.Intersect) and isinstance(side, (exp.Union, exp.Except)):
             raise _unclear(node, side)
 
 
-def _refuse_comma(node: exp.Select) -> None:
+def _refuse_comma(node: exp.Expr, _: Ranks) -> None:
     """``a, b RIGHT JOIN c`` is ``a CROSS JOIN (b RIGHT JOIN c)``."""
     comma = False
     for join in node.args.get("joins") or ():
@@ -248,18 +273,19 @@ def _refuse_lost(tokens: Sequence[Token], dialect: Dialect) -> None:
     left_out = _LEFT_OUT.get(type(dialect).__name__, {})
     ends = _ENDS_OPERAND | (dialect.parser_class.ID_VAR_TOKENS - _BEFORE_OPERAND)
     for place, token in enumerate(tokens):
-        if token.token_type is TokenType.PLUS:
+        kind = token.token_type
+        if kind is TokenType.PLUS:
             # It makes a number of a string.
             if not place or tokens[place - 1].token_type not in ends:
                 raise Opaque("a plus sign before its only operand")
-        elif token.token_type is TokenType.NULLSAFE_EQ and duckdb:
+        elif kind is TokenType.NULLSAFE_EQ and duckdb:
             raise Opaque("<=>, which is a distance here")
-        name = token.text.upper()
-        if name in left_out and _commas(tokens[place + 1 :]) >= left_out[name]:
-            raise Opaque(f"{name.lower()}() with more than {left_out[name]} arguments")
-        if duckdb and name in _OF_UNITS:
-            kinds = [after.token_type for after in tokens[place + 1 : place + 3]]
-            if kinds[:1] == [TokenType.L_PAREN] and kinds[1:] != [TokenType.STRING]:
+        elif kind is TokenType.L_PAREN and place:
+            name = tokens[place - 1].text.upper()
+            if name in left_out and _commas(tokens[place:]) >= left_out[name]:
+                raise Opaque(f"{name.lower()}() with more than {left_out[name]} arguments")
+            unit = tokens[place + 1 : place + 2]
+            if duckdb and name in _OF_UNITS and unit[0].token_type is not TokenType.STRING:
                 raise Opaque(f"{name.lower()}() of a unit that is not written out")
 
 
