@@ -267,6 +267,8 @@ class Life:
     # What the environment makes of them
 
     def _settle(self, deed: Deed) -> None:
+        if self.mend:
+            return  # nothing was pushed since
         after = None if deed.kind == "settle" else deed.chance().randrange(1, 12)
         with self._timed("sensor and runs"):
             settled = self.site.settle(after)
