@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import product
 from typing import Any
 
 import duckdb
@@ -123,6 +124,26 @@ def test_two_operators_without_parentheses_are_grouped_as_duckdb_groups_them() -
 def test_more_operators_without_parentheses_are_grouped_as_duckdb_groups_them() -> None:
     choose = random.Random(7)
     check((at_random(choose, choose.randint(3, 5)) for _ in range(5_000)), read=50)
+
+
+def test_set_operations_without_parentheses_are_read_from_the_left_or_not_at_all() -> None:
+    operations = ["union", "union all", "except", "except all", "intersect", "intersect all"]
+    queries = [
+        f"select unnest([{values}]) as v" for values in ("1, 1, 2", "2, 3, 3", "3, 1, 1", "2")
+    ]
+    read = 0
+    for three in product(operations, repeat=3):
+        bare = whole = queries[0]
+        for operation, query in zip(three, queries[1:], strict=True):
+            bare, whole = f"{bare} {operation} {query}", f"({whole}) {operation} {query}"
+        try:
+            parse(bare, DUCKDB)
+        except Opaque:
+            continue
+        rows = [sorted(duckdb.execute(sql).fetchall()) for sql in (bare, whole)]
+        assert rows[0] == rows[1], bare
+        read += 1
+    assert read > 100
 
 
 def _functions() -> Iterator[tuple[str, int]]:
