@@ -76,7 +76,7 @@ class Build:
             return
         self._beside = Beside(place.target, place.nodes, planner.request, self._scratch)
         self._in_place = InPlace(
-            place.target, place.revision.manifest, self._manifest, self._scratch
+            place.target, place.revision.manifest, self._saved_parse, self._scratch
         )
         try:
             self._work = planner.work(nodes, tests, stands, self._beside, self._saved_parse)
@@ -125,7 +125,7 @@ class Build:
 
     def _check(self, phase: Phase) -> None:
         """Make anew, beside the old one, each table whose columns are not what the code makes."""
-        misfits = self._in_place.misfits(phase.checked, self._options)
+        misfits = self._in_place.misfits(phase.checked, self._manifest(), self._options)
         for unique_id in sorted(misfits):
             self._context.log.info(
                 f"{unique_id}: columns of the table have other types now, so it is made anew."

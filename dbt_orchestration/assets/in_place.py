@@ -15,7 +15,7 @@ class InPlace:
 
     Args:
         manifest: the revision's manifest.json.
-        load: dbt's own manifest, a new one each time.
+        load: dbt's own manifest, a new one each time; for operations.
         scratch: a folder that dbt may write to.
     """
 
@@ -31,16 +31,18 @@ class InPlace:
         self._load = load
         self._scratch = scratch
 
-    def misfits(self, unique_ids: Collection[str], options: Sequence[str]) -> set[str]:
+    def misfits(
+        self, unique_ids: Collection[str], compiled: Any, options: Sequence[str]
+    ) -> set[str]:
         """Models whose table has not the columns, in order and type, that their SQL makes.
 
         What they read has to stand as it will. One that does not compile counts: then dbt says why
         when it builds it.
 
         Args:
+            compiled: dbt's own manifest, as for the build; it gets the compiled SQL.
             options: for dbt, as for the build.
         """
-        compiled = self._load()
         upstream.select_exactly(compiled, unique_ids)
         command = ["compile", "--no-write-json", "--target-path", self._scratch, "--quiet"]
         try:

@@ -137,7 +137,7 @@ def test_what_failed_of_the_history_is_due_and_nothing_else(built: Site) -> None
     built.clone.edit(
         "models/daily.sql",
         "sum(amount)",
-        "sum(case when ordered_at = timestamp '2024-01-02' then ('no' || amount)::bigint"
+        "sum(case when ordered_at = timestamp '2024-01-01' then ('no' || amount)::bigint"
         " else amount * 2 end)",
     )
     built.clone.push("a broken day")
@@ -145,7 +145,7 @@ def test_what_failed_of_the_history_is_due_and_nothing_else(built: Site) -> None
     assert "still due, and tried already" in built.says()
     built.clone.push("again")
     request = built.request()
-    assert config(request)["partitions"]["model.shop.daily"] == ["2024-01-02"]
+    assert config(request)["partitions"]["model.shop.daily"] == ["2024-01-01"]
 
 
 def test_a_model_that_asks_waits_for_a_person(built: Site) -> None:
