@@ -1,8 +1,8 @@
 """An expression's term: its canonical form, with every column it reads resolved.
 
-The canonical form drops parentheses (the tree has them) and conditions that hold of every row,
-orders the operands of AND, OR, =, <>, * and turns > round. What ``spelling`` knows to mean the same
-is one. Everything else stands as it was parsed: what is not understood is not equal.
+The canonical form drops parentheses (the tree has them), and what means the same as ``operators``
+and ``spelling`` know is one. Everything else stands as it was parsed: what is not understood is not
+equal.
 """
 
 from __future__ import annotations
@@ -13,24 +13,11 @@ from enum import Enum
 from sqlglot import exp
 
 from dbt_orchestration.changes.columns.names import Names, Opaque, called
+from dbt_orchestration.changes.columns.operators import HOLE, Operators, Writer
 from dbt_orchestration.changes.columns.scope import Scope
-from dbt_orchestration.changes.columns.spelling import (
-    bounds,
-    canonical_type,
-    is_exact,
-    is_list_in_any_order,
-)
+from dbt_orchestration.changes.columns.spelling import canonical_type
 from dbt_orchestration.changes.terms import Relation, Term
 
-_HOLE = "?"
-_SYMMETRIC = (exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Mul)
-# a > b is b < a.
-_ORDERED: Mapping[type[exp.Expr], tuple[str, tuple[str, str]]] = {
-    exp.LT: ("LT", ("this", "expression")),
-    exp.LTE: ("LTE", ("this", "expression")),
-    exp.GT: ("LT", ("expression", "this")),
-    exp.GTE: ("LTE", ("expression", "this")),
-}
 _QUERIES = (exp.Select, exp.Union, exp.Intersect, exp.Except, exp.Subquery)
 # What names a field of a struct, whose case is part of the value: JSON of it shows it, and in
 # Snowflake's objects it tells keys apart.
@@ -53,10 +40,9 @@ _ROWS_BY_NAME = frozenset({"GENERATE_SUBSCRIPTS", "UNNEST", "FLATTEN", "UNPIVOT_
 _NO_UNKNOWN_ROW_FUNCTIONS = frozenset({"DuckDB", "Snowflake"})
 
 Subquery = Callable[[exp.Expr, Scope], Relation]
-Writer = Callable[[exp.Expr, Scope, list[str], list[Term]], None]
 
 
-class Expressions:
+class Expressions(Operators):
     """Makes terms of expressions; ``subquery`` analyses a query inside one."""
 
     def __init__(self, names: Names, dialect: str, subquery: Subquery) -> None:
@@ -65,25 +51,18 @@ class Expressions:
         self._dialect = dialect
         self._unknown_yields_rows = dialect not in _NO_UNKNOWN_ROW_FUNCTIONS
         self._writers: dict[type[exp.Expr], Writer] = {
-            exp.Add: self._sum,
-            exp.Between: self._between,
-            exp.Case: self._case,
             exp.Column: self._column,
             exp.Comprehension: self._comprehension,
             exp.DataType: self._type,
             exp.Exists: self._exists,
             exp.Identifier: self._identifier,
-            exp.If: self._if,
-            exp.In: self._in,
             exp.Lambda: self._lambda,
             exp.Literal: self._literal,
             exp.Paren: self._paren,
             exp.Star: self._star,
             exp.Struct: self._struct,
             exp.Window: self._window,
-            **dict.fromkeys((exp.And, exp.Or), self._connector),
-            **dict.fromkeys(_SYMMETRIC, self._symmetric),
-            **dict.fromkeys(_ORDERED, self._ordered),
+            **self._operators(),
             **dict.fromkeys(_QUERIES, self._query),
             **dict.fromkeys(_NOT_SCALAR, self._not_scalar),
         }
@@ -95,14 +74,9 @@ class Expressions:
         parts: list[str] = []
         args: list[Term] = []
         self._write(expression, scope, parts, args)
-        if len(args) == 1 and parts == [_HOLE]:
+        if len(args) == 1 and parts == [HOLE]:
             return args[0]
         return Term("".join(parts), args)
-
-    def conjuncts(self, condition: exp.Expr, scope: Scope) -> list[Term]:
-        """The terms whose AND is ``condition``, without what holds of every row."""
-        parts = _flatten(condition, exp.And)
-        return [self.term(part, scope) for part in parts if not _always_holds(part)]
 
     def content(self, node: exp.Expr, scope: Scope) -> Term:
         """A function with its arguments, whatever it stands for."""
@@ -137,85 +111,17 @@ class Expressions:
         )
         parts.append(f"i{node.this if field else self._names.of(node)!r}")
 
-    def _connector(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
-        operands = [self.term(part, scope) for part in _flatten(node, type(node))]
-        parts.append(_HOLE)
-        args.append(Term(type(node).__name__, operands, unordered=True))
-
-    def _symmetric(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
-        operands = [self.term(node.args[key], scope) for key in ("this", "expression")]
-        parts.append(_HOLE)
-        args.append(Term(type(node).__name__, operands, unordered=True))
-
-    def _sum(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
-        exact = is_exact(node.this) or is_exact(node.expression)
-        (self._symmetric if exact else self._generic)(node, scope, parts, args)
-
-    def _between(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
-        if both := bounds(node):
-            parts.append(_HOLE)
-            terms = [self.term(bound, scope) for bound in both]
-            args.append(Term("And", terms, unordered=True))
-        else:
-            self._generic(node, scope, parts, args)
-
-    def _in(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
-        if isinstance(node, exp.In) and is_list_in_any_order(node):
-            parts.append(_HOLE)
-            items = Term("{}", [self.term(i, scope) for i in node.expressions], unordered=True)
-            args.append(Term("In", (self.term(node.this, scope), items)))
-        else:
-            self._generic(node, scope, parts, args)
-
-    def _case(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
-        if node.this is not None:
-            self._generic(node, scope, parts, args)
-            return
-        choices = [(choice.this, choice.args["true"]) for choice in node.args["ifs"]]
-        self._choices(choices, node.args.get("default"), scope, parts, args)
-
-    def _if(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
-        if called(node) in ("", "IF", "IFF"):
-            choice = node.this, node.args["true"]
-            self._choices([choice], node.args.get("false"), scope, parts, args)
-        else:
-            self._generic(node, scope, parts, args)
-
-    def _choices(
-        self,
-        choices: list[tuple[exp.Expr, exp.Expr]],
-        default: exp.Expr | None,
-        scope: Scope,
-        parts: list[str],
-        args: list[Term],
-    ) -> None:
-        """CASE without ELSE gives NULL, and so do others that say so."""
-        parts.append("Case(")
-        for condition, result in choices:
-            self._write(condition, scope, parts, args)
-            parts.append(",")
-            self._write(result, scope, parts, args)
-            parts.append(";")
-        if default is not None and not isinstance(default, exp.Null):
-            self._write(default, scope, parts, args)
-        parts.append(")")
-
-    def _ordered(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
-        operator, sides = _ORDERED[type(node)]
-        parts.append(_HOLE)
-        args.append(Term(operator, [self.term(node.args[side], scope) for side in sides]))
-
     def _query(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
         relation = self._subquery(node, scope)
         rest = () if relation.rest is None else (relation.rest,)
-        parts.append(_HOLE)
+        parts.append(HOLE)
         args.append(Term("query", (relation.rows, *(t for _, t in relation.columns), *rest)))
 
     def _exists(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
         if not isinstance(node.this, _QUERIES):
             self._generic(node, scope, parts, args)
             return
-        parts.append(_HOLE)
+        parts.append(HOLE)
         args.append(Term("exists", (self._subquery(node.this, scope).rows,)))
 
     def _not_scalar(self, node: exp.Expr, *_: object) -> None:
@@ -251,7 +157,7 @@ class Expressions:
             source = scope.source((self._names.of(node.args["table"]),))
             if source is None:
                 raise Opaque(f"{node.sql()}: no such source")
-            parts.append(_HOLE)
+            parts.append(HOLE)
             args.append(Term("everything", source.record()))
             return
         if node.args.get("join_mark"):
@@ -284,7 +190,7 @@ class Expressions:
             return
         if any(node.args.values()) or not isinstance(node.parent, exp.Func):
             raise Opaque("a star inside an expression")
-        parts.append(_HOLE)
+        parts.append(HOLE)
         args.append(scope.everything())
 
     def _window(self, node: exp.Expr, scope: Scope, parts: list[str], args: list[Term]) -> None:
@@ -338,7 +244,7 @@ class Expressions:
             # f(payload -> 'key') reads a column. sqlglot takes it for a function's parameter.
             for name in node.expressions:
                 if term := scope.find(self._names.of(name)):
-                    parts.append(_HOLE)
+                    parts.append(HOLE)
                     args.append(term)
 
     def _refuse_outer_aggregate(self, node: exp.Expr, scope: Scope) -> None:
@@ -363,27 +269,3 @@ class Expressions:
                 scope.row_functions.append(self.content(node, scope))
         elif isinstance(node, exp.UDTF) or called(node) in _ROWS_BY_NAME:
             scope.row_functions.append(self.content(node, scope))
-
-
-def _always_holds(condition: exp.Expr) -> bool:
-    """``true`` and ``1 = 1``, which people put first so that every other line begins with AND."""
-    if isinstance(condition, exp.EQ):
-        sides = condition.this, condition.expression
-        return isinstance(sides[0], exp.Literal) and sides[0] == sides[1]
-    return isinstance(condition, exp.Boolean) and bool(condition.this)
-
-
-def _flatten(node: exp.Expr, kind: type[exp.Expr]) -> list[exp.Expr]:
-    flat: list[exp.Expr] = []
-    waiting = [node]
-    while waiting:
-        part = waiting.pop()
-        while isinstance(part, exp.Paren):
-            part = part.this
-        if isinstance(part, kind):
-            waiting += [part.args["this"], part.args["expression"]]
-        elif kind is exp.And and (both := bounds(part)):
-            waiting += both
-        else:
-            flat.append(part)
-    return flat
