@@ -31,6 +31,7 @@ from dbt_orchestration.assets.results import (
     partition_results,
     seconds_of,
 )
+from dbt_orchestration.assets.translator import MADE_FROM_CLOCK
 from dbt_orchestration.invocation import DbtError, DbtInvocation
 from dbt_orchestration.partitions.config import PartitionError, window
 from dbt_orchestration.partitions.phases import Phase, descendants, phases
@@ -66,6 +67,9 @@ class Build:
             return
         if tags := commit_tags(place.revision):
             context.instance.add_run_tags(context.run.run_id, tags)
+        if clock := sorted(place.revision.clock & nodes.keys()):
+            parsed = place.revision.manifest["metadata"]["generated_at"]
+            context.log.warning(f"{', '.join(clock)}: config {MADE_FROM_CLOCK} ({parsed} UTC).")
         added_to = {u: place.keys[u] for u, node in nodes.items() if adds_to_its_table(node)}
         wait_for_tables(context, added_to)
         stands = planner.standing(nodes)

@@ -61,6 +61,7 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
         environment,
         settings.environment(environment).full_build.timezone,
         revision.fingerprints,
+        revision.clock,
     )
     project = DbtProject(
         revision.project_dir,

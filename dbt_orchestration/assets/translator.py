@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, get_args
 
@@ -22,6 +22,7 @@ from dbt_orchestration.changes.actions import OnChange, Partitioned
 from dbt_orchestration.partitions.config import PartitionConfig, partition_config
 
 PARTITIONS_CHECK = "all_partitions_built"
+MADE_FROM_CLOCK = "made from the clock, when the project was parsed and not when it is built"
 # dagster-dbt hangs these Python objects on every asset; the UI shows them as unserializable.
 _OBJECTS = {
     DAGSTER_DBT_MANIFEST_METADATA_KEY,
@@ -45,7 +46,13 @@ class EnvironmentTranslator(DagsterDbtTranslator):
     the code reference.
     """
 
-    def __init__(self, environment: str, timezone: str, fingerprints: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        environment: str,
+        timezone: str,
+        fingerprints: Mapping[str, str],
+        clock: Collection[str] = (),
+    ) -> None:
         super().__init__(
             DagsterDbtTranslatorSettings(
                 enable_code_references=True,
@@ -57,6 +64,7 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         self.environment = environment
         self.timezone = timezone
         self._fingerprints = fingerprints
+        self._clock = clock
         self._partitions: dict[str, PartitionConfig | None] = {}
 
     def get_code_version(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
@@ -137,6 +145,11 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         return {
             "dagster/table_name": name or dbt_resource_props["name"],
             **({"materialized": config["materialized"]} if config.get("materialized") else {}),
+            **(
+                {"config": MADE_FROM_CLOCK}
+                if dbt_resource_props["unique_id"] in self._clock
+                else {}
+            ),
         }
 
     def get_partitions_def(

@@ -22,6 +22,7 @@ from dbt_orchestration.revisions.packages import provide_packages
 from dbt_orchestration.revisions.parse import PrepareError, parse
 
 WORKING_TREE = "working tree"
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class _Comparing:
         place = hashlib.sha256(str(self._project_dir).encode()).hexdigest()[:16]
         self._home = comparison.cache / place
         self._name = WORKING_TREE
+        self._clock: frozenset[str] = frozenset()  # of what was parsed last: the head
         self._analyst = Analyst(self._home, lambda doing: say(f"{self._name}: {doing}"))
 
     def plan(self) -> Plan:
@@ -98,7 +100,8 @@ class _Comparing:
         new = self._fingerprints(head)
         self._analyst.keep()
         made = plan(old, new, partial(_alone, (old.project, new.project)))
-        result = replace(made, base=base, head=head, notes=_notes(old, new))
+        notes = (*_notes(old, new), *self._clock_notes(new))
+        result = replace(made, base=base, head=head, notes=notes)
         if wanted.select:
             result = result.only(self._selected(head, wanted.select))
         return result
@@ -112,11 +115,19 @@ class _Comparing:
                 provide_packages(target, self._project_dir, self._repository.root)
             self._say(f"{name}: parsing")
             revision = parse(target, self._home / "revisions")
+            self._clock = revision.clock
             return self._analyst.fingerprints(revision, target)
         except PrepareError as error:
             said = str(error).replace(f"{target.project_dir}{os.sep}", "")
             said = said.replace(f", {target.project_dir}: ", ": ")
             raise PrepareError(f"{name}: {said}") from None
+
+    def _clock_notes(self, head: Fingerprints) -> tuple[str, ...]:
+        if not self._clock:
+            return ()
+        named = ", ".join(sorted(head.project.nodes[u]["name"] for u in self._clock)[:_NAMED])
+        what = f"{len(self._clock)} nodes have a config that is made from the clock ({named})"
+        return (f"{what}: it is evaluated when a commit is prepared and once a day, not at a run",)
 
     def _target(self, commit: str | None) -> DbtTarget:
         project_dir = self._project_dir

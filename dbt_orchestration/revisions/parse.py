@@ -23,8 +23,10 @@ from filelock import FileLock
 
 from dbt_orchestration.changes.fingerprints import scheme
 from dbt_orchestration.changes.profile import NAMES, relevant_settings
+from dbt_orchestration.changes.project import Project
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget, dbt_session
+from dbt_orchestration.revisions.clock import clock_nodes, today
 from dbt_orchestration.revisions.layout import Layout, PrepareError
 from dbt_orchestration.revisions.remote import Commit
 from dbt_orchestration.upstream_dbt import SECRET, Session
@@ -79,7 +81,12 @@ class Revision:
     @property
     def folders(self) -> Mapping[str, Path]:
         """Where the project and its installed packages lie, by name."""
-        return {name: self.project_dir / path for name, path in self.facts["folders"].items()}
+        return folders_of(self.project_dir, self.facts)
+
+    @property
+    def clock(self) -> frozenset[str]:
+        """Nodes whose config is made from the clock: it is as it was when dbt parsed."""
+        return frozenset(self.facts["clock"])
 
     def take_parsed(self) -> Any:
         """dbt's own manifest, to compile with: that changes it. None if it has to be loaded."""
@@ -118,6 +125,11 @@ class Revision:
         """dbt's manifest.json: https://docs.getdbt.com/reference/artifacts/manifest-json"""
         manifest: Mapping[str, Any] = orjson.loads(self.manifest_path.read_bytes())
         return manifest
+
+
+def folders_of(project_dir: Path, facts: Mapping[str, Any]) -> dict[str, Path]:
+    """Where the project and its installed packages lie, by name."""
+    return {name: project_dir / path for name, path in facts["folders"].items()}
 
 
 def parse(target: DbtTarget, home: Path) -> Revision:
@@ -166,9 +178,12 @@ def parse_into(target: DbtTarget, folder: Path, seed: Revision | None) -> Revisi
     try:
         with dbt_session(target, ["parse", "--target-path", str(folder)]) as session:
             session.write_manifest(revision.manifest_path)
-            revision.facts_path.write_bytes(orjson.dumps(_facts(session, target, named)))
+            facts = _facts(session, target, named)
     except DbtError as error:
         raise PrepareError(f"dbt parse, {target.project_dir}: {error}") from None
+    project = Project(revision.manifest, settings=facts["settings"])
+    facts["clock"] = clock_nodes(project, folders_of(target.project_dir, facts))
+    revision.facts_path.write_bytes(orjson.dumps(facts))
     return replace(revision, parsed=[session.manifest])
 
 
@@ -216,12 +231,13 @@ def stamp_of(target: DbtTarget, facts: Mapping[str, Any]) -> str:
     Args:
         facts: of the revision that was parsed.
     """
+    day = today() if facts["clock"] else ""
     digest = hashlib.sha256()
     profiles = _profiles(target)
     digest.update(profiles.read_bytes() if profiles.is_file() else b"")
     # The name of the DuckDB file is the name of its database; its folder is in no relation's name.
     duckdb = Path(target.variables.get("DBT_DUCKDB_PATH", "")).name
-    digest.update(repr((*versions(), target.profile, target.target, duckdb)).encode())
+    digest.update(repr((*versions(), target.profile, target.target, duckdb, day)).encode())
     for name in (*facts["variables"], *facts["profile_variables"]):
         digest.update(f"\0{name}={os.environ.get(name)}".encode())
     return digest.hexdigest()[:8]
@@ -282,10 +298,11 @@ def _parse(target: DbtTarget, home: Path, files: str) -> Revision:
 def seed_of(target: DbtTarget, revisions: Iterable[Revision]) -> Revision | None:
     """The first revision that was parsed with the same profile and environment as now.
 
-    dbt itself does not see all environment variables that were read when it parses the rest.
+    dbt itself does not see all environment variables that were read when it parses the rest, and
+    not that time has passed.
     """
     for revision in revisions:
-        if revision.facts_path.is_file():
+        if revision.facts_path.is_file() and not revision.clock:
             stamp = revision.digest.rpartition("-")[2]
             if stamp == stamp_of(target, revision.facts):
                 return revision
