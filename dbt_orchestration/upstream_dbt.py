@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 SECRET = "DBT_ENV_SECRET_"
+INVOCATION = "00000000-0000-0000-0000-000000000000"
 # dbt's flags that are ours to set, on each command line or not at all: docs/dbt.md says why.
 _OURS = (
     *("DEFER", "DEFER_TO_STATE", "DEFER_STATE", "FAVOR_STATE", "FAVOR_STATE_MODE"),
@@ -167,6 +168,7 @@ class Session:
     def compile(self, unique_id: str) -> str:
         """The SQL of one node and of the ephemeral models it reads, without the warehouse.
 
+        The number of the invocation is volatile, as the time is: in it stands ``INVOCATION``.
         ``dbt compile`` stops at the first node that does not compile and leaves others half made;
         this is what it does for one node.
 
@@ -174,12 +176,15 @@ class Session:
             dbt_common.exceptions.DbtBaseException, jinja2.TemplateError, or whatever the project's
                 Jinja causes: the node does not compile.
         """
+        from dbt_common.invocation import get_invocation_id
+
         if self._compiler is None:
             self._compiler = _make_compiler(self._config)
         node = self.manifest.nodes[unique_id]
         node.compiled, node.compiled_code, node.extra_ctes = False, None, []
         node.extra_ctes_injected, node._pre_injected_sql = False, None
-        return str(self._compiler.compile_node(node, self.manifest, {}, write=False).compiled_code)
+        made = self._compiler.compile_node(node, self.manifest, {}, write=False)
+        return str(made.compiled_code).replace(get_invocation_id(), INVOCATION)
 
 
 def _make_compiler(config: Any) -> Any:

@@ -75,6 +75,7 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DbtTarget:
         "models/inner.sql": "{{ config(materialized='ephemeral') }}select n from {{ ref('one') }}",
         "models/outer.sql": "select n from {{ ref('inner') }} {{ 'x' if is_incremental() }}",
         "models/asks.sql": "{% if execute %}{% do run_query('select 1') %}{% endif %}select 1 as n",
+        "models/run.sql": "select '{{ invocation_id }}' as run",
         "models/text.yml": "models: [{name: one, description: A number., meta: {big: 1e3}}]",
     }.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
@@ -155,6 +156,9 @@ def test_nodes_are_compiled_one_by_one_without_the_warehouse(
         manifest.nodes["model.shop.outer"].config.materialized = "incremental"
         upstream_dbt.answer_is_incremental(manifest, True)
         assert session.compile("model.shop.outer").strip().endswith("x")
+        # Each session has a number, which no two commits are to differ by.
+        run = session.compile("model.shop.run")
+        assert run == f"select '{upstream_dbt.INVOCATION}' as run"
     assert not (target.project_dir / "target").exists()
 
 

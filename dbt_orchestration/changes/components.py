@@ -11,22 +11,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import sqlglot
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
-
 from dbt_orchestration.changes import config
 from dbt_orchestration.changes.actions import partition_set
-from dbt_orchestration.changes.columns.names import Opaque, dialect_of
+from dbt_orchestration.changes.hooks import Hook
 from dbt_orchestration.changes.macros import Reached
 from dbt_orchestration.changes.project import Project
+from dbt_orchestration.changes.properties import values
 from dbt_orchestration.changes.relation_names import COPIES
 from dbt_orchestration.changes.terms import digest, digest_value
-from dbt_orchestration.changes.text import Text, read_python, read_sql
+from dbt_orchestration.changes.text import read_node, read_sql
 
-# Statements of hooks that change neither rows nor columns, and those that change nothing at all.
-_HARMLESS = re.compile(r"\s*(grant|revoke|comment)\b[^;]*;?\s*\Z", re.I)
-_MAINTENANCE = re.compile(r"\s*(analyze|vacuum|checkpoint)\b[^;]*;?\s*\Z", re.I)
 # dbt_project.yml `flags:` that decide how dbt runs and talks, not what it builds.
 _QUIET_FLAGS = re.compile(
     r"(send_anonymous|use_colors|use_fast|printer|log_|partial_parse|version_check|fail_fast"
@@ -34,9 +28,8 @@ _QUIET_FLAGS = re.compile(
     r"|target_path|state_modified_|source_freshness_|skip_nodes_|validate_"
     r"|require_(?!batched|explicit_package_overrides))"
 )
-_REFERS = re.compile(r"\b(?:ref|source)\s*\(")
-_WORD = re.compile(r"\w+")
-_WRITES = (exp.Insert, exp.Delete, exp.Update, exp.Create, exp.Drop)
+# What the graph says of a node once dbt has compiled it.
+_COMPILED = frozenset({"compiled", "compiled_code", "compiled_sql", "extra_ctes"})
 
 
 @dataclass(frozen=True)
@@ -67,9 +60,8 @@ def components(project: Project, unique_id: str) -> Components:
     if kind == "unit_test":
         said = {key: node.get(key) for key in ("model", "given", "expect", "overrides", "versions")}
         return Components({"definition": digest_value(said)}, {}, {})
-    text = _text(node)
-    reached = project.reached(node, [text], (node.get("depends_on") or {}).get("macros") or ())
-    code = _code(project, node, text, reached)
+    reached = project.reached_by(unique_id)
+    code = _code(project, node, reached)
     if kind == "test":
         code |= {f"config:{key}": digest_value(v) for key, v in config.test_keys(node).items()}
         # A generic test calls the relation it tests `model`, as other nodes call themselves.
@@ -89,12 +81,13 @@ def components(project: Project, unique_id: str) -> Components:
     if kind != "seed" and node["config"].get("materialized") not in COPIES:
         own["reads"] = digest_value(sorted(_reads(project, unique_id)))
     content |= _contract(node)
-    content |= _materialization(project, node)
+    content |= _reached(project, node, project.built_through(unique_id))
+    own |= _reached(project, node, project.granted_through)
     content |= _event_times(project, unique_id)
     content |= _partitions(node)
-    _add_hooks(project, node, content, own)
+    _hooks(project, unique_id, content, own)
     incremental = reached.incremental and node["config"].get("materialized") == "incremental"
-    asks = reached.asks | set(_asked_above(project, unique_id))
+    asks = {*_asks(reached), *_asked_above(project, unique_id)}
     return Components(code, content, own, {}, tuple(sorted(asks)), incremental)
 
 
@@ -102,10 +95,9 @@ def _asked_above(project: Project, unique_id: str) -> Iterable[str]:
     """Why the ephemeral models that a node reads ask: it compiles them into its own SQL."""
     for parent in project.parents(unique_id):
         if project.is_ephemeral(parent):
-            node = project.nodes[parent]
-            macros = (node.get("depends_on") or {}).get("macros") or ()
-            asks = project.reached(node, [_text(node)], macros).asks
-            yield from (f"{why} (ephemeral {node['name']})" for why in asks)
+            name = project.nodes[parent]["name"]
+            asks = _asks(project.reached_by(parent))
+            yield from (f"{why} (ephemeral {name})" for why in asks)
             yield from _asked_above(project, parent)
 
 
@@ -144,20 +136,20 @@ def describe(project: Project, unique_id: str, key: str) -> str:
     return words.get(kind, f"{kind.replace('_', ' ')} {name}".strip())
 
 
-def _text(node: Mapping[str, Any]) -> Text:
-    code = node.get("raw_code") or ""
-    return read_python(code) if node.get("language") == "python" else read_sql(code)
+def _asks(reached: Reached) -> frozenset[str]:
+    """Why dbt's compiled SQL is no function of the project."""
+    if reached.graph and reached.names & _COMPILED:
+        return reached.asks | {"reads other nodes' compiled SQL"}
+    return reached.asks
 
 
-def _code(
-    project: Project, node: Mapping[str, Any], text: Text, reached: Reached
-) -> dict[str, str]:
+def _code(project: Project, node: Mapping[str, Any], reached: Reached) -> dict[str, str]:
     if node["resource_type"] == "seed":
         data = project.seeds.get(node["unique_id"]) or str(node["checksum"])
         types = node["config"].get("column_types") or {}
         return {"data": digest(data), "config:column_types": digest_value(sorted(types.items()))}
     python = node.get("language") == "python"
-    code = {"python" if python else "sql": digest(text.content)}
+    code = {"python" if python else "sql": digest(read_node(node).content)}
     return code | _reached(project, node, reached)
 
 
@@ -166,24 +158,16 @@ def _reached(project: Project, node: Mapping[str, Any], reached: Reached) -> dic
     for name in sorted(reached.variables, key=str):
         parts[f"var:{name or 'any'}"] = digest_value(project.variable(node["package_name"], name))
     for name in sorted(reached.env_vars, key=str):
-        parts[f"env:{name or 'any'}"] = digest_value(_environment(project, name))
+        parts[f"env:{name or 'any'}"] = digest_value(project.environment_variable(name))
     for name in sorted(reached.target):
         parts[f"target:{name}"] = digest_value(_target(project, name))
-    if reached.model:
-        said = ("meta", "tags", "description", "columns", "fqn", "name")
-        config = sorted((node.get("config") or {}).items())
-        parts["properties"] = digest_value([config, *(node.get(key) for key in said)])
+    if reached.properties:
+        parts["properties"] = digest_value(values(node, reached.properties))
     if reached.graph:
         parts["graph"] = project.graph(reached.names)
     if reached.dispatches:
-        parts["dispatch"] = digest_value(_dispatch(project))
+        parts["dispatch"] = digest_value(project.dispatch)
     return parts
-
-
-def _environment(project: Project, name: str | None) -> Any:
-    if name is None:
-        return sorted(project.environment.items())
-    return project.environment.get(name)
 
 
 def _target(project: Project, name: str) -> Any:
@@ -197,27 +181,42 @@ def project_wide(project: Project) -> dict[str, str]:
     flags = {k: v for k, v in (settings.get("flags") or {}).items() if not _QUIET_FLAGS.match(k)}
     if flags:
         parts["flags of dbt_project.yml"] = digest_value(sorted(flags.items()))
-    internal = [
-        d for d in _dispatch(project) if d.get("macro_namespace") in project.macros.internal
-    ]
+    internal = [d for d in project.dispatch if d.get("macro_namespace") in project.macros.internal]
     if internal:
         parts["dispatch of dbt's own macros"] = digest_value(internal)
-    for node in project.operations:
-        sql = node["raw_code"]
-        if _is(_HARMLESS, sql) or _is(_MAINTENANCE, sql) or _writes_elsewhere(project, sql):
-            continue
-        parts |= _hook(project, node, sql, f"hook:{_hook_name(node)}")
+    for hook in project.hooks.for_all():
+        _add(parts, _hook(project, hook))
     return parts
 
 
-def _dispatch(project: Project) -> list[Mapping[str, Any]]:
-    settings = project.settings.get(project.name) or {}
-    return [entry for entry in settings.get("dispatch") or () if isinstance(entry, Mapping)]
+def _hooks(project: Project, unique_id: str, content: dict[str, str], own: dict[str, str]) -> None:
+    for hook in project.hooks.of(unique_id):
+        if project.hooks.decides(hook):
+            _add(content, _hook(project, hook))
+        elif hook.access:
+            _add(own, _hook(project, hook))
+    for hook in project.hooks.from_elsewhere(unique_id):
+        _add(content, _hook(project, hook))
 
 
-def _hook_name(node: Mapping[str, Any]) -> str:
-    kind = "on-run-start" if "on-run-start" in (node.get("tags") or ()) else "on-run-end"
-    return f"{kind} of {node['package_name']}"
+def _add(parts: dict[str, str], more: Mapping[str, str]) -> None:
+    for key, value in more.items():
+        parts[key] = digest(parts.get(key, ""), value)
+
+
+def _hook(project: Project, hook: Hook) -> dict[str, str]:
+    text = read_sql(hook.sql)
+    node = project.nodes[hook.owner]
+    reached = project.reached(node, [text])
+    parts = _reached(project, node, reached)
+    if hook.around:
+        # The graph has the hook itself in it. At the end of a run it is that run's.
+        parts.pop("graph", None)
+        parts.pop("properties", None)
+        if reached.graph and hook.kind == "on-run-start":
+            parts["graph"] = project.graph(reached.names, operations=False)
+        return {f"hook:{hook.kind} of {node['package_name']}": digest(text.content), **parts}
+    return {f"{hook.kind}:": digest(text.content), **parts}
 
 
 def _contract(node: Mapping[str, Any]) -> dict[str, str]:
@@ -228,12 +227,6 @@ def _contract(node: Mapping[str, Any]) -> dict[str, str]:
     columns = [[column.get(key) for key in said] for column in node["columns"].values()]
     value = [columns, node.get("constraints"), contract.get("alias_types")]
     return {"contract:": digest_value(value)}
-
-
-def _materialization(project: Project, node: Mapping[str, Any]) -> dict[str, str]:
-    """Macros of the project or a package that dbt builds the node through."""
-    name = "function" if node["resource_type"] == "function" else node["config"]["materialized"]
-    return _reached(project, node, project.macros.materialization(name, project.adapter))
 
 
 def _event_times(project: Project, unique_id: str) -> dict[str, str]:
@@ -252,74 +245,6 @@ def _partitions(node: Mapping[str, Any]) -> dict[str, str]:
     """Which partitions there are, as far as dbt's own config does not say it."""
     said = {k: v for k, v in partition_set(node).items() if k not in config.content_keys(node)}
     return {"config:meta.dagster.partitions": digest_value(sorted(said.items()))} if said else {}
-
-
-def _add_hooks(
-    project: Project, node: Mapping[str, Any], content: dict[str, str], own: dict[str, str]
-) -> None:
-    for kind in ("pre-hook", "post-hook"):
-        for hook in node["config"].get(kind) or ():
-            sql = hook["sql"] if isinstance(hook, Mapping) else str(hook)
-            if _is(_MAINTENANCE, sql):
-                continue
-            part = _hook(project, node, sql, f"{kind}:")
-            target = own if _is(_HARMLESS, sql) else content
-            for key, value in part.items():
-                target[key] = digest(target.get(key, ""), value)
-
-
-def read_by_hooks(project: Project, unique_id: str) -> list[str]:
-    """Nodes whose rows the hooks of a node read or may read, sorted.
-
-    dbt does not tell which of a node's parents its hooks name, and a hook may name a relation
-    without ``ref()``.
-    """
-    node = project.nodes[unique_id]
-    hooks = [
-        hook
-        for kind in ("pre-hook", "post-hook")
-        for hook in (node.get("config") or {}).get(kind) or ()
-    ]
-    read: set[str] = set()
-    for hook in hooks:
-        sql = hook["sql"] if isinstance(hook, Mapping) else str(hook)
-        if _is(_MAINTENANCE, sql) or _is(_HARMLESS, sql):
-            continue
-        reached = project.macros.reached([read_sql(sql)]).macros
-        texts = [sql, *(str(project.macros.nodes[macro]["macro_sql"]) for macro in reached)]
-        if any(map(_REFERS.search, texts)):
-            read.update(project.parents(unique_id))
-        words = {word.lower() for word in _WORD.findall(sql)}
-        named = {u for u, name in project.identifiers.items() if name in words}
-        # Who reads this node is built after its hooks have run.
-        read.update(u for u in named if unique_id not in project.ancestors(u))
-    return sorted(read - {unique_id})
-
-
-def _is(kind: re.Pattern[str], sql: str) -> bool:
-    return bool(kind.match(sql)) and "{%" not in sql
-
-
-def _writes_elsewhere(project: Project, sql: str) -> bool:
-    """Whether a statement only writes tables that nothing in the project has or names."""
-    if "{" in sql:
-        return False
-    try:
-        statements = sqlglot.parse(sql, read=dialect_of(project.adapter))
-    except (SqlglotError, Opaque):
-        return False
-    return bool(statements) and all(
-        isinstance(statement, _WRITES)
-        and str(statement.args.get("kind") or "TABLE").upper() in ("TABLE", "SCHEMA")
-        and not any(project.mentions(table.name) for table in statement.find_all(exp.Table))
-        for statement in statements
-    )
-
-
-def _hook(project: Project, node: Mapping[str, Any], sql: str, key: str) -> dict[str, str]:
-    text = read_sql(sql)
-    reached = project.reached(node, [text])
-    return {key: digest(text.content), **_reached(project, node, reached)}
 
 
 def _reads(project: Project, unique_id: str) -> Iterable[tuple[str, str, str]]:

@@ -18,7 +18,6 @@ from dbt_orchestration.changes.components import (
     Components,
     components,
     project_wide,
-    read_by_hooks,
 )
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.changes.relations import Analyses, Relations, Undeclared
@@ -194,7 +193,7 @@ class _Reader:
         content = {**parts.content, **self._functions(unique_id)}
         parts = replace(parts, content=content, wide=self._wide)
         terms, opaque = self._relation(unique_id, parts)
-        if read := read_by_hooks(self._project, unique_id):
+        if read := self._project.hooks.read_by(unique_id):
             for other in read:
                 if not other.startswith("source."):
                     self.read(other)
@@ -254,6 +253,7 @@ class _Reader:
             and before.compiled.get(unique_id) == project.compiled.get(unique_id)
             and before.uncompiled.get(unique_id) == project.uncompiled.get(unique_id)
             and before.seeds.get(unique_id) == project.seeds.get(unique_id)
+            and before.hooks.deciding(unique_id) == project.hooks.deciding(unique_id)
             and all(
                 self.done.get(parent) is self._previous.nodes.get(parent)
                 and (parent in self.done or self._is_same(parent))
@@ -295,8 +295,8 @@ def _same_around(before: Fingerprints | None, project: Project) -> bool:
         and (old.profile, old.target) == (project.profile, project.target)
         and old.adapter == project.adapter
         and old.name == project.name
-        and _hooks(old) == _hooks(project)
         and old.macros.same_as(project.macros)
+        and old.hooks.around == project.hooks.around
     )
 
 
@@ -309,7 +309,3 @@ def _equal(left: Any, right: Any) -> bool:
     if isinstance(left, dict):
         return list(left) == list(right) and all(_equal(left[key], right[key]) for key in left)
     return not isinstance(left, list) or all(map(_equal, left, right))
-
-
-def _hooks(project: Project) -> list[tuple[str, str]]:
-    return [(node["unique_id"], node["raw_code"]) for node in project.operations]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from dbt_orchestration.changes.columns.names import Names, Opaque, dialect_of
+from dbt_orchestration.changes.effects.kinds import Effect
+from dbt_orchestration.changes.hooks import Hooks, texts_of_hooks
 from dbt_orchestration.changes.macros import Macros, Reached
 from dbt_orchestration.changes.terms import digest_value
-from dbt_orchestration.changes.text import Text, read_sql
+from dbt_orchestration.changes.text import Text, read_node, read_sql
 
 _NODES = ("nodes", "sources", "functions", "unit_tests")
 # Differ between two parses of the same project.
 _NOT_IN_GRAPH = frozenset({"created_at", "build_path", "compiled_path", "root_path"})
 _BUILT = ("model", "seed", "snapshot", "function")
 _RELATIONS = ("model", "seed", "snapshot", "source")
+_QUOTED = re.compile(r"""(["`\[])([^"`\]]+)["`\]]""")
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,26 @@ class Project:
             nodes.update(self.manifest.get(kind) or {})
         internal = internal_packages(self.adapter)
         object.__setattr__(self, "nodes", nodes)
-        object.__setattr__(self, "macros", Macros(self.manifest.get("macros") or {}, internal))
+        searched = {
+            name
+            for entry in self.dispatch
+            if entry.get("macro_namespace") in internal
+            for name in entry.get("search_order") or ()
+        }
+        macros = Macros(
+            self.manifest.get("macros") or {}, internal, self.name, frozenset(searched - internal)
+        )
+        object.__setattr__(self, "macros", macros)
+        object.__setattr__(self, "_reached", {})
 
     nodes: Mapping[str, Mapping[str, Any]] = field(init=False, repr=False)
     macros: Macros = field(init=False, repr=False)
+    _reached: dict[str, Reached] = field(init=False, repr=False, compare=False)
+
+    @cached_property
+    def hooks(self) -> Hooks:
+        """The hooks of all nodes, and those around the run."""
+        return Hooks(self)
 
     @property
     def adapter(self) -> str:
@@ -83,7 +104,45 @@ class Project:
     def name(self) -> str:
         return str(self.manifest["metadata"].get("project_name") or "")
 
-    def graph(self, names: Collection[str]) -> str:
+    def reached_by(self, unique_id: str) -> Reached:
+        """What a node's own code reaches. Its hooks are rendered by themselves, after that."""
+        if unique_id not in self._reached:
+            node = self.nodes[unique_id]
+            text = read_node(node)
+            roots = (node.get("depends_on") or {}).get("macros") or ()
+            if hooks := [read_sql(sql) for _, sql in texts_of_hooks(node)]:
+                package = node["package_name"]
+                roots = self.macros.without_hooks(roots, text, hooks, package=package)
+            self._reached[unique_id] = self.reached(node, [text], roots)
+        return self._reached[unique_id]
+
+    def built_through(self, unique_id: str) -> Reached:
+        """Macros of the project or a package that dbt builds a node through."""
+        node = self.nodes[unique_id]
+        function = node["resource_type"] == "function"
+        name = "function" if function else node["config"]["materialized"]
+        package = node["package_name"]
+        return self.macros.materialization(name, self.adapter, package, self._aside.keys())
+
+    @cached_property
+    def granted_through(self) -> Reached:
+        """Those that only grant or label."""
+        access = [macro for macro, effect in self._aside.items() if effect is Effect.ACCESS]
+        return self.macros.reached([], access, package=self.name)
+
+    @cached_property
+    def _aside(self) -> Mapping[str, Effect]:
+        """Macros that are called around the statements that build a node."""
+        own = [str(macro["unique_id"]) for macro in self.macros.own]
+        return {m: effect for m in own if (effect := self.hooks.quiet(m)) is not None}
+
+    def environment_variable(self, name: str | None) -> Any:
+        """An environment variable's value; all of them for None."""
+        if name is None:
+            return sorted(self.environment.items())
+        return self.environment.get(name)
+
+    def graph(self, names: Collection[str], operations: bool = True) -> str:
         """A digest of what Jinja sees as ``graph``, as far as properties called ``names`` go.
 
         Jinja that reads a property names it. What prints a whole node prints the time it was
@@ -93,6 +152,7 @@ class Project:
             kind: [
                 [unique_id, _named(node, names)]
                 for unique_id, node in sorted((self.manifest.get(kind) or {}).items())
+                if operations or node.get("resource_type") != "operation"
             ]
             for kind in (
                 *_NODES,
@@ -129,7 +189,7 @@ class Project:
         """
         every = list(texts)
         while True:
-            reached = self.macros.reached(every, roots)
+            reached = self.macros.reached(every, roots, package=node["package_name"])
             values = {
                 value
                 for name in reached.variables
@@ -140,6 +200,12 @@ class Project:
             if not more:
                 return reached
             every += more
+
+    @property
+    def dispatch(self) -> list[Mapping[str, Any]]:
+        """Where dbt looks for macros, as dbt_project.yml says."""
+        settings = self.settings.get(self.name) or {}
+        return [entry for entry in settings.get("dispatch") or () if isinstance(entry, Mapping)]
 
     @property
     def built(self) -> list[str]:
@@ -166,16 +232,6 @@ class Project:
             for unique_id, node in self.nodes.items()
             if node["resource_type"] in _RELATIONS
         }
-
-    def mentions(self, table: str) -> bool:
-        """Whether a table of this name is the project's, or stands in its code."""
-        name = table.lower()
-        if not name or name in self.identifiers.values():
-            return True
-        nodes = [n for n in self.nodes.values() if n["resource_type"] != "operation"]
-        texts = [str(n.get("raw_code") or "") for n in nodes]
-        texts += [str(macro["macro_sql"]) for macro in self.macros.own]
-        return any(name in text.lower() for text in texts)
 
     def cycle(self) -> list[str]:
         """Names of nodes that depend on each other, the first one again at the end; mostly none.
@@ -225,20 +281,34 @@ class Project:
         return found
 
     def relation_name(self, node: Mapping[str, Any]) -> tuple[str, str, str]:
-        """Database, schema and identifier, relative to the target's own.
-
-        Identifiers that are quoted when dbt writes them keep their quotes: they are other names.
-        """
-        database, schema = str(node.get("database") or ""), str(node.get("schema") or "")
-        written = str(node.get("relation_name") or "")
+        """Database, schema and identifier as the warehouse reads them, relative to the target's."""
+        name = node.get("alias") or node.get("identifier") or node.get("name")
+        parts = [str(node.get("database") or ""), str(node.get("schema") or ""), str(name)]
+        quoted = {part for _, part in _QUOTED.findall(str(node.get("relation_name") or ""))}
+        if names := self._names:
+            parts = [names.normal(part, part in quoted) for part in parts]
+        database, schema, identifier = parts
         if self.database and database.lower() == self.database.lower():
-            database = "{database}"
+            database = self._relative("{database}", database, self.database)
         own = self.schema.lower()
         if own and (schema.lower() == own or schema.lower().startswith(f"{own}_")):
-            schema = "{schema}" + schema[len(own) :]
-        name = node.get("alias") or node.get("identifier") or node.get("name")
-        quoted = f'"{name}"' in written or f"`{name}`" in written
-        return database, schema, f'"{name}"' if quoted else str(name)
+            schema = (
+                self._relative("{schema}", schema[: len(own)], self.schema) + schema[len(own) :]
+            )
+        return database, schema, identifier
+
+    @cached_property
+    def _names(self) -> Names | None:
+        try:
+            # BigQuery tells tables apart by case, columns not.
+            return None if self.adapter == "bigquery" else Names(dialect_of(self.adapter))
+        except Opaque:
+            return None
+
+    def _relative(self, mark: str, name: str, own: str) -> str:
+        """``mark``, with quotes if it is the target's own name in a case that has to be quoted."""
+        plain = self._names is None or name == self._names.normal(own, quoted=False)
+        return mark if plain else f'"{mark}"'
 
 
 def internal_packages(adapter: str) -> frozenset[str]:

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import jinja2
+
+from dbt_orchestration.changes.properties import Path, literal, parameters, read_properties
 
 # dbt's delimiters are Jinja's own, and so is its treatment of whitespace.
 _JINJA = jinja2.Environment(autoescape=False)
@@ -36,17 +39,28 @@ class Text:
         content: equal for two templates only if they render the same SQL, but for comments and
             whitespace, wherever everything they mention is the same.
         names: identifiers in its Jinja.
+        bare: those that are no attributes of something.
         strings: string literals in its Jinja.
         calls: (function, first argument) of calls with a literal first argument, such as
             ``("var", "start")``; the argument is None where it is not a literal.
-        attributes: (object, attribute) pairs such as ``("adapter", "dispatch")``.
+        attributes: (object, attribute) pairs such as ``("adapter", "dispatch")``; the attribute is
+            ``*`` where it is computed.
+        properties: which of the node's own properties it reads; the empty path is all of them.
     """
 
     content: str
     names: frozenset[str] = frozenset()
+    bare: frozenset[str] = frozenset()
     strings: frozenset[str] = frozenset()
     calls: frozenset[tuple[str, str | None]] = frozenset()
     attributes: frozenset[tuple[str, str]] = frozenset()
+    properties: frozenset[Path] = frozenset()
+
+
+def read_node(node: Mapping[str, Any]) -> Text:
+    """The code of a node of the manifest."""
+    code = node.get("raw_code") or ""
+    return read_python(code) if node.get("language") == "python" else read_sql(code)
 
 
 @lru_cache(maxsize=100_000)
@@ -73,16 +87,16 @@ def read_python(source: str) -> Text:
             body = getattr(node, "body", None)
             if isinstance(body, list) and len(body) > 1 and _is_string(body[0]):
                 del body[0]
-    return Text(ast.unparse(tree), attributes=frozenset(_config_reads(tree)))
+    return Text(ast.unparse(tree), properties=frozenset(_config_reads(tree)))
 
 
-def _config_reads(tree: ast.AST) -> Iterator[tuple[str, str]]:
+def _config_reads(tree: ast.AST) -> Iterator[Path]:
     """``dbt.config.get("meta")`` reads the config; ``dbt.config(materialized="table")`` sets it."""
     nodes = list(ast.walk(tree))
     called = [node.func for node in nodes if isinstance(node, ast.Call)]
     for node in nodes:
         if isinstance(node, ast.Attribute) and node.attr == "config" and node not in called:
-            yield "config", "*"
+            yield ()
 
 
 def _is_string(node: ast.stmt) -> bool:
@@ -103,13 +117,17 @@ def _read(source: str, sql: bool) -> Text:
     code = [(k, v) for k, v in tokens if k in ("name", "string", "operator", "integer", "float")]
     names = frozenset(value for kind, value in code if kind == "name")
     captures = not sql or not _CAPTURES.isdisjoint(_block_names(tokens))
+    after = [("", ""), *code]
+    bare = (code[i][1] for i in range(len(code)) if after[i] != ("operator", "."))
     content = _verbatim(tokens) if captures else _normalised(tokens)
     return Text(
         content or _verbatim(tokens),
         names,
-        frozenset(_literal(value) for kind, value in code if kind == "string"),
+        names.intersection(bare),
+        frozenset(literal(value) for kind, value in code if kind == "string"),
         frozenset(_calls(code)),
         frozenset(_attributes(code)),
+        frozenset(read_properties(code, () if sql else frozenset(parameters(code)))),
     )
 
 
@@ -117,13 +135,6 @@ def _plain_sql(source: str) -> str:
     sql = _Sql()
     sql.feed(source)
     return "".join(sql.parts).strip() if sql.in_code else source
-
-
-def _literal(token: str) -> str:
-    try:
-        return str(ast.literal_eval(token))
-    except (ValueError, SyntaxError):
-        return token[1:-1]
 
 
 def _block_names(tokens: list[tuple[str, str]]) -> Iterator[str]:
@@ -152,7 +163,7 @@ def _calls(code: list[tuple[str, str]]) -> Iterator[tuple[str, str | None]]:
         if code[i][0] == "name" and code[i + 1] == ("operator", "("):
             kind, value = code[i + 2]
             ends = i + 3 < len(code) and code[i + 3][1] in (",", ")")
-            yield code[i][1], _literal(value) if kind == "string" and ends else None
+            yield code[i][1], literal(value) if kind == "string" and ends else None
 
 
 def _attributes(code: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -161,7 +172,8 @@ def _attributes(code: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
             yield code[i][1], code[i + 2][1]
         elif code[i][0] == "name" and code[i + 1] == ("operator", "["):
             kind, value = code[i + 2]
-            yield code[i][1], _literal(value) if kind == "string" else "*"
+            ends = i + 3 < len(code) and code[i + 3][1] == "]"
+            yield code[i][1], literal(value) if kind == "string" and ends else "*"
 
 
 _DROPPED = frozenset({"whitespace", "comment_begin", "comment", "comment_end", "linecomment"})
