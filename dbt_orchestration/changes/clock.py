@@ -36,7 +36,7 @@ def clock_configs(project: Project, properties: Mapping[str, Mapping[str, Any]])
         for macro_id, macro in project.macros.nodes.items()
         if macro["name"] in _NAMING and macro["package_name"] not in project.macros.internal
     ]
-    if _WHY & project.macros.reached([], naming).asks:
+    if _WHY & project.macros.reached([], naming, package=project.name).asks:
         return sorted(project.built)
     return sorted(
         unique_id
