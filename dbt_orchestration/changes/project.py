@@ -45,7 +45,8 @@ class Project:
         settings: ``vars``, ``dispatch`` and ``flags`` of dbt_project.yml by package name, the
             project's own and each package's.
         variables: values of ``--vars``, which win over ``dbt_project.yml``.
-        environment: environment variables. Their values are only ever hashed.
+        environment: the environment variables that may be read. Their values are only ever
+            hashed.
         seeds: the text of each seed's CSV, by unique id.
         database: the target's own database, schema: its own schema. Names that contain them are
             compared relative to them, so that targets that differ only there are the same.

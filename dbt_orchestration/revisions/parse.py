@@ -8,35 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import orjson
 from filelock import FileLock
 
-from dbt_orchestration.changes.fingerprints import scheme
-from dbt_orchestration.changes.profile import NAMES, relevant_settings
 from dbt_orchestration.changes.project import Project
-from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget, dbt_session
-from dbt_orchestration.revisions.clock import clock_nodes, today
+from dbt_orchestration.revisions.clock import clock_nodes
+from dbt_orchestration.revisions.facts import (
+    folders_of,
+    read_facts,
+    stamp_of,
+    variables_named,
+    versions,
+)
 from dbt_orchestration.revisions.layout import Layout, PrepareError
 from dbt_orchestration.revisions.remote import Commit
-from dbt_orchestration.upstream_dbt import SECRET, Session
 
 __all__ = ["PrepareError", "Revision", "parse", "parse_into", "run_dbt", "stamp_of", "versions"]
 
 _KEEP = 10
-_ENV_VAR = re.compile(rb"""env_var\(\s*['"]([^'"]+)['"]""")
-# How to reach the warehouse decides nothing, and no trace of it may stand in a name.
-_CREDENTIAL = re.compile(r"PASS|SECRET|TOKEN|PRIVATE_KEY", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -127,11 +125,6 @@ class Revision:
         return manifest
 
 
-def folders_of(project_dir: Path, facts: Mapping[str, Any]) -> dict[str, Path]:
-    """Where the project and its installed packages lie, by name."""
-    return {name: project_dir / path for name, path in facts["folders"].items()}
-
-
 def parse(target: DbtTarget, home: Path) -> Revision:
     """The project of ``target``, parsed into a folder under ``home``, unless it is there.
 
@@ -174,11 +167,11 @@ def parse_into(target: DbtTarget, folder: Path, seed: Revision | None) -> Revisi
     revision = Revision("", folder, target.project_dir)
     if seed and seed.partial_parse_path.is_file():
         shutil.copy(seed.partial_parse_path, folder)
-    named = _variables_named(Layout.of(target))
+    named = variables_named(Layout.of(target).source_files())
     try:
         with dbt_session(target, ["parse", "--target-path", str(folder)]) as session:
             session.write_manifest(revision.manifest_path)
-            facts = _facts(session, target, named)
+            facts = read_facts(session, target, named)
     except DbtError as error:
         raise PrepareError(f"dbt parse, {target.project_dir}: {error}") from None
     project = Project(revision.manifest, settings=facts["settings"])
@@ -187,87 +180,12 @@ def parse_into(target: DbtTarget, folder: Path, seed: Revision | None) -> Revisi
     return replace(revision, parsed=[session.manifest])
 
 
-def _facts(session: Session, target: DbtTarget, named: set[str]) -> dict[str, Any]:
-    database, schema = session.names
-    adapter = session.manifest.metadata.adapter_type
-    profile = relevant_settings(adapter, session.profile)
-    # Besides what was read just now: what was when what has not changed was parsed, and whatever
-    # may be read when a node is built.
-    read = session.variables | set(session.manifest.env_vars) | named
-    names = {name for name in read if not name.startswith(SECRET)} - target.variables.keys()
-    connects = {name for name in session.profile_variables if not _CREDENTIAL.search(name)}
-    return {
-        "folders": {
-            str(name): str(folder.relative_to(target.project_dir))
-            if folder.is_relative_to(target.project_dir)
-            else str(folder)
-            for name, folder in session.folders.items()
-        },
-        "settings": _plain(session.settings),
-        "database": database,
-        "schema": schema,
-        "jinja_target": digest_value(session.target),
-        "target": {
-            str(key): digest_value(value)
-            for key, value in session.target.items()
-            if key not in NAMES
-        },
-        "profile": {key: digest_value(value) for key, value in profile.items()},
-        "variables": sorted(names),
-        "profile_variables": sorted(connects - names - target.variables.keys()),
-    }
-
-
-def _plain(value: Any) -> Any:
-    """The same for JSON, in which keys are strings."""
-    if isinstance(value, Mapping):
-        return {str(k) if isinstance(k, str) else f"({k!r})": _plain(v) for k, v in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def stamp_of(target: DbtTarget, facts: Mapping[str, Any]) -> str:
-    """A digest of what decides a parse besides the project's files, as it is now.
-
-    Args:
-        facts: of the revision that was parsed.
-    """
-    day = today() if facts["clock"] else ""
-    digest = hashlib.sha256()
-    profiles = _profiles(target)
-    digest.update(profiles.read_bytes() if profiles.is_file() else b"")
-    # The name of the DuckDB file is the name of its database; its folder is in no relation's name.
-    duckdb = Path(target.variables.get("DBT_DUCKDB_PATH", "")).name
-    digest.update(repr((*versions(), target.profile, target.target, duckdb, day)).encode())
-    for name in (*facts["variables"], *facts["profile_variables"]):
-        digest.update(f"\0{name}={os.environ.get(name)}".encode())
-    return digest.hexdigest()[:8]
-
-
-def versions() -> list[str]:
-    """Of what makes a revision."""
-    return [scheme(), version("dbt-core")]
-
-
 def _files_digest(target: DbtTarget) -> str:
     digest = hashlib.sha256(str(target.project_dir).encode())
     for path in Layout.of(target).source_files():
         digest.update(f"\0{path}\0".encode())
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:16]
-
-
-def _variables_named(layout: Layout) -> set[str]:
-    """Names of environment variables that stand in the project or in a package."""
-    return {
-        name.decode()
-        for path in layout.source_files()
-        if path.is_file()
-        for name in _ENV_VAR.findall(path.read_bytes())
-    }
-
-
-def _profiles(target: DbtTarget) -> Path:
-    return (target.profiles_dir or target.project_dir) / "profiles.yml"
 
 
 def _known(target: DbtTarget, home: Path, files: str) -> Revision | None:

@@ -18,11 +18,12 @@ def read_project(revision: Revision, target: DbtTarget) -> Project:
     Raises:
         PrepareError: a seed cannot be read, or nodes depend on each other.
     """
-    facts = revision.facts
+    facts, every = revision.facts, {**os.environ, **target.variables}
+    known = {*facts["variables"], *target.variables}
     project = Project(
         revision.manifest,
         settings=facts["settings"],
-        environment={**os.environ, **target.variables},
+        environment={n: v for n, v in every.items() if n in known},
         seeds=_seeds(revision.manifest, revision.folders),
         database=facts["database"],
         schema=facts["schema"],

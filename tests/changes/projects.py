@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -80,8 +79,6 @@ def read_state(
     previous: Fingerprints | None = None,
 ) -> State:
     """Parse a project; fast if a revision of it is in ``home``."""
-    # Any environment variable may be read, and this one is another one each time.
-    os.environ["PYTEST_CURRENT_TEST"] = ""
     chosen = DbtTarget(project, home / "logs", project, "shop", target)
     revision = parse(chosen, home / "revisions")
     return State(revision, chosen, read_project(revision, chosen), compiled, analyses, previous)

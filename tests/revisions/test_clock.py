@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dbt_orchestration.invocation import DbtTarget
-from dbt_orchestration.revisions import clock, parse
+from dbt_orchestration.revisions import clock, facts, parse
 from dbt_orchestration.revisions.commits import find_commit, prepare_newest
 from dbt_orchestration.revisions.parse import Revision
 from tests.automation.site import Clone, follow
@@ -67,7 +67,7 @@ def test_the_next_day_it_is_evaluated_anew(tmp_path: Path, monkeypatch: pytest.M
     first = prepare_newest(settings, "prod")
     assert first.clock == {"model.shop.totals"}
     assert prepare_newest(settings, "prod") == first
-    monkeypatch.setattr(parse, "today", lambda: "2100-01-01")
+    monkeypatch.setattr(facts, "today", lambda: "2100-01-01")
     assert clock.today() != "2100-01-01"
     assert find_commit(settings, "prod", sha) is None
     second = prepare_newest(settings, "prod")

@@ -30,8 +30,9 @@ FILES = {
     "packages.yml": "packages: [{local: \"{{ env_var('SHOP_LOCAL', 'local') }}\"}]\n",
     "local/dbt_project.yml": "name: local\nvars: {deep: \"{{ env_var('SHOP_DEEP', '1') }}\"}\n",
     "local/macros/local.sql": (
-        "{% macro far() %}{{ env_var('SHOP_' ~ 'FAR', '1') }} * {{ var('deep') }}{% endmacro %}"
+        "{% macro far() %}{{ env_var('SHOP_' ~ 'FAR', '1') }}{% endmacro %}"
     ),
+    "local/models/deep.sql": "select {{ var('deep') }} as n",
     "models/totals.sql": (
         "select {{ env_var('SHOP_' ~ 'SUM', '1') }} * {{ env_var(var('which'), '1') }}"
         " * {{ var('factor') }} * {{ local.far() }} as n"
@@ -103,12 +104,15 @@ def test_a_commit_is_prepared_anew_for_every_variable_that_dbt_has_read(
     monkeypatch.setenv("SHOP_UNREAD", "2")
     assert is_current(settings, "prod", first)
     # What is compiled is another one, although no file is.
-    known = {first.fingerprints[totals]}
-    for name in ("SHOP_BY_VAR", "SHOP_IN_VAR", "SHOP_DEEP"):
+    for name, node in {
+        "SHOP_BY_VAR": totals,
+        "SHOP_IN_VAR": totals,
+        "SHOP_DEEP": "model.local.deep",
+    }.items():
         monkeypatch.setenv(name, "2")
-        known.add(prepare_newest(settings, "prod").fingerprints[totals])
+        now = prepare_newest(settings, "prod").fingerprints
+        assert {u for u in now if now[u] != first.fingerprints[u]} == {node}
         monkeypatch.delenv(name)
-    assert len(known) == 4
 
 
 def test_the_working_tree_is_prepared_anew_for_what_dbt_has_read_and_nothing_else(
@@ -135,3 +139,27 @@ def test_the_working_tree_is_prepared_anew_for_what_dbt_has_read_and_nothing_els
         file.write_text(file.read_text() + "-- edited\n")
         made.add(prepare(settings, "prod").digest)
     assert len(made) == 7
+
+
+def test_a_name_that_is_computed_at_a_run_may_be_any_that_stands_in_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = write(tmp_path / "project")
+    (project / "profiles.yml").write_text(PROFILE)
+    file = project / "dbt_project.yml"
+    file.write_text(file.read_text() + "  +meta: {labels: [SHOP_LABEL, OTHER_LABEL]}\n")
+    hook = (
+        "{% for name in model.config.meta.labels if execute %}{{ env_var(name, '') }}{% endfor %}"
+    )
+    (project / "models" / "hooked.sql").write_text(
+        f'{{{{ config(post_hook="{hook}") }}}} select 1 as n'
+    )
+    settings = make_settings(tmp_path / "state", project)
+    first = prepare(settings, "prod")
+    monkeypatch.setenv("UNRELATED_LABEL", "2")
+    monkeypatch.setenv("PATH", "/elsewhere")
+    assert prepare(settings, "prod") == first
+    monkeypatch.setenv("SHOP_LABEL", "2")
+    second = prepare(settings, "prod")
+    changed = {u for u, value in first.fingerprints.items() if second.fingerprints[u] != value}
+    assert changed == {"model.shop.hooked"}

@@ -1,0 +1,124 @@
+"""What is kept of a project besides its manifest: what else dbt knew when it parsed.
+
+It stands in ``project.json``. What was rendered with environment variables counts by its value, so
+the names of all variables that may have been read are among it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dbt_orchestration.changes.fingerprints import scheme
+from dbt_orchestration.changes.profile import NAMES, relevant_settings
+from dbt_orchestration.changes.terms import digest_value
+from dbt_orchestration.invocation import DbtTarget
+from dbt_orchestration.revisions.clock import today
+from dbt_orchestration.upstream_dbt import SECRET, Session
+
+Facts = Mapping[str, Any]
+
+_ENV_VAR = re.compile(rb"""env_var\s*\(\s*['"]([^'"]+)['"]""")
+# A call whose name is computed: when a node is built, it may read any name that stands somewhere.
+_COMPUTED = re.compile(rb"""env_var\s*\(\s*(?:[^'"\s]|(['"])[^'"]*\1\s*[~+|%])""")
+_QUOTED = re.compile(rb"""['"]([A-Z][A-Z0-9_]{2,})['"]""")
+_PLAIN = re.compile(rb"[\s:,\[-]([A-Z][A-Z0-9_]{2,})(?=[\s,\]]|$)")
+_SHELL = frozenset({"HOME", "HOSTNAME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "USER"})
+# How to reach the warehouse decides nothing, and no trace of it may stand in a name.
+_CREDENTIAL = re.compile(r"PASS|SECRET|TOKEN|PRIVATE_KEY", re.IGNORECASE)
+
+
+def folders_of(project_dir: Path, facts: Mapping[str, Any]) -> dict[str, Path]:
+    """Where the project and its installed packages lie, by name."""
+    return {name: project_dir / path for name, path in facts["folders"].items()}
+
+
+def read_facts(session: Session, target: DbtTarget, named: set[str]) -> dict[str, Any]:
+    """What dbt knows of the project that it has parsed in ``session``.
+
+    Args:
+        named: as ``variables_named``.
+    """
+    database, schema = session.names
+    adapter = session.manifest.metadata.adapter_type
+    profile = relevant_settings(adapter, session.profile)
+    # Besides what was read just now: what was when what has not changed was parsed, and whatever
+    # may be read when a node is built.
+    read = session.variables | set(session.manifest.env_vars) | named
+    names = {name for name in read if not name.startswith(SECRET)} - target.variables.keys()
+    connects = {name for name in session.profile_variables if not _CREDENTIAL.search(name)}
+    return {
+        "folders": {
+            str(name): str(folder.relative_to(target.project_dir))
+            if folder.is_relative_to(target.project_dir)
+            else str(folder)
+            for name, folder in session.folders.items()
+        },
+        "settings": _plain(session.settings),
+        "database": database,
+        "schema": schema,
+        "jinja_target": digest_value(session.target),
+        "target": {
+            str(key): digest_value(value)
+            for key, value in session.target.items()
+            if key not in NAMES
+        },
+        "profile": {key: digest_value(value) for key, value in profile.items()},
+        "variables": sorted(names),
+        "profile_variables": sorted(connects - names - target.variables.keys()),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """The same for JSON, in which keys are strings."""
+    if isinstance(value, Mapping):
+        return {str(k) if isinstance(k, str) else f"({k!r})": _plain(v) for k, v in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def stamp_of(target: DbtTarget, facts: Mapping[str, Any]) -> str:
+    """A digest of what decides a parse besides the project's files, as it is now.
+
+    Args:
+        facts: of the revision that was parsed.
+    """
+    day = today() if facts["clock"] else ""
+    digest = hashlib.sha256()
+    profiles = profiles_of(target)
+    digest.update(profiles.read_bytes() if profiles.is_file() else b"")
+    # The name of the DuckDB file is the name of its database; its folder is in no relation's name.
+    duckdb = Path(target.variables.get("DBT_DUCKDB_PATH", "")).name
+    digest.update(repr((*versions(), target.profile, target.target, duckdb, day)).encode())
+    for name in (*facts["variables"], *facts["profile_variables"]):
+        digest.update(f"\0{name}={os.environ.get(name)}".encode())
+    return digest.hexdigest()[:8]
+
+
+def versions() -> list[str]:
+    """Of what makes a revision."""
+    return [scheme(), version("dbt-core")]
+
+
+def variables_named(files: Iterable[Path]) -> set[str]:
+    """Names of environment variables that Jinja in these files may read, whenever it is rendered.
+
+    Where a name is computed, those are all names in the files that could be one.
+    """
+    names, others, computed = set[bytes](), set[bytes](), False
+    for path in files:
+        content = path.read_bytes() if path.is_file() else b""
+        names.update(_ENV_VAR.findall(content))
+        others.update(_QUOTED.findall(content))
+        others.update(_PLAIN.findall(content) if path.suffix in (".yml", ".yaml") else ())
+        computed = computed or bool(_COMPUTED.search(content))
+    found = {name.decode(errors="replace") for name in names}
+    return found | ({name.decode() for name in others} - _SHELL if computed else set())
+
+
+def profiles_of(target: DbtTarget) -> Path:
+    return (target.profiles_dir or target.project_dir) / "profiles.yml"
