@@ -225,7 +225,7 @@ class DbtInvocation:
             # Loading a code location needs no dbt, and dbt takes a while to import.
             from dbt.cli.main import dbtRunner
 
-            upstream_session.keep_sessions_in_utc()
+            upstream_session.adjust_adapters()
             runner = dbtRunner(manifest=self._manifest, callbacks=[self._on_event])
             command = [*self.command, *self._folders, *self._target, *_QUIET]
             with upstream_dbt.without_our_variables() as self._hidden:

@@ -1,51 +1,60 @@
-"""Sessions of dbt in UTC: what we need of dbt's private parts for that.
+"""What dbt's adapters do otherwise in our processes: the private parts of dbt that it takes.
 
 ``tests/test_upstream_dbt.py`` holds the contract test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from typing import Any
 
+# To open a DuckDB file that another process has open; dbt waits 1 s and 2 s in between.
+_ATTEMPTS = 3
 _UTC = frozenset({"utc", "uct", "gmt", "universal", "zulu"})
 
 
-def keep_sessions_in_utc() -> None:
-    """Make every session that dbt opens in this process a session in UTC.
+def adjust_adapters() -> None:
+    """Make the adapters that dbt uses in this process do what runs need.
 
-    dbt writes the limits of batches in UTC, and a warehouse reads them, and cuts days, in the zone
-    of the session. Each command registers its adapter before it connects. It fails, with a
-    ``DbtBaseException``, where the profile wants another zone.
+    - Every session is in UTC: dbt writes the limits of batches in UTC, and a warehouse reads them,
+      and cuts days, in the zone of the session. A profile that wants another zone is refused, with
+      a ``DbtBaseException``.
+    - Macros may list what is in a schema, as ``adapter.list_relations``.
+    - Somebody who looks into a DuckDB file for a moment does not fail a run.
+
+    Each dbt command registers its adapter before it connects.
     """
     from dbt.adapters.factory import FACTORY
 
     register = FACTORY.register_adapter
-    if getattr(register, "in_utc", False):
+    if getattr(register, "adjusted", False):
         return
 
-    def register_in_utc(config: Any, *args: Any, **kwargs: Any) -> None:
-        _set_utc(config, FACTORY)
+    def register_adjusted(config: Any, *args: Any, **kwargs: Any) -> None:
+        adapter = FACTORY.get_adapter_class_by_name(config.credentials.type)
+        adapter._available_ |= {"list_relations"}
+        if config.credentials.type == "duckdb":
+            _adjust_duckdb(config)
+        elif config.credentials.type == "snowflake":
+            _open_in_utc(adapter.ConnectionManager)
         register(config, *args, **kwargs)
 
-    register_in_utc.in_utc = True  # type: ignore[attr-defined]
-    FACTORY.register_adapter = register_in_utc
+    register_adjusted.adjusted = True  # type: ignore[attr-defined]
+    FACTORY.register_adapter = register_adjusted
 
 
-def _set_utc(config: Any, factory: Any) -> None:
+def _adjust_duckdb(config: Any) -> None:
+    from dbt.adapters.duckdb.credentials import Retries
+
     credentials = config.credentials
-    if credentials.type == "duckdb":
-        kept: dict[str, Any] = {}
-        for name, value in (credentials.settings or {}).items():
-            _refuse_other_zone(config.target_name, name, value)
-            kept |= {} if name.lower() == "timezone" else {name: value}
-        for name, value in (credentials.config_options or {}).items():
-            _refuse_other_zone(config.target_name, name, value)
-        credentials.settings = {**kept, "TimeZone": "UTC"}
-    elif credentials.type == "snowflake":
-        manager = factory.get_adapter_class_by_name("snowflake").ConnectionManager
-        if not getattr(manager.open, "in_utc", False):
-            manager.open = classmethod(_open_in_utc(manager.open.__func__))
+    for name, value in (credentials.config_options or {}).items():
+        _refuse_other_zone(config.target_name, name, value)
+    kept: dict[str, Any] = {}
+    for name, value in (credentials.settings or {}).items():
+        _refuse_other_zone(config.target_name, name, value)
+        kept |= {} if name.lower() == "timezone" else {name: value}
+    credentials.settings = {**kept, "TimeZone": "UTC"}
+    credentials.retries = credentials.retries or Retries(connect_attempts=_ATTEMPTS)
 
 
 def _refuse_other_zone(target: str, name: str, zone: Any) -> None:
@@ -58,7 +67,11 @@ def _refuse_other_zone(target: str, name: str, zone: Any) -> None:
         )
 
 
-def _open_in_utc(open_session: Callable[..., Any]) -> Callable[..., Any]:
+def _open_in_utc(manager: Any) -> None:
+    if getattr(manager.open, "in_utc", False):
+        return
+    open_session = manager.open.__func__
+
     # A setting of the session wins over those of the user and the account.
     def open_in_utc(cls: Any, connection: Any) -> Any:
         was_open = connection.state == "open"
@@ -68,4 +81,12 @@ def _open_in_utc(open_session: Callable[..., Any]) -> Callable[..., Any]:
         return connection
 
     open_in_utc.in_utc = True  # type: ignore[attr-defined]
-    return open_in_utc
+    manager.open = classmethod(open_in_utc)
+
+
+def close_duckdb() -> None:
+    """Let go of the file that dbt keeps open until this process ends, for other processes."""
+    connections = sys.modules.get("dbt.adapters.duckdb.connections")
+    environment = connections and connections.DuckDBConnectionManager._ENV
+    if environment and environment.handle_count == 0 and environment.creds.path != ":memory:":
+        environment.close()

@@ -17,12 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+import duckdb
 import orjson
 import pytest
 from dbt_common.exceptions import DbtBaseException
 
 from dbt_orchestration import upstream_dbt, upstream_session
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget, dbt_session
+from dbt_orchestration.operation import operate
+from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings import Settings
 
 PROFILES = """
@@ -250,7 +253,7 @@ def test_credentials_are_read_as_dbt_reads_them(
     assert credentials.path == str(settings.duckdb_path)
 
 
-def test_sessions_are_opened_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adapters_are_adjusted_when_they_are_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """dbt connects only after an adapter was registered here, with these credentials."""
     from dbt.adapters import factory
     from dbt.adapters.duckdb.credentials import DuckDBCredentials
@@ -261,7 +264,8 @@ def test_sessions_are_opened_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
         factory.FACTORY, "register_adapter", lambda config, *_: registered.append(config)
     )
     for _ in range(2):
-        upstream_session.keep_sessions_in_utc()
+        upstream_session.adjust_adapters()
+    factory.FACTORY.load_plugin("duckdb")
     credentials = DuckDBCredentials(
         database="memory", schema="main", settings={"timezone": "utc", "threads": 2}
     )
@@ -269,6 +273,27 @@ def test_sessions_are_opened_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     factory.register_adapter(config, None)
     assert registered == [config]
     assert credentials.settings == {"threads": 2, "TimeZone": "UTC"}
+    assert credentials.retries.connect_attempts == 3
+    assert credentials.retries.query_attempts is None
+    adapter = factory.FACTORY.get_adapter_class_by_name("duckdb")
+    assert "list_relations" in adapter._available_
+    assert callable(adapter.list_relations)
     credentials.settings = {"TimeZone": "Asia/Seoul"}
     with pytest.raises(DbtBaseException, match="target prod sets the time zone Asia/Seoul"):
         factory.register_adapter(config, None)
+
+
+def test_a_duckdb_file_can_be_let_go(settings: Settings) -> None:
+    revision = prepare(settings, "prod")
+    target = DbtTarget.of(settings, "prod")
+    manifest = upstream_dbt.load_manifest(revision.partial_parse_path)
+
+    def open_by_others() -> None:
+        # In one process, another configuration is what a lock is for another process.
+        duckdb.connect(str(settings.duckdb_path), read_only=True).close()
+
+    assert operate(target, manifest, "time_zone", str(revision.directory)) == "UTC"
+    with pytest.raises(duckdb.Error):
+        open_by_others()
+    upstream_session.close_duckdb()
+    open_by_others()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from dbt_orchestration.assets.present import absent_since
 from dbt_orchestration.partitions.request import resumes
 
 UNFINISHED = [
@@ -33,20 +34,34 @@ def attempts_of(context: dg.AssetExecutionContext) -> Sequence[dg.RunRecord]:
     return attempts
 
 
+def partitions_until(instance: dg.DagsterInstance, asset: dg.AssetKey, place: int) -> set[str]:
+    """Partitions that were built last before this place in the event log."""
+    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
+        asset, dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    return {partition for partition, storage_id in latest.items() if storage_id <= place}
+
+
 def built_before(
     instance: dg.DagsterInstance, asset: dg.AssetKey, attempts: Sequence[dg.RunRecord]
 ) -> set[str]:
-    """Partitions of an asset that were built before the first attempt."""
+    """Partitions of an asset that were built before the first attempt, and are there."""
+    absent = absent_since(instance, [asset]).get(asset)
     if len(attempts) == 1:
-        return set(instance.get_materialized_partitions(asset))
+        built = set(instance.get_materialized_partitions(asset))
+        return built if absent is None else built - partitions_until(instance, asset, absent)
     before = dg.AssetRecordsFilter(
         asset, before_timestamp=attempts[-1].create_timestamp.timestamp()
     )
-    built: set[str] = set()
+    built = set()
     cursor: str | None = None
     while True:
         page = instance.fetch_materializations(before, limit=_PAGE, cursor=cursor)
-        built |= {record.partition_key for record in page.records if record.partition_key}
+        built |= {
+            record.partition_key
+            for record in page.records
+            if record.partition_key and (absent is None or record.storage_id > absent)
+        }
         if not page.has_more:
             return built
         cursor = page.cursor
@@ -57,7 +72,7 @@ def landed(
     attempts: Sequence[dg.RunRecord],
     unique_ids: Mapping[dg.AssetKey | dg.AssetCheckKey, str],
 ) -> Mapping[str, set[str]]:
-    """Partitions that landed in ``attempts``, by unique id; also those in a table beside."""
+    """Partitions that landed in ``attempts`` and are there, by unique id; also those beside."""
     found: dict[str, set[str]] = {}
     for attempt in attempts:
         for record in instance.get_records_for_run(
@@ -68,4 +83,8 @@ def landed(
                 continue
             if unique_id := unique_ids.get(event.asset_key):
                 found.setdefault(unique_id, set()).add(event.partition)
+    keys = {key: u for key, u in unique_ids.items() if isinstance(key, dg.AssetKey) and u in found}
+    for key, place in absent_since(instance, keys).items():
+        there = set(instance.get_materialized_partitions(key))
+        found[keys[key]] &= there - partitions_until(instance, key, place)
     return found

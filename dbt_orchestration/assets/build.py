@@ -20,6 +20,7 @@ from dbt_orchestration.assets.config import BuildConfig
 from dbt_orchestration.assets.creation import adds_to_its_table, say_anew, wait_for_tables
 from dbt_orchestration.assets.deferral import deferral_options
 from dbt_orchestration.assets.in_place import InPlace
+from dbt_orchestration.assets.inspection import Inspection
 from dbt_orchestration.assets.place import Place
 from dbt_orchestration.assets.plan import Planner
 from dbt_orchestration.assets.provenance import PUSH_TAG, commit_tags, savings
@@ -49,6 +50,7 @@ class Build:
         self._config = config
         self._scratch = str(place.settings.state_dir / "runs" / context.run.run_id)
         self._failed: set[str] = set()
+        self._inspection = Inspection(place, context, self._scratch)
         self._problems: list[str] = []
         self._landed: dict[str, set[str]] = {}
 
@@ -70,8 +72,10 @@ class Build:
         if clock := sorted(place.revision.clock & nodes.keys()):
             parsed = place.revision.manifest["metadata"]["generated_at"]
             context.log.warning(f"{', '.join(clock)}: config {MADE_FROM_CLOCK} ({parsed} UTC).")
+        manifest = self._saved_parse()
         added_to = {u: place.keys[u] for u, node in nodes.items() if adds_to_its_table(node)}
         wait_for_tables(context, added_to)
+        self._inspection.before(nodes, manifest)
         stands = planner.standing(nodes)
         nodes, tests, results = planner.still_due(nodes, tests, stands)
         yield from results
@@ -85,7 +89,7 @@ class Build:
         try:
             self._work = planner.work(nodes, tests, stands, self._beside, self._saved_parse)
             self._options = self._command_options()
-            manifest = self._manifest()
+            manifest = self._manifest() if self._config.vars else manifest
             self._make_way()
         except (PartitionError, DbtError) as error:
             raise dg.Failure(str(error), allow_retries=False) from None
@@ -110,6 +114,8 @@ class Build:
             for result in self._phase(phase, self._manifest() if number else manifest):
                 seconds_of(result, built)
                 yield result
+        if anew := self._inspection.absent & work.nodes.keys() - self._failed:
+            self._inspection.after(anew, self._saved_parse())
         if PUSH_TAG in self._context.run.tags:
             yield savings(
                 self._place.name,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-from dbt_orchestration.assets.attempts import unfinished_runs
+from dbt_orchestration.assets.attempts import partitions_until, unfinished_runs
+from dbt_orchestration.assets.present import absent_since
 from dbt_orchestration.assets.provenance import (
     CODE_VERSION_TAG,
     DATA_VERSION_TAG,
@@ -63,14 +64,29 @@ def read_built(
     keys: Mapping[str, dg.AssetKey],
     partitioned: Collection[str] = (),
 ) -> Mapping[str, Built]:
-    """What was built last of each node, by unique id; without those that never were.
+    """What was built last of each node and is there, by unique id; without those that never were.
 
     Args:
         partitioned: nodes whose every partition is to be looked at.
     """
+    return _read(instance, keys, partitioned)[0]
+
+
+def read_gone(instance: dg.DagsterInstance, keys: Mapping[str, dg.AssetKey]) -> Mapping[str, Built]:
+    """What was built last of each node whose relation is not in the warehouse any more."""
+    return _read(instance, keys, ())[1]
+
+
+def _read(
+    instance: dg.DagsterInstance,
+    keys: Mapping[str, dg.AssetKey],
+    partitioned: Collection[str],
+) -> tuple[Mapping[str, Built], Mapping[str, Built]]:
     names = {key: unique_id for unique_id, key in keys.items()}
+    absent = absent_since(instance, names)
     unbuilt = _unbuilt_partitions(instance, names)
     found: dict[str, Built] = {}
+    gone: dict[str, Built] = {}
     for record in instance.get_asset_records(list(names)):
         last = record.asset_entry.last_materialization_record
         event = last and last.asset_materialization
@@ -82,21 +98,26 @@ def read_built(
         version = (event.tags or {}).get(CODE_VERSION_TAG, "")
         duration, relation = event.metadata.get(DURATION), event.metadata.get(RELATION)
         reads = event.metadata.get(READS)
+        since = absent.get(key)
+        is_there = since is None or last.storage_id > since
         missing, left_by = unbuilt.get(key, ((), None))
-        partitions = _partitions(instance, key) if names[key] in partitioned else {}
-        found[names[key]] = Built(
-            f"{version}{PARTIAL}" if key in unbuilt else version,
+        # Of a table that was dropped, and that a run has begun to build again.
+        lost = partitions_until(instance, key, since) if is_there and since is not None else set()
+        wanted = names[key] in partitioned and is_there
+        partitions = _partitions(instance, key, lost) if wanted else {}
+        (found if is_there else gone)[names[key]] = Built(
+            f"{version}{PARTIAL}" if key in unbuilt or lost else version,
             last.timestamp,
             float(str(duration.value)) if duration else 0.0,
             last.run_id,
             {p: code_version_in(version) for p, version in partitions.items()},
-            missing,
+            sorted({*missing, *lost}),
             left_by,
             relation=str(relation.value) if relation else "",
             reads=str(reads.value) if reads else None,
             relations={p: short_name_in(version) for p, version in partitions.items()},
         )
-    return found
+    return found, gone
 
 
 def _is_of_another_kind(event: dg.AssetMaterialization, unique_id: str) -> bool:
@@ -105,12 +126,14 @@ def _is_of_another_kind(event: dg.AssetMaterialization, unique_id: str) -> bool:
     return said is not None and str(said.value).split(".")[0] != unique_id.split(".", maxsplit=1)[0]
 
 
-def _partitions(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, str]:
+def _partitions(
+    instance: dg.DagsterInstance, key: dg.AssetKey, lost: Collection[str]
+) -> Mapping[str, str]:
     # The only tag that Dagster looks up for all partitions at once.
     tags = instance.event_log_storage.get_latest_tags_by_partition(
         key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
     )
-    return {p: found[DATA_VERSION_TAG] for p, found in tags.items()}
+    return {p: found[DATA_VERSION_TAG] for p, found in tags.items() if p not in lost}
 
 
 def _unbuilt_partitions(

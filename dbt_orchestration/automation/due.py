@@ -11,7 +11,8 @@ from dagster_dbt.asset_utils import get_upstream_unique_ids
 
 from dbt_orchestration.assets.deferral import same_elsewhere
 from dbt_orchestration.assets.definition import DbtAssets
-from dbt_orchestration.assets.ledger import Built, read_checked
+from dbt_orchestration.assets.ledger import Built, read_checked, read_gone
+from dbt_orchestration.assets.present import NOT_THERE
 from dbt_orchestration.assets.provenance import PUSH_TAG
 from dbt_orchestration.assets.standing import REWRITES, Standing, on_change, standing
 from dbt_orchestration.changes.actions import Partitioned
@@ -36,6 +37,7 @@ class Due:
         built: what was built last of each node, due or not.
         partitions: what to build of nodes whose history is rebuilt; of others it is the newest.
         waiting: why, of nodes that a person has to start, and of those that read them.
+        gone: what was built last of nodes whose relations are not in the warehouse any more.
     """
 
     nodes: Mapping[str, Why]
@@ -43,6 +45,7 @@ class Due:
     built: Mapping[str, Built]
     partitions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     waiting: Mapping[str, Why] = field(default_factory=dict)
+    gone: Mapping[str, Built] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.nodes or self.checks)
@@ -134,12 +137,15 @@ class Ledger:
         elsewhere = same_elsewhere(
             self.settings, self.environment, self.instance, self.revision, self.dbt.nodes
         )
+        gone = read_gone(self.instance, self.dbt.nodes)
         nodes: dict[str, Why] = {}
         for unique_id in self.dbt.nodes:
             if why := self._why(unique_id, stands):
                 nodes[unique_id] = why
             elif unique_id not in stands.built and unique_id not in elsewhere:
-                nodes[unique_id] = Why("", True, "build", ["new"], "never built here")
+                lost = unique_id in gone
+                why = Why("", True, "build", ["new"], "never built here")
+                nodes[unique_id] = replace(why, changes=[], reason=NOT_THERE) if lost else why
         partitions = {
             u: keys for u in nodes if u in stands.built and (keys := self._history(u, stands))
         }
@@ -151,6 +157,7 @@ class Ledger:
             stands.built,
             partitions,
             waiting,
+            gone,
         )
 
     def _why(self, unique_id: str, stands: Standing) -> Why | None:
@@ -268,6 +275,8 @@ class Ledger:
             key, last = self.dbt.keys[unique_id], due.built.get(unique_id)
             if key not in tried:
                 return True
+            if unique_id in due.gone:  # a try that did not build it would do no better now
+                return tried[key] < due.gone[unique_id].timestamp
             if last is None:
                 return key in succeeded  # it was there, and has been wiped
             return tried[key] < last.timestamp and last.run_id not in runs

@@ -6,6 +6,7 @@ import dagster as dg
 from dagster_dbt.utils import select_unique_ids
 
 from dbt_orchestration.assets.definition import DbtAssets, everything
+from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.settings import Environment, Job, Schedule, SettingsError
 from dbt_orchestration.upstream import MixedPartitionsJob
 
@@ -70,7 +71,7 @@ def _schedule(
     dbt: DbtAssets,
     source_checks: Sequence[dg.AssetCheckKey] = (),
 ) -> dg.ScheduleDefinition:
-    seeds = {dbt.keys[uid] for uid in dbt.keys if uid.startswith("seed.")}
+    seeds = {uid: key for uid, key in dbt.keys.items() if uid.startswith("seed.")}
     versions = {spec.key: spec.code_version for spec in dbt.definition.specs}
 
     @dg.schedule(
@@ -85,8 +86,13 @@ def _schedule(
     def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         """Everything but the seeds whose content is what was loaded last."""
         keys = job.selection.resolve([dbt.definition])
-        built = context.instance.get_latest_materialization_code_versions(keys & seeds)
-        unchanged = {key for key in keys & seeds if built.get(key) == versions[key]}
+        wanted_seeds = {uid: key for uid, key in seeds.items() if key in keys}
+        built = read_built(context.instance, wanted_seeds)
+        unchanged = {
+            key
+            for uid, key in wanted_seeds.items()
+            if uid in built and built[uid].fingerprint == versions[key]
+        }
         wanted = sorted(keys - unchanged)
         if not wanted:
             return dg.SkipReason("Only seeds are selected, and none has changed.")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -21,7 +21,9 @@ import dagster as dg
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.attempts import unfinished_runs
 from dbt_orchestration.assets.definition import DbtAssets, everything
+from dbt_orchestration.assets.inspection import ours
 from dbt_orchestration.assets.ledger import read_built
+from dbt_orchestration.assets.present import keep, place_in_the_log
 from dbt_orchestration.assets.provenance import PUSH_TAG, commit_metadata, commit_tags, savings_key
 from dbt_orchestration.automation.due import Due, Ledger
 from dbt_orchestration.automation.jobs import CRASH_TAGS
@@ -179,7 +181,8 @@ class _Tick:
             return True
         revision = self._prepared(sha, storage)
         if revision is None and not (problem := self._follower.problem(sha)):
-            if not self._follower.prepare(sha, self._recorded(), _WAIT_SECONDS):
+            follower = replace(self._follower, place=place_in_the_log(self.context.instance))
+            if not follower.prepare(sha, self._recorded(), _WAIT_SECONDS):
                 self.said.append(f"Preparing {self._branch} at {sha[:10]}.")
                 return True
             revision = self._prepared(sha, storage)
@@ -190,6 +193,7 @@ class _Tick:
         if revision is None:
             self.said.append(f"{self._branch} has moved on from {sha[:10]}.")
             return True
+        self._keep_seen()
         if published(self.environment, storage) != revision.digest:
             publish(self.environment, revision, storage)
         runs = unfinished_runs(self.context.instance)
@@ -215,8 +219,18 @@ class _Tick:
         return revision if is_current(self.settings, self.environment, revision) else None
 
     def _recorded(self) -> Collection[Recorded]:
-        built = read_built(self.context.instance, self.dbt.nodes) if self.dbt else {}
+        if self.dbt is None or self.loaded is None:
+            return set()
+        built = read_built(self.context.instance, ours(self.settings, self.loaded, self.dbt.keys))
         return {(unique_id, last.fingerprint) for unique_id, last in built.items()}
+
+    def _keep_seen(self) -> None:
+        """Remember what the process that prepared a commit saw of the warehouse."""
+        if self.dbt and (found := self._follower.take_seen()):
+            place, seen = found
+            keys = self.dbt.keys
+            known = {keys[u]: each for u, each in seen.items() if u in keys}
+            keep(self.context.instance, self.environment, known, place)
 
     # The commit that is loaded
 
@@ -281,9 +295,10 @@ def _request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> 
         "left_alone": len(alone),
         "seconds_saved": _seconds(due, alone),
     }
+    last = {**due.gone, **due.built}
     attempt = digest_value(
         [
-            sorted((u, due.built[u].timestamp if u in due.built else 0) for u in due.nodes),
+            sorted((u, last[u].timestamp if u in last else 0) for u in due.nodes),
             sorted((u, list(keys)) for u, keys in due.partitions.items() if u in due.nodes),
             sorted(map(str, due.checks)),
         ]

@@ -10,18 +10,21 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 from filelock import FileLock, Timeout
 
+from dbt_orchestration.invocation import DbtError, DbtTarget
 from dbt_orchestration.revisions.commits import find_commit, prepare_newest, revisions_home
 from dbt_orchestration.revisions.explain import Recorded, explain
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.parse import PrepareError, Revision
+from dbt_orchestration.revisions.present import Seen, as_it_says, look_without_waiting
 from dbt_orchestration.settings import REPOSITORY, Settings
 
 # After this time a commit that could not be prepared is tried again: what was wrong may not be its
@@ -32,10 +35,15 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Follower:
-    """Prepares commits of one environment's branch, one at a time."""
+    """Prepares commits of one environment's branch, one at a time.
+
+    Attributes:
+        place: in Dagster's event log, at which it was read what was built.
+    """
 
     settings: Settings
     environment: str
+    place: int = 0
 
     def prepare(self, sha: str, recorded: Collection[Recorded], seconds: float) -> bool:
         """Prepare and explain the commit ``sha``, waiting for it at most ``seconds``.
@@ -74,18 +82,46 @@ class Follower:
         self._home.mkdir(parents=True, exist_ok=True)
         with FileLock(self._lock):
             try:
-                revision = find_commit(self.settings, self.environment, sha)
-                revision = revision or prepare_newest(
+                known = find_commit(self.settings, self.environment, sha)
+                revision = known or prepare_newest(
                     self.settings, self.environment, _log, self._check
                 )
                 _log("explaining")
                 explain(self.settings, self.environment, revision, recorded)
+                if known is None:
+                    _log("looking into the warehouse")
+                    self._look(revision, dict(recorded))
                 _log("done")
             except (PrepareError, GitError, OSError) as error:
                 self._note(sha, str(error))
                 return 1
             self._failed.unlink(missing_ok=True)
         return 0
+
+    def take_seen(self) -> tuple[int, Mapping[str, Seen]] | None:
+        """What was seen of the warehouse when a commit was prepared, by unique id; once.
+
+        Comes with the place in the event log at which the warehouse was asked.
+        """
+        try:
+            found = orjson.loads(self._seen.read_bytes())
+        except (OSError, orjson.JSONDecodeError):
+            return None
+        self._seen.unlink(missing_ok=True)
+        return found["place"], {u: Seen(**each) for u, each in found["seen"].items()}
+
+    def _look(self, revision: Revision, recorded: Mapping[str, str]) -> None:
+        settings, environment = self.settings, self.environment
+        wanted = as_it_says(settings, environment, revision, recorded)
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                target = DbtTarget.of(settings, environment, revision.project_dir)
+                seen = look_without_waiting(target, revision, wanted, scratch)
+        except DbtError as error:
+            _log(f"not seen: {error}")
+            return
+        if seen:
+            _write(self._seen, {"place": self.place, "seen": seen})
 
     def _check(self, revision: Revision) -> None:
         from dbt_orchestration.definitions import check_revision
@@ -121,9 +157,7 @@ class Follower:
 
     def _note(self, sha: str, message: str) -> None:
         content = {"sha": sha, "message": " ".join(message.split()), "at": time.time()}
-        scratch = self._failed.with_suffix(".new")
-        scratch.write_bytes(orjson.dumps(content))
-        scratch.rename(self._failed)
+        _write(self._failed, content)
 
     @property
     def _home(self) -> Path:
@@ -138,8 +172,18 @@ class Follower:
         return self._home / "failed.json"
 
     @property
+    def _seen(self) -> Path:
+        return self._home / "seen.json"
+
+    @property
     def _log(self) -> Path:
         return self._home / "follow.log"
+
+
+def _write(path: Path, content: Mapping[str, object]) -> None:
+    scratch = path.with_suffix(".new")
+    scratch.write_bytes(orjson.dumps(content))
+    scratch.rename(path)
 
 
 def _log(doing: str) -> None:

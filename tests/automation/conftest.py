@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from dbt_orchestration import upstream_session
 from dbt_orchestration.revisions.explain import Recorded
 from dbt_orchestration.revisions.follow import Follower
 
@@ -28,6 +29,7 @@ class Ended:
 @pytest.fixture(scope="package", autouse=True)
 def _prepare_here() -> Iterator[None]:
     def start(self: Follower, sha: str, recorded: Collection[Recorded]) -> Ended:
+        upstream_session.close_duckdb()  # so has the process of a run that has ended
         return Ended(self.work(sha, recorded))
 
     with pytest.MonkeyPatch.context() as patch:

@@ -1,0 +1,112 @@
+"""Ask the warehouse what of an environment is there, and remember what is not."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from dbt_orchestration.assets.ledger import read_built
+from dbt_orchestration.assets.place import Place
+from dbt_orchestration.assets.present import (
+    absent_since,
+    keep,
+    keep_what_builds_leave,
+    place_in_the_log,
+)
+from dbt_orchestration.assets.raw import raw_sources
+from dbt_orchestration.invocation import DbtError
+from dbt_orchestration.revisions.parse import Revision
+from dbt_orchestration.revisions.present import Seen, as_it_says, look
+from dbt_orchestration.settings import Settings
+
+Ask = Callable[[Collection[str]], Mapping[str, Seen]]
+
+
+def ours(
+    settings: Settings, revision: Revision, keys: Mapping[str, dg.AssetKey]
+) -> Mapping[str, dg.AssetKey]:
+    """What Dagster builds or loads of ``keys``: all but the sources that others load."""
+    raw = raw_sources(revision.manifest) if settings.load_raw else {}
+    return {u: key for u, key in keys.items() if u in revision.fingerprints or u in raw}
+
+
+def inspect(
+    settings: Settings,
+    environment: str,
+    instance: dg.DagsterInstance,
+    revision: Revision,
+    keys: Mapping[str, dg.AssetKey],
+    *,
+    ask: Ask,
+    building: Collection[str] = (),
+) -> Collection[dg.AssetKey]:
+    """What was recorded as built and is not there, among nodes as the revision has them.
+
+    Args:
+        keys: asset keys by unique id, sources included.
+        ask: asks the warehouse for nodes.
+        building: nodes that are looked for, whatever code they were built with.
+
+    Raises:
+        DbtError: the warehouse cannot be reached.
+    """
+    place = place_in_the_log(instance)
+    keys = ours(settings, revision, keys)
+    built = read_built(instance, keys)
+    recorded = {u: last.fingerprint for u, last in built.items()}
+    wanted = as_it_says(settings, environment, revision, recorded) | (recorded.keys() & building)
+    if not wanted:
+        return ()
+    seen = ask(wanted)
+    return keep(instance, environment, {keys[u]: found for u, found in seen.items()}, place)
+
+
+class Inspection:
+    """What a run sees of the warehouse.
+
+    Attributes:
+        absent: nodes that the run was to build and that were not there, by unique id.
+    """
+
+    def __init__(self, place: Place, context: dg.AssetExecutionContext, scratch: str) -> None:
+        self._place = place
+        self._context = context
+        self._scratch = scratch
+        self.absent: set[str] = set()
+
+    def before(self, nodes: Collection[str], manifest: Any) -> None:
+        """Look at all that was built before, and at the nodes that the run is to build."""
+        place, instance, log = self._place, self._context.instance, self._context.log
+        ask = partial(self._look, manifest)
+        try:
+            gone = inspect(
+                place.settings,
+                place.name,
+                instance,
+                place.revision,
+                place.keys,
+                ask=ask,
+                building=nodes,
+            )
+        except DbtError as error:
+            log.warning(f"It is not known whether what was built is still there: {error}")
+            return
+        if gone:
+            names = ", ".join(sorted(key.path[-1] for key in gone))
+            log.warning(f"Recorded as built, and not in the warehouse any more: {names}.")
+        absent = absent_since(instance, place.keys.values())
+        self.absent = {u for u in nodes if place.keys[u] in absent}
+
+    def after(self, built: Collection[str], manifest: Any) -> None:
+        """Look at what was absent and the run has built: a hook may have dropped it again."""
+        with contextlib.suppress(DbtError):
+            keys = self._place.keys
+            seen = {keys[u]: found for u, found in self._look(manifest, built).items()}
+            keep_what_builds_leave(self._context.instance, self._place.name, seen)
+
+    def _look(self, manifest: Any, nodes: Collection[str]) -> Mapping[str, Seen]:
+        return look(self._place.target, self._place.revision, nodes, manifest, self._scratch)
