@@ -15,6 +15,7 @@ and types; nothing may be due, and nothing may have been built whose code did no
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
@@ -41,7 +43,8 @@ from benchmarks.history_nothing import Nothing
 from benchmarks.history_site import Living, in_this_process
 from benchmarks.history_world import Clock, Whole, first_state
 
-_SHARED_MEMORY = Path("/dev/shm")
+_FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
+_DIED = "died"
 _LONGEST = 8
 _SHORTEST = 5
 
@@ -124,6 +127,7 @@ _open = ExitStack()
 
 def _open_worker(folder: str, without: Collection[str]) -> None:
     global _worker  # noqa: PLW0603
+    faulthandler.enable()
     _open.enter_context(in_this_process())
     _worker = Worker(Path(tempfile.mkdtemp(dir=folder)), without)
 
@@ -143,22 +147,32 @@ def chains(
     """Chains until there were so many pushes, or the time is over."""
     until = time.monotonic() + (seconds or float("inf"))
     numbers, done = count(), 0
-    with (
-        tempfile.TemporaryDirectory(dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None) as top,
-        ProcessPoolExecutor(jobs, get_context("spawn"), _open_worker, (top, without)) as pool,
-    ):
-        running: set[Future[Chain]] = set()
+    with tempfile.TemporaryDirectory(dir=_FAST) as top:
         while done < pushes and time.monotonic() < until:
-            while len(running) < jobs:
-                number = next(numbers)
-                running.add(pool.submit(_live, seed, number, drawn(seed, number)))
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                chain = future.result()
-                done += chain.pushed
-                yield chain
-        for future in running:
-            future.cancel()
+            with ProcessPoolExecutor(
+                jobs, get_context("spawn"), _open_worker, (top, without)
+            ) as pool:
+                running: dict[Future[Chain], int] = {}
+                while done < pushes and time.monotonic() < until:
+                    while len(running) < jobs:
+                        number = next(numbers)
+                        lives = pool.submit(_live, seed, number, drawn(seed, number))
+                        running[lives] = number
+                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                    ended = [_result(future, seed, running.pop(future)) for future in finished]
+                    done += sum(chain.pushed for chain in ended)
+                    yield from ended
+                    if any(step.kind == _DIED for chain in ended for step in chain.steps):
+                        break  # and with it the pool
+                for future in running:
+                    future.cancel()
+
+
+def _result(future: Future[Chain], seed: int, number: int) -> Chain:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        return Chain(seed, number, [Step(_DIED, wrong={"process": str(error)})])
 
 
 def drawn(seed: int, number: int) -> list[Deed]:
@@ -275,9 +289,7 @@ def _without(deeds: list[Deed], place: int) -> Iterator[list[Deed]]:
 def _reproduce(
     seed: int, number: int, without: Collection[str], smaller: bool, console: Console
 ) -> Chain:
-    with tempfile.TemporaryDirectory(
-        dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
-    ) as folder:
+    with tempfile.TemporaryDirectory(dir=_FAST) as folder:
         _open_worker(folder, without)
         deeds = drawn(seed, number)
         if smaller:

@@ -43,7 +43,7 @@ from dbt_orchestration.partitions.config import PartitionError
 
 _QUIET = ("--quiet", "--log-level=none", "--no-write-json")
 _NO_TESTS = ("--exclude-resource-type", "test", "unit_test")
-_BUILD_SECONDS = 60
+_BUILD_SECONDS = 300
 # Of states that were built: chains go back to earlier ones.
 _KEEP = 8
 _WHOLE = 8
