@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from itertools import count
@@ -33,7 +33,12 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import soundness_files, soundness_lists, soundness_settings  # noqa: F401
+from benchmarks import (  # noqa: F401
+    soundness_files,
+    soundness_hooks,
+    soundness_lists,
+    soundness_settings,
+)
 from benchmarks.soundness_edits import apply_one
 from benchmarks.soundness_world import State, Workshop, World, differences
 from dbt_orchestration.changes.plan import Plan, plan
@@ -207,11 +212,27 @@ def trials(
             future.cancel()
 
 
+# What people mostly commit, by the beginnings of kinds of edits.
+_DOCUMENTS = ("cosmetic: ", "properties: cosmetic", "a name in title case", "sql: printed anew")
+_ONE_MODEL = ("token: ", "sql: ", "jinja: ref", "jinja: inline", "config: ")
+
+
+def group_of(kinds: Sequence[str]) -> str:
+    """What sort of commit it is."""
+    more = [kind for kind in kinds if not kind.startswith(_DOCUMENTS)]
+    if not more:
+        return "documentation and formatting"
+    if len(more) == 1 and more[0].startswith(_ONE_MODEL):
+        return "one model"
+    return "others"
+
+
 @dataclass
 class Report:
     """All trials so far, summed up.
 
     Attributes:
+        groups: for each sort of commit how many, and the scores of the engine and of dbt.
         engine, dbt: over all trials. Many edits change nothing in this data, and no plan can know.
         engine_seen, dbt_seen: over the trials that changed the content of some relation.
         seen: how many these are.
@@ -225,6 +246,7 @@ class Report:
     tried: Counter[str] = field(default_factory=Counter)
     invalid: Counter[str] = field(default_factory=Counter)
     by_kind: dict[str, Score] = field(default_factory=dict)
+    groups: dict[str, tuple[int, Score, Score]] = field(default_factory=dict)
     causes: Counter[str] = field(default_factory=Counter)
     misses: list[Trial] = field(default_factory=list)
     valid: int = 0
@@ -248,6 +270,11 @@ class Report:
             self.seen += 1
             self.engine_seen.add(due, differ)
             self.dbt_seen.add(set(trial.dbt), differ)
+        group = group_of(trial.kinds)
+        before, engine, dbt = self.groups.get(group, (0, Score(), Score()))
+        engine.add(due, differ)
+        dbt.add(set(trial.dbt), differ)
+        self.groups[group] = (before + 1, engine, dbt)
         if len(trial.kinds) == 1:
             self.by_kind.setdefault(trial.kinds[0], Score()).add(due, differ)
         self.causes.update({" + ".join(trial.kinds): len(trial.needless)})
@@ -275,6 +302,10 @@ class Report:
                 name: {**asdict(score), "recall": score.recall, "precision": score.precision}
                 for name, score in self.scores.items()
             },
+            "groups": {
+                name: {"trials": trials_, "engine": asdict(engine), "dbt": asdict(dbt)}
+                for name, (trials_, engine, dbt) in sorted(self.groups.items())
+            },
             "by_kind": {kind: asdict(score) for kind, score in sorted(self.by_kind.items())},
             "needless": dict(self.causes.most_common(30)),
             "misses": [asdict(trial) for trial in self.misses],
@@ -286,6 +317,11 @@ class Report:
             score = self.by_kind.get(kind, Score())
             numbers = (self.tried[kind], self.invalid[kind], score.differ, score.said)
             table.add_row(kind, *map(str, numbers), f"{score.precision:.2f}" if score.said else "")
+        console.print(table)
+        table = Table("commits of", "trials", "differ", "due", "precision", "dbt's", title="Groups")
+        for name, (trials_, engine, dbt) in sorted(self.groups.items()):
+            precision = f"{engine.precision:.3f}", f"{dbt.precision:.3f}"
+            table.add_row(name, str(trials_), str(engine.differ), str(engine.said), *precision)
         console.print(table)
         for name, score in self.scores.items():
             console.print(

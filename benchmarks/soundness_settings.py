@@ -181,7 +181,6 @@ def _hook(rng: random.Random, state: State) -> str | None:
     text = state.files.get(path)
     if text is None:
         return None
-    start = body_start(text)
     sql = rng.choice(
         [
             "delete from {{ this }} where customer_id > 5",
@@ -190,7 +189,7 @@ def _hook(rng: random.Random, state: State) -> str | None:
             "update {{ this }} set customer_id = {{ var(\\'fallback_score\\', 1) }}",
         ]
     )
-    state.files[path] = f"{text[:start]}{{{{ config(post_hook='{sql}') }}}}\n{text[start:]}"
+    state.files[path] = f"{{{{ config(post_hook='{sql}') }}}}\n{text}"
     return f"{path}: {sql}"
 
 

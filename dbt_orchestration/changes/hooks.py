@@ -40,6 +40,8 @@ _ASIDE = {
 }
 _KINDS = ("pre-hook", "post-hook")
 _WORD = re.compile(r"\w+")
+# Words of statements that may copy rows from one relation to another.
+_COPYING = frozenset({"call", "clone", "copy", "execute", "from", "like", "select", "using"})
 _REFERS = re.compile(r"\b(?:ref|source)\s*\(")
 
 
@@ -72,7 +74,9 @@ class Hook:
     @property
     def unknown(self) -> bool:
         """It may write anything."""
-        return self.statements is None or any(s.effect is Effect.UNKNOWN for s in self.statements)
+        if self.statements is None or (self.around and THIS in self.written):
+            return True
+        return any(statement.effect is Effect.UNKNOWN for statement in self.statements)
 
     @property
     def access(self) -> bool:
@@ -149,11 +153,14 @@ class Hooks:
         name = name if name in _ASIDE else name.partition("__")[2]
         if name not in _ASIDE:
             return None
-        try:
-            sent = sent_by_macro(self.library, macro, self._project.name, renders=_ASIDE[name])
-        except (Unclear, RecursionError):
-            return None
-        effects = {statement.effect for statement in sent}
+        effects: set[Effect] = set()
+        for package in sorted({n["package_name"] for n in self._project.nodes.values()}):
+            # What it calls may be another macro for the nodes of each package.
+            try:
+                sent = sent_by_macro(self.library, macro, package, renders=_ASIDE[name])
+            except (Unclear, RecursionError):
+                return None
+            effects |= {statement.effect for statement in sent}
         if effects <= {Effect.NOTHING}:
             return Effect.NOTHING
         return Effect.ACCESS if effects <= {Effect.NOTHING, Effect.ACCESS} else None
@@ -177,7 +184,8 @@ class Hooks:
             # Who reads this node is built after its hooks have run.
             read.update(u for u in named if unique_id not in project.ancestors(u))
         for hook in self.from_elsewhere(unique_id):
-            if not hook.around and unique_id not in project.ancestors(hook.owner):
+            copies = not hook.around and not _COPYING.isdisjoint(self._words_of(hook))
+            if copies and unique_id not in project.ancestors(hook.owner):
                 read.add(hook.owner)
         return sorted(read - {unique_id})
 

@@ -201,8 +201,8 @@ class Macros:
             package: the package of the node it is rendered for.
             own: the package of the macro whose text it is.
         """
-        handed_on = text.bare & self._packages - {base for base, _ in text.attributes}
-        if "context" in text.names or handed_on:
+        if "context" in text.names or text.alone & self._packages:
+            # By a name that stands elsewhere in the text.
             return {m for n in text.names | text.strings for m in self._by_name.get(n, ())}
         found = {
             unique_id

@@ -9,11 +9,14 @@ from typing import Any
 Tokens = list[tuple[str, str]]
 Path = tuple[str, ...]
 
-# Properties that say something else than the node's code, name and parents, which are compared.
+# What is read where everything is.
 _SAID = ("meta", "tags", "description", "columns", "fqn", "name")
-_NAMED = frozenset(
-    {"access", "alias", "group", "language", "original_file_path", "package_name", "patch_path"}
-    | {"path", "resource_type", "unique_id", "version", "config", *_SAID}
+# Compared themselves, or other ones at each parse.
+_LEFT_OUT = frozenset(
+    {"raw_code", "compiled", "compiled_code", "compiled_path", "checksum", "created_at", "refs"}
+    | {"sources", "metrics", "functions", "depends_on", "database", "schema", "relation_name"}
+    | {"build_path", "root_path", "extra_ctes", "extra_ctes_injected", "config_call_dict"}
+    | {"unrendered_config_call_dict", "patch_path", "defer_relation"}
 )
 _KEYS: Mapping[str, Path] = {
     "get": ("config",),
@@ -47,7 +50,7 @@ def values(node: Mapping[str, Any], paths: Collection[Path]) -> list[Any]:
     if () in paths:
         config = sorted((node.get("config") or {}).items())
         return [config, *(node.get(key) for key in _SAID)]
-    return [[path, _at(node, path)] for path in sorted(paths) if path[0] in _NAMED]
+    return [[path, _at(node, path)] for path in sorted(paths) if path[0] not in _LEFT_OUT]
 
 
 def parameters(code: Tokens) -> Iterator[str]:
@@ -80,7 +83,7 @@ def _is_elsewhere(code: Tokens, i: int) -> bool:
 
 def _config(code: Tokens, i: int) -> Iterator[Path]:
     """``config("table")`` sets, ``config.get("materialized")`` reads."""
-    if _value(code, i) == "(":
+    if _value(code, i) == "(" or (i > 2 and code[i - 3][1] == "set_sql_header"):
         return
     method = _value(code, i + 1)
     if _value(code, i) != ".":

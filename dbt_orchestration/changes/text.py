@@ -40,6 +40,7 @@ class Text:
             whitespace, wherever everything they mention is the same.
         names: identifiers in its Jinja.
         bare: those that are no attributes of something.
+        alone: those of which no attribute is named either.
         strings: string literals in its Jinja.
         calls: (function, first argument) of calls with a literal first argument, such as
             ``("var", "start")``; the argument is None where it is not a literal.
@@ -51,6 +52,7 @@ class Text:
     content: str
     names: frozenset[str] = frozenset()
     bare: frozenset[str] = frozenset()
+    alone: frozenset[str] = frozenset()
     strings: frozenset[str] = frozenset()
     calls: frozenset[tuple[str, str | None]] = frozenset()
     attributes: frozenset[tuple[str, str]] = frozenset()
@@ -117,13 +119,15 @@ def _read(source: str, sql: bool) -> Text:
     code = [(k, v) for k, v in tokens if k in ("name", "string", "operator", "integer", "float")]
     names = frozenset(value for kind, value in code if kind == "name")
     captures = not sql or not _CAPTURES.isdisjoint(_block_names(tokens))
-    after = [("", ""), *code]
-    bare = (code[i][1] for i in range(len(code)) if after[i] != ("operator", "."))
+    dot = ("operator", ".")
+    around = [("", ""), *code, ("", "")]
+    bare = [i for i, (kind, _) in enumerate(code) if kind == "name" and around[i] != dot]
     content = _verbatim(tokens) if captures else _normalised(tokens)
     return Text(
         content or _verbatim(tokens),
         names,
-        names.intersection(bare),
+        frozenset(code[i][1] for i in bare),
+        frozenset(code[i][1] for i in bare if around[i + 2] != dot),
         frozenset(literal(value) for kind, value in code if kind == "string"),
         frozenset(_calls(code)),
         frozenset(_attributes(code)),
