@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,13 +26,17 @@ from rich.console import Console
 
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.attempts import UNFINISHED
+from dbt_orchestration.assets.definition import dbt_assets
+from dbt_orchestration.assets.inspection import inspect, ours
+from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.provenance import PUSH_TAG
-from dbt_orchestration.assets.raw import raw_sources
 from dbt_orchestration.definitions import LOAD_RAW, check_revision, warehouse_pool
 from dbt_orchestration.doctor import missing_credentials
+from dbt_orchestration.invocation import DbtError, DbtTarget
 from dbt_orchestration.revisions.commits import prepare_newest
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.parse import PrepareError, Revision
+from dbt_orchestration.revisions.present import Seen, look_without_waiting
 from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.revisions.store import publish
 from dbt_orchestration.revisions.working_tree import prepare
@@ -98,7 +103,7 @@ class Running:
     log: Path
 
     def first_build(self) -> None:
-        """Build the first environment, once for each DuckDB file, and say what it took."""
+        """Build what the first environment lacks, unless the push sensor does; say what it took."""
         _first_build(self)
 
     def ticks(self, environment: str, limit: int) -> Sequence[Any]:
@@ -138,6 +143,8 @@ def running(
             with console.status(f"Preparing the dbt project for {name} …"), _dbt_errors():
                 started = time.monotonic()
                 revisions[name] = revision = _prepare(settings, name, instance)
+                if revision:
+                    _inspect(settings, name, revision, instance)
             console.print(f"Prepared {name}, {_what(settings, revision)}, in {_seconds(started)}.")
         upstream.set_pool_limit(instance, warehouse_pool(settings), settings.pool_limit)
         dagster = _dagster(settings, home, port, instance, console=console, variables=variables)
@@ -320,28 +327,40 @@ def _stop(process: subprocess.Popen[bytes], instance: dg.DagsterInstance, port: 
         process.wait()
 
 
+def _inspect(
+    settings: Settings, name: str, revision: Revision, instance: dg.DagsterInstance
+) -> None:
+    """Look whether what was built is still there. While nothing runs, nobody else would notice."""
+    if not any(key.path[0] == name for key in instance.all_asset_keys()):
+        return
+    keys = dbt_assets(settings, name, revision, warehouse_pool(settings)).keys
+    target = DbtTarget.of(settings, name, revision.project_dir)
+    with tempfile.TemporaryDirectory() as scratch, contextlib.suppress(DbtError):
+
+        def ask(nodes: Collection[str]) -> Mapping[str, Seen]:
+            return look_without_waiting(target, revision, nodes, scratch)
+
+        inspect(settings, name, instance, revision, keys, ask=ask)
+
+
 def _first_build(dagster: Running) -> None:
-    # On any other warehouse than a DuckDB file there is no telling what is in it, so that is left
-    # to a person.
+    # On any other warehouse than a DuckDB file that is left to a person.
     settings, console, instance = dagster.settings, dagster.console, dagster.instance
     name = next(iter(settings.environments))
-    built = settings.duckdb_path.with_suffix(".built")
-    if settings.warehouse_type != "duckdb" or (built.exists() and settings.duckdb_path.exists()):
-        return
-    if not settings.duckdb_path.exists():
-        # Dagster must not take for built what was in a file that is gone.
-        instance.wipe_assets(list(instance.all_asset_keys()))
-        built.unlink(missing_ok=True)
-    if (revision := dagster.revisions[name]) is None:
+    revision = dagster.revisions[name]
+    if settings.warehouse_type != "duckdb" or revision is None:
         return
     client = DagsterGraphQLClient(_HOST, port_number=dagster.port)
     # All at once: they wait for each other in the queue, and the push sensor waits for them.
     runs = []
-    for job, label in _steps(settings, revision):
+    for job, label, selected in _steps(settings, name, revision, instance):
         # Without raw tables to wait for, the sensor may have begun already.
         pushed = job == _FULL_BUILD and _pushed(instance, name)
         run_id = pushed or client.submit_job_execution(
-            job, repository_location_name=name, repository_name="__repository__"
+            job,
+            repository_location_name=name,
+            repository_name="__repository__",
+            asset_selection=selected,
         )
         runs.append((label, run_id))
     for label, run_id in runs:
@@ -354,14 +373,26 @@ def _first_build(dagster: Running) -> None:
             )
             return
         console.print(f"{label} of {name}: done in {_seconds(started)}.")
-    built.touch()
 
 
-def _steps(settings: Settings, revision: Revision) -> Sequence[tuple[str, str]]:
-    """Jobs that fill an empty warehouse, each with what to call it."""
-    raw = settings.load_raw and raw_sources(revision.manifest)
-    load = [(LOAD_RAW, "Loading the raw data")] if raw else []
-    return [*load, (_FULL_BUILD, "First full build")]
+def _steps(
+    settings: Settings, name: str, revision: Revision, instance: dg.DagsterInstance
+) -> Iterator[tuple[str, str, Sequence[dg.AssetKey] | None]]:
+    """Jobs that build what was never built or is not there, each with what to call it.
+
+    What is missing of an environment that follows its branch is left to the push sensor, unless
+    that is all of it.
+    """
+    dbt = dbt_assets(settings, name, revision, warehouse_pool(settings))
+    keys = ours(settings, revision, dbt.keys)
+    missing = keys.keys() - read_built(instance, keys).keys()
+    nodes = missing & dbt.nodes.keys()
+    if missing - nodes:
+        yield LOAD_RAW, "Loading the raw data", None
+    if nodes == dbt.nodes.keys():
+        yield _FULL_BUILD, "First full build", None
+    elif nodes and revision.commit is None:
+        yield _FULL_BUILD, "Building what is not there", sorted(keys[u] for u in nodes)
 
 
 def _pushed(instance: dg.DagsterInstance, environment: str) -> str | None:

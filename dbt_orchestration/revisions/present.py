@@ -53,7 +53,8 @@ def look(
         DbtError: the warehouse cannot be reached.
     """
     wanted = _relations(revision.manifest, nodes)
-    if not wanted or _path(target) == ":memory:":
+    duckdb = _duckdb(target)
+    if not wanted or (duckdb and duckdb.path == ":memory:"):
         return {}
     schemas = sorted({relation[:2] for relation in wanted.values()})
     found = operate(
@@ -74,17 +75,16 @@ def look_without_waiting(
     Raises:
         DbtError: as ``look``.
     """
-    import duckdb
-
-    path = _path(target)
-    if path is not None and not urlparse(path).scheme:
-        if not os.path.isabs(path):
-            return {}  # a run may be in another folder
-        if not Path(path).exists():
-            return compare(revision.manifest, _relations(revision.manifest, nodes), ())
-        try:
-            duckdb.connect(path, read_only=True).close()
-        except duckdb.Error:
+    credentials = _duckdb(target)
+    if credentials and not urlparse(credentials.path).scheme:
+        path = Path(credentials.path)
+        if not path.is_absolute() or not path.parent.is_dir():
+            return {}  # a run may be in another folder, and a disk may be away
+        if not path.exists():
+            # Nothing is in it; what is attached to it may be elsewhere.
+            wanted = {} if credentials.attach else _relations(revision.manifest, nodes)
+            return compare(revision.manifest, wanted, ())
+        if not _opens(path):
             return {}
     manifest = upstream.load_manifest(revision.partial_parse_path)
     try:
@@ -161,8 +161,18 @@ def _own_materializations(manifest: Mapping[str, Any]) -> set[str]:
     return {name.rpartition("_")[0] for name in own}
 
 
-def _path(target: DbtTarget) -> str | None:
-    """The path of a DuckDB warehouse; None of any other."""
+def _opens(path: Path) -> bool:
+    import duckdb
+
+    try:
+        duckdb.connect(str(path), read_only=True).close()
+    except duckdb.Error:
+        return False
+    return True
+
+
+def _duckdb(target: DbtTarget) -> Any | None:
+    """dbt's credentials of a DuckDB warehouse; None of any other."""
     from dbt_common.exceptions import DbtBaseException
 
     os.environ.update(target.variables)
@@ -172,4 +182,4 @@ def _path(target: DbtTarget) -> str | None:
         )
     except DbtBaseException as error:
         raise DbtError(f"profiles.yml: {error}") from None
-    return str(credentials.path) if credentials.type == "duckdb" else None
+    return credentials if credentials.type == "duckdb" else None

@@ -61,11 +61,12 @@ class Up:
             "DBT_ORCHESTRATION_CONFIG": "tests/e2e/environments.yaml",
         }
     )
+    file: str = "warehouse.duckdb"
     process: subprocess.Popen[str] | None = None
 
     @property
     def warehouse(self) -> Path:
-        return self.state / "warehouse.duckdb"
+        return self.state / self.file
 
     def start(self) -> None:
         variables = {**self.variables, "DBT_ORCHESTRATION_STATE_DIR": str(self.state)}

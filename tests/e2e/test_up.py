@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,8 +14,10 @@ import duckdb
 import pytest
 
 from dbt_orchestration.automation.jobs import RETRY_TAGS
+from tests.conftest import EVERY_NODE
 from tests.e2e.running import FINISHED, Up, free_port, materialized, until
 
+_RATES = "create schema raw; create table raw.rates as select 2 as rate, now() as loaded_at"
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 _RUNS = "query { runsOrError { ... on Runs { results { runId status rootRunId } } } }"
@@ -35,10 +38,17 @@ _STOP_SCHEDULE = """mutation($id: String!) { stopRunningSchedule(id: $id) { __ty
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    running = Up(tmp_path_factory.mktemp("up"), free_port())
-    running.rows(
-        "create schema raw; create table raw.rates as select 2 as rate, now() as loaded_at"
-    )
+    home = tmp_path_factory.mktemp("up")
+    # A project whose profile says itself where its warehouse is.
+    project = home / "project"
+    shutil.copytree(EVERY_NODE, project)
+    profiles = project / "profiles.yml"
+    path = "{{ env_var('DBT_DUCKDB_PATH', 'warehouse.duckdb') }}"
+    profiles.write_text(profiles.read_text().replace(path, str(home / "state" / "mine.duckdb")))
+    running = Up(home / "state", free_port(), file="mine.duckdb")
+    running.variables = {**running.variables, "DBT_ORCHESTRATION_PROJECT_DIR": str(project)}
+    running.state.mkdir()
+    running.rows(_RATES)
     running.start()
     yield running
     running.stop()
@@ -195,6 +205,18 @@ def test_stopped_and_started_again_it_loses_nothing_and_builds_nothing(up: Up) -
     assert time.monotonic() - started < 60
     assert before <= {run["runId"] for run in up.query(_RUNS)["results"]}
     assert "First full build" not in up.output()
+
+
+def test_a_warehouse_that_is_gone_is_built_again_and_no_history_is_lost(up: Up) -> None:
+    before = {run["runId"] for run in up.query(_RUNS)["results"]}
+    up.stop()
+    up.warehouse.unlink()
+    up.rows(_RATES)
+    up.start()
+    assert "First full build of prod: done" in up.output()
+    assert len({run["runId"] for run in up.query(_RUNS)["results"]} - before) == 1
+    assert before <= {run["runId"] for run in up.query(_RUNS)["results"]}
+    assert up.rows("select amount from main.report") == [(150,)]
 
 
 def _alive_in_sessions_of(pid: int) -> list[str]:

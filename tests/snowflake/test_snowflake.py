@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from dbt_orchestration import upstream
 from dbt_orchestration.assets import raw
+from dbt_orchestration.assets.ledger import read_built, read_gone
 from dbt_orchestration.definitions import build_definitions
 from dbt_orchestration.doctor import examine
 from dbt_orchestration.revisions.working_tree import prepare
@@ -218,6 +219,20 @@ def watching(snowflake: Snowflake, sql: str) -> Iterator[list[tuple[Any, ...]]]:
         finally:
             stop.set()
         watcher.result()
+
+
+def test_a_dropped_table_is_built_with_all_its_partitions(snowflake: Snowflake) -> None:
+    names = ("orders", "stg_orders", "orders_daily", "customers_v2")
+    assert snowflake.build(*names).success
+    snowflake.execute("drop table shop.orders_daily")
+    snowflake.execute("drop table shop.customers_v2")
+    snowflake.execute("create view shop.customers_v2 as select 1 as customer_id")
+    assert snowflake.build("orders_daily", "stg_orders").success
+    daily = [(FIRST, 30), (SECOND, 70), (THIRD, 50)]
+    assert snowflake.execute("select * from shop.orders_daily order by 1") == daily
+    keys = {name: snowflake.key(name) for name in names}
+    assert read_built(snowflake.instance, keys).keys() == {"orders", "stg_orders", "orders_daily"}
+    assert read_gone(snowflake.instance, keys).keys() == {"customers_v2"}
 
 
 def test_batches_beside_a_failed_one_land_and_are_recorded(snowflake: Snowflake) -> None:
