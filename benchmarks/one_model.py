@@ -68,8 +68,7 @@ environments:
   dev: {branch: dev, target: dev}
 """
 
-# As dagster-dbt's documentation begins: its decorator, its resource. The in-process executor is its
-# cheapest: there is one step, and the default starts another process for it.
+# As dagster-dbt's documentation begins: its decorator, its resource, the default executor.
 _PLAIN_LOCATION = """\
 from pathlib import Path
 
@@ -85,9 +84,7 @@ def models(context: dg.AssetExecutionContext, dbt: DbtCliResource):
 
 
 definitions = dg.Definitions(
-    assets=[models],
-    resources={"dbt": DbtCliResource(project_dir=project)},
-    executor=dg.in_process_executor,
+    assets=[models], resources={"dbt": DbtCliResource(project_dir=project)}
 )
 """
 
