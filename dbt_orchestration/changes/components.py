@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from dbt_orchestration.changes import config
 from dbt_orchestration.changes.actions import partition_set
@@ -55,6 +55,12 @@ class Components:
 
 def components(project: Project, unique_id: str) -> Components:
     """The components of a model, seed, snapshot, function, test or unit test."""
+    if (known := project.memo.get(unique_id)) is None:
+        known = project.memo[unique_id] = _components(project, unique_id)
+    return cast(Components, known)
+
+
+def _components(project: Project, unique_id: str) -> Components:
     node = project.nodes[unique_id]
     kind = node["resource_type"]
     if kind == "unit_test":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,10 @@ from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.changes.text import Text, read_node, read_sql
 
 _NODES = ("nodes", "sources", "functions", "unit_tests")
+_IN_GRAPH = (
+    *_NODES,
+    *("exposures", "metrics", "semantic_models", "saved_queries", "groups"),
+)
 # Differ between two parses of the same project.
 _NOT_IN_GRAPH = frozenset({"created_at", "build_path", "compiled_path", "root_path"})
 _BUILT = ("model", "seed", "snapshot", "function")
@@ -86,10 +91,22 @@ class Project:
         )
         object.__setattr__(self, "macros", macros)
         object.__setattr__(self, "_reached", {})
+        object.__setattr__(self, "memo", {})
 
     nodes: Mapping[str, Mapping[str, Any]] = field(init=False, repr=False)
     macros: Macros = field(init=False, repr=False)
     _reached: dict[str, Reached] = field(init=False, repr=False, compare=False)
+    # Whatever was computed of the project, and does not depend on compiled SQL.
+    memo: dict[Any, Any] = field(init=False, repr=False, compare=False)
+
+    def with_compiled(
+        self, compiled: Mapping[str, Compiled], uncompiled: Mapping[str, str]
+    ) -> Project:
+        """The same with compiled SQL; what was computed of it is not computed again."""
+        made = copy(self)
+        object.__setattr__(made, "compiled", compiled)
+        object.__setattr__(made, "uncompiled", uncompiled)
+        return made
 
     @cached_property
     def hooks(self) -> Hooks:
@@ -149,22 +166,25 @@ class Project:
         Jinja that reads a property names it. What prints a whole node prints the time it was
         parsed, too, and is another one each time.
         """
-        said = {
-            kind: [
-                [unique_id, _named(node, names)]
-                for unique_id, node in sorted((self.manifest.get(kind) or {}).items())
-                if operations or node.get("resource_type") != "operation"
-            ]
-            for kind in (
-                *_NODES,
-                "exposures",
-                "metrics",
-                "semantic_models",
-                "saved_queries",
-                "groups",
-            )
-        }
-        return digest_value(said)
+        known = self._property_names.intersection(names)
+        if (digest := self.memo.get((known, operations))) is None:
+            said = {
+                kind: [
+                    [unique_id, _named(node, known)]
+                    for unique_id, node in sorted((self.manifest.get(kind) or {}).items())
+                    if operations or node.get("resource_type") != "operation"
+                ]
+                for kind in _IN_GRAPH
+            }
+            digest = self.memo[known, operations] = digest_value(said)
+        return str(digest)
+
+    @cached_property
+    def _property_names(self) -> frozenset[str]:
+        """The keys of what ``graph`` has, and of their configs."""
+        nodes = [node for kind in _IN_GRAPH for node in (self.manifest.get(kind) or {}).values()]
+        configs = [c for node in nodes if isinstance(c := node.get("config"), Mapping)]
+        return frozenset(key for each in (*nodes, *configs) for key in each)
 
     def variable(self, package: str, name: str | None) -> list[tuple[bool, Any]]:
         """Whether a var is set, and its value, in each place where dbt looks, nearest first.

@@ -66,10 +66,9 @@ def compile_nodes(
         else:
             known.put({keys[unique_id]: result for unique_id, result in new.items()})
             made |= new
-    return replace(
-        project,
-        compiled={u: result for u, result in made.items() if isinstance(result, Compiled)},
-        uncompiled={u: why for u, why in made.items() if isinstance(why, str)},
+    return project.with_compiled(
+        {u: result for u, result in made.items() if isinstance(result, Compiled)},
+        {u: why for u, why in made.items() if isinstance(why, str)},
     )
 
 

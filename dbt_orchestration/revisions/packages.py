@@ -31,12 +31,15 @@ class Installed:
     stated: str
 
 
-def stated_packages(target: DbtTarget) -> str:
+def stated_packages(target: DbtTarget, lock: bool = True) -> str:
     """A digest of all that decides which packages a project has; "" if it wants none.
 
     Those are what packages.yml or dependencies.yml says, rendered, in the project and in each
     local package, and the lock file. What a local package consists of is no matter: it is read
     where it lies.
+
+    Args:
+        lock: whether the lock file counts.
 
     Raises:
         PrepareError: one of the files cannot be read.
@@ -45,8 +48,8 @@ def stated_packages(target: DbtTarget) -> str:
         stated = list(_stated(target.project_dir, "", renderer, set()))
     if not any(entries for _, _, entries in stated):
         return ""
-    lock = target.project_dir / _LOCK
-    locked = lock.read_text() if lock.is_file() else None
+    file = target.project_dir / _LOCK
+    locked = file.read_text() if lock and file.is_file() else None
     where = os.path.relpath(Layout.of(target).installed, target.project_dir)
     return hashlib.sha256(json.dumps([stated, locked, where], default=str).encode()).hexdigest()
 
@@ -97,11 +100,13 @@ def provide_packages(target: DbtTarget, working_tree: Path, root: Path) -> None:
         PrepareError: the packages differ, and ``dbt deps`` cannot install them.
     """
     folder = Layout.of(target).installed
-    if folder.exists() or not (stated := stated_packages(target)):
+    # A commit without a lock file takes whatever satisfies it.
+    lock = (target.project_dir / _LOCK).is_file()
+    if folder.exists() or not (stated := stated_packages(target, lock)):
         return
     other = replace(target, project_dir=working_tree)
     installed = Layout.of(other).installed
-    if installed.is_dir() and stated == stated_packages(other):
+    if installed.is_dir() and stated == stated_packages(other, lock):
         _link(installed, folder, root, target.project_dir, working_tree)
     else:
         run_dbt(target, ["deps"])

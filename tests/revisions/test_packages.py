@@ -85,3 +85,24 @@ def test_packages_are_stated_by_what_dbt_reads(
     write(project, **{"package-lock_yml": "packages: []\n"})
     seen.append(stated_packages(target))
     assert len(set(seen)) == 5
+
+
+def test_a_commit_without_a_lock_file_uses_what_the_working_tree_has_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tree", "commit"):
+        write(
+            tmp_path / name,
+            dbt_project_yml="name: shop\nprofile: shop\n",
+            packages_yml="packages: [{local: one}]\n",
+            one__dbt_project_yml="name: one\n",
+        )
+    (tmp_path / "tree" / "dbt_packages").mkdir()
+    (tmp_path / "tree" / "dbt_packages" / "one").symlink_to(tmp_path / "tree" / "one")
+    lock = {"package-lock_yml": "packages: [{local: one}]\n"}
+    write(tmp_path / "tree", **lock)  # as dbt deps leaves it, and not committed
+    monkeypatch.setattr(packages, "run_dbt", None)
+    target = DbtTarget(tmp_path / "commit", tmp_path / "logs")
+    packages.provide_packages(target, tmp_path / "tree", tmp_path / "tree")
+    installed = tmp_path / "commit" / "dbt_packages" / "one"
+    assert installed.resolve() == tmp_path / "commit" / "one"
