@@ -94,18 +94,18 @@ def plan(  # noqa: PLR0917 - typer passes by keyword
     """What a commit, or what you have not committed yet, would rebuild, and why."""
     # The Snowflake connector brings an old copy of requests, which says so to everybody.
     warnings.filterwarnings("ignore", message=".*doesn't match a supported version")
-    from dbt_orchestration import report
-    from dbt_orchestration.revisions.compare import Comparison, compare, find_project
-    from dbt_orchestration.revisions.git import GitError
-    from dbt_orchestration.revisions.parse import PrepareError
+    with errors.status("starting") as status:
+        from dbt_orchestration import report
+        from dbt_orchestration.revisions.compare import Comparison, compare, find_project
+        from dbt_orchestration.revisions.git import GitError
+        from dbt_orchestration.revisions.parse import PrepareError
 
-    try:
-        folder = project_dir or find_project(Path.cwd())
-        comparison = Comparison(folder, base, head, profiles_dir, profile, target, select)
-        with errors.status("reading") as status:
+        try:
+            folder = project_dir or find_project(Path.cwd())
+            comparison = Comparison(folder, base, head, profiles_dir, profile, target, select)
             made = compare(comparison, status.update)
-    except (PrepareError, GitError) as error:
-        raise _stop(error) from None
+        except (PrepareError, GitError) as error:
+            raise _stop(error) from None
     if output is Format.json:
         print(json.dumps(made.as_json(), indent=2, ensure_ascii=False))
     elif output is Format.markdown:
