@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dbt_orchestration.definitions import check_revision
 from dbt_orchestration.revisions.commits import is_current, prepare_newest
 from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings import Settings
@@ -95,6 +96,7 @@ def test_a_commit_is_prepared_anew_for_every_variable_that_dbt_has_read(
     assert first.folders["local"].resolve() == first.project_dir.resolve() / "local"
     assert (first.project_dir / "installed" / "local").is_symlink()
     assert not (first.project_dir / "dbt_packages").exists()
+    check_revision(settings, "prod", first)
     totals = "model.shop.totals"
     assert first.manifest["nodes"][totals]["alias"] == "totals"
     for name, value in VARIABLES.items():
