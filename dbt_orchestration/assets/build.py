@@ -280,6 +280,9 @@ class Build:
                 )
             )
         elif key and key in self._context.selected_asset_keys:
+            if self._context.instance.get_materialized_partitions(key):
+                # Of a time when it had partitions. They must not count if it has some again.
+                self._context.instance.wipe_assets([key])
             yield from node_result(event, key, self._record(unique_id), self._facts(unique_id))
 
     def _forget_lost(self, unique_id: str, key: dg.AssetKey) -> None:

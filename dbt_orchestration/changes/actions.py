@@ -157,8 +157,9 @@ def _why_from_nothing(
     kept = Partitioned.of(node)
     if "column_added" in kinds and kept.partitions and (why := _not_added(node)):
         return why
-    if kept.partitions and not _is_microbatch(node) and "column_changed" in kinds:
-        # It is one statement over all partitions anyhow, and the column may have another type.
+    if kept.partitions and not _is_microbatch(node) and _HISTORY & kinds:
+        # It is one statement over all partitions anyhow, and that would leave rows whose key does
+        # not come again.
         return ""
     if PARTITIONS_REMOVED in changes:
         return "the table has partitions that are not the model's any more"

@@ -269,3 +269,33 @@ def test_a_moved_model_does_not_add_to_a_table_that_is_not_its_own(built: Site) 
     built.clone.edit("models/kept.sql", "unique_key", "alias='moved', unique_key")
     built.clone.push("moved")
     settle(built)
+
+
+def test_partitions_that_a_view_had_once_do_not_count(built: Site) -> None:
+    text = (built.clone.folder / "dbt/models/daily.sql").read_text()
+    query = text[text.index("select") :]
+    built.clone.write("models/daily.sql", "{{ config(materialized='view') }}\n" + query)
+    built.clone.push("a view")
+    settle(built)
+    built.clone.write("models/daily.sql", text)
+    built.clone.push("batches again")
+    settle(built)
+
+
+def test_days_that_a_model_which_reads_vars_does_not_have_any_more_go(built: Site) -> None:
+    built.clone.edit(
+        "models/by_vars.sql", "where true", "where ordered_at > timestamp '2024-01-01'"
+    )
+    built.clone.push("later days")
+    settle(built)
+
+
+def test_an_alias_and_back(built: Site) -> None:
+    built.clone.edit("models/kept.sql", "unique_key", "alias='moved', unique_key")
+    built.clone.edit("models/kept.sql", "amount * 2", "amount * 3")
+    built.clone.push("moved")
+    settle(built)
+    built.clone.edit("models/kept.sql", "alias='moved', ", "")
+    built.clone.edit("models/kept.sql", "amount * 3", "amount * 4")
+    built.clone.push("and back")
+    settle(built)
