@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -141,8 +142,13 @@ class Up:
         return until(look)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.warehouse)) as connection:
-            return connection.execute(sql).fetchall()
+        def ask() -> list[tuple[Any, ...]] | None:
+            # A run that has ended holds the file until its process has.
+            with suppress(duckdb.IOException), duckdb.connect(str(self.warehouse)) as connection:
+                return [*connection.execute(sql).fetchall()]
+            return None
+
+        return until(ask)
 
 
 def materialized(run: Any) -> list[tuple[str, str | None]]:

@@ -200,9 +200,7 @@ def test_stopped_and_started_again_it_loses_nothing_and_builds_nothing(up: Up) -
     session = up.process.pid
     assert up.stop() == 0
     assert _alive_in_sessions_of(session) == []
-    started = time.monotonic()
     up.start()
-    assert time.monotonic() - started < 60
     assert before <= {run["runId"] for run in up.query(_RUNS)["results"]}
     assert "First full build" not in up.output()
 
