@@ -197,9 +197,14 @@ class Planner:
         if (resumed := anew & done.keys()) and not beside.are_there(manifest(), resumed):
             done = {u: keys for u, keys in done.items() if u not in resumed}
         partitions = partitions_to_build(request, models, before, done)
-        partitions = {u: self._cut(u, models[u], wanted) for u, wanted in partitions.items()}
+        whole = {u for u in partitions if u in rebuilt or config.full_refresh or not before(u)}
+        partitions = {
+            u: self._cut(u, models[u], wanted, whole=u in whole) for u, wanted in partitions.items()
+        }
         checked = {
-            u: self._cut(u, models[u], Partitions(partition_keys(models[u], request.now)))
+            u: self._cut(
+                u, models[u], Partitions(partition_keys(models[u], request.now)), whole=True
+            )
             for u in partitions.keys() - rebuilt
             if models[u].is_microbatch and self._may_have_other_types(u, stands)
         }
@@ -249,13 +254,15 @@ class Planner:
         kept = Partitioned.of(self._place.nodes[unique_id])
         return kept.incremental and self._may_rebuild(unique_id)
 
-    def _cut(self, unique_id: str, model: PartitionConfig, wanted: Partitions) -> Partitions:
+    def _cut(
+        self, unique_id: str, model: PartitionConfig, wanted: Partitions, *, whole: bool
+    ) -> Partitions:
         if not model.is_microbatch:
             return replace(wanted, batches=[wanted.keys])
         node = self._place.nodes[unique_id]
         why = why_alone(node, self._place.revision.one_by_one(unique_id))
-        # What a batch leaves outside of its partition, a later one may replace.
-        in_order = bool(why) or reads_itself(node["raw_code"])
+        # What a batch leaves outside of its partition, a later one may replace: as in dbt's order.
+        in_order = (whole and bool(why)) or reads_itself(node["raw_code"])
         if model.together is False:
             why = why or "the model says so"
         cut = batches(model, wanted.keys, one_by_one=bool(why), in_order=in_order)

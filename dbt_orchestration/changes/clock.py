@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from dbt_orchestration.changes.macros import Reached
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.changes.text import Text, read_sql
 
 # In Jinja without one of them, nothing is made from the clock.
 WORDS = ("run_started_at", "invocation_id", "modules", "random")
 _NAMES = {*WORDS, "now", "utcnow", "today", "localtime", "time"}
-_WHY = frozenset({"reads the clock", "reads the invocation", "picks at random"})
+_WHY = frozenset({"reads the clock", "picks at random"})
 _CONFIG = re.compile(r"\{\{-?\s*config\s*\(.*?\)\s*-?\}\}", re.DOTALL)
 _SET = re.compile(r"\{%-?\s*set\b.*?%\}", re.DOTALL)
 _SET_NAME = re.compile(r"\{%-?\s*set\s+(\w+)")
@@ -36,16 +37,20 @@ def clock_configs(project: Project, properties: Mapping[str, Mapping[str, Any]])
         for macro_id, macro in project.macros.nodes.items()
         if macro["name"] in _NAMING and macro["package_name"] not in project.macros.internal
     ]
-    if _WHY & project.macros.reached([], naming, package=project.name).asks:
+    if _reads_it(project.macros.reached([], naming, package=project.name)):
         return sorted(project.built)
     return sorted(
         unique_id
         for unique_id in project.built
         if any(
-            text.names and _WHY & project.reached(project.nodes[unique_id], [text]).asks
+            text.names and _reads_it(project.reached(project.nodes[unique_id], [text]))
             for text in _texts(project.nodes[unique_id], properties.get(unique_id) or {})
         )
     )
+
+
+def _reads_it(reached: Reached) -> bool:
+    return bool(_WHY & reached.asks) or "invocation_id" in reached.names
 
 
 def _texts(node: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[Text]:

@@ -141,7 +141,12 @@ def partition_config(node: Mapping[str, Any]) -> PartitionConfig | None:
     try:
         return PartitionConfig.model_validate(declared)
     except ValidationError as error:
-        problems = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
+        problems = "; ".join(
+            f"{item['loc'][0]}: {item['msg']}"
+            for item in error.errors()
+            # Of a default that is made of a field which is itself wrong.
+            if item["type"] != "default_factory_not_called"
+        )
         raise PartitionError(
             f"{node.get('original_file_path', node.get('unique_id'))}: partitions of"
             f" {node.get('name')}: {problems} (see meta.dagster.partitions)"

@@ -160,7 +160,6 @@ def test_an_incremental_model_opts_in_with_vars() -> None:
     "unpartitioned",
     [
         node("merge"),
-        node("merge", {"end": "2024-01-01"}),
         {**node(), "resource_type": "snapshot"},
         {**node(), "config": {"materialized": "table"}},
         {"resource_type": "seed", "config": None},
@@ -174,6 +173,7 @@ def test_everything_else_has_no_partitions(unpartitioned: Any) -> None:
     ("wrong", "message"),
     [
         (node(batch_size="week", begin="2024-01-01"), "models/m.sql: .* of m: batch_size"),
+        (node("merge", {"end": "2024-01-01"}), "models/m.sql: .* of m: batch_size: Field required"),
         (node(batch_size="day", begin=None), "begin"),
         (node(batch_size="day", begin="soon"), "begin"),
         (node(batch_size="day", begin="2024-01-01", partitions={"ende": 1}), "ende"),
