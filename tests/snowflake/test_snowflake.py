@@ -230,9 +230,11 @@ def test_a_dropped_table_is_built_with_all_its_partitions(snowflake: Snowflake) 
     assert snowflake.build("orders_daily", "stg_orders").success
     daily = [(FIRST, 30), (SECOND, 70), (THIRD, 50)]
     assert snowflake.execute("select * from shop.orders_daily order by 1") == daily
-    keys = {name: snowflake.key(name) for name in names}
-    assert read_built(snowflake.instance, keys).keys() == {"orders", "stg_orders", "orders_daily"}
-    assert read_gone(snowflake.instance, keys).keys() == {"customers_v2"}
+    kinds = dict.fromkeys(names, "model") | {"orders": "seed"}
+    keys = {f"{kind}.every_node.{name}": snowflake.key(name) for name, kind in kinds.items()}
+    built, gone = read_built(snowflake.instance, keys), read_gone(snowflake.instance, keys)
+    assert {u.split(".")[-1] for u in built} == {"orders", "stg_orders", "orders_daily"}
+    assert {u.split(".")[-1] for u in gone} == {"customers_v2"}
 
 
 def test_batches_beside_a_failed_one_land_and_are_recorded(snowflake: Snowflake) -> None:
