@@ -24,7 +24,7 @@ from benchmarks.change_detection import (
 )
 from dbt_orchestration.settings import REPOSITORY
 
-SEED = 5
+SEED = 7
 
 
 @pytest.mark.timeout(280)
