@@ -9,7 +9,8 @@ from typing import Any
 
 import dagster as dg
 
-from dbt_orchestration.assets.ledger import read_built
+from dbt_orchestration.assets.ledger import Built, read_built
+from dbt_orchestration.assets.moved import Moved
 from dbt_orchestration.assets.place import Place
 from dbt_orchestration.assets.present import (
     absent_since,
@@ -34,6 +35,22 @@ def ours(
     return {u: key for u, key in keys.items() if u in revision.fingerprints or u in raw}
 
 
+def built_here(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    revision: Revision,
+    keys: Mapping[str, dg.AssetKey],
+) -> Mapping[str, Built]:
+    """What was built last of each node, where the name of its relation is still the same.
+
+    Under another name it is not looked for: that nothing is there yet does not say that somebody
+    has dropped it.
+    """
+    moved = Moved(revision)
+    built = read_built(instance, ours(settings, revision, keys))
+    return {u: last for u, last in built.items() if not moved.is_elsewhere(u, last)}
+
+
 def inspect(
     settings: Settings,
     environment: str,
@@ -55,8 +72,7 @@ def inspect(
         DbtError: the warehouse cannot be reached.
     """
     place = place_in_the_log(instance)
-    keys = ours(settings, revision, keys)
-    built = read_built(instance, keys)
+    built = built_here(settings, instance, revision, keys)
     recorded = {u: last.fingerprint for u, last in built.items()}
     wanted = as_it_says(settings, environment, revision, recorded) | (recorded.keys() & building)
     if not wanted:

@@ -35,10 +35,15 @@ class Moved:
             READS: dg.MetadataValue.text(names_read(self._nodes, unique_id)),
         }
 
+    def is_elsewhere(self, unique_id: str, last: Built) -> bool:
+        """Whether a node was built under another name."""
+        now = relation_name(self._nodes[unique_id])
+        return bool(last.relation) and last.relation.lower() != now.lower()
+
     def why(self, unique_id: str, last: Built) -> Why | None:
         """Why a node is due, if it stands under another name, or reads such a relation."""
         now = relation_name(self._nodes[unique_id])
-        if last.relation and last.relation.lower() != now.lower():
+        if self.is_elsewhere(unique_id, last):
             reason = f"its relation was {last.relation} and is {now}"
             return self._why(last.fingerprint, f"name {last.relation}", reason)
         if last.reads is not None and last.reads != names_read(self._nodes, unique_id):

@@ -21,7 +21,7 @@ import dagster as dg
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.attempts import unfinished_runs
 from dbt_orchestration.assets.definition import DbtAssets, everything
-from dbt_orchestration.assets.inspection import ours
+from dbt_orchestration.assets.inspection import built_here, ours
 from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.present import keep, place_in_the_log
 from dbt_orchestration.assets.provenance import PUSH_TAG, commit_metadata, commit_tags, savings_key
@@ -193,7 +193,7 @@ class _Tick:
         if revision is None:
             self.said.append(f"{self._branch} has moved on from {sha[:10]}.")
             return True
-        self._keep_seen()
+        self._keep_seen(revision)
         if published(self.environment, storage) != revision.digest:
             publish(self.environment, revision, storage)
         runs = unfinished_runs(self.context.instance)
@@ -224,13 +224,14 @@ class _Tick:
         built = read_built(self.context.instance, ours(self.settings, self.loaded, self.dbt.keys))
         return {(unique_id, last.fingerprint) for unique_id, last in built.items()}
 
-    def _keep_seen(self) -> None:
+    def _keep_seen(self, revision: Revision) -> None:
         """Remember what the process that prepared a commit saw of the warehouse."""
         if self.dbt and (found := self._follower.take_seen()):
             place, seen = found
-            keys = self.dbt.keys
-            known = {keys[u]: each for u, each in seen.items() if u in keys}
-            keep(self.context.instance, self.environment, known, place)
+            instance, keys = self.context.instance, self.dbt.keys
+            here = built_here(self.settings, instance, revision, keys)
+            known = {keys[u]: each for u, each in seen.items() if u in here}
+            keep(instance, self.environment, known, place)
 
     # The commit that is loaded
 
