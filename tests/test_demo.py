@@ -90,13 +90,10 @@ def test_a_column_fills_from_the_newest_day_while_a_dashboard_goes_on_reading(de
         assert "nothing is due" in site.says()
         model = site.clone.folder / HISTORY
         text = model.read_text()
-        assert "    distance_miles,\n" in text
-        model.write_text(
-            text.replace(
-                "    distance_miles,\n",
-                "    distance_miles,\n    distance_miles * 1.609344 as distance_km,\n",
-            )
-        )
+        last = "    air_minutes / 60 as hours\n"
+        assert last in text
+        added = "    air_minutes / 60 as hours,\n    distance_miles * 1.609344 as distance_km\n"
+        model.write_text(text.replace(last, added))
         site.clone.push("kilometres, too")
         request = site.request()
         assert names(request) == ["fct_flights", "fct_route_performance_daily"]
