@@ -99,9 +99,12 @@ def in_this_process() -> Iterator[None]:
     def start(self: Follower, sha: str, recorded: Collection[tuple[str, str]]) -> _Ended:
         return _Ended(self.work(sha, recorded))
 
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    with patch.object(Follower, "_start", start), patch.dict(os.environ):
-        for name in os.environ:
+    with (
+        patch.object(Follower, "_start", start),
+        patch.object(logging.getLogger("dagster"), "level", logging.CRITICAL),
+        patch.dict(os.environ),
+    ):
+        for name in list(os.environ):
             if name.startswith(("DBT_", "SNOWFLAKE_", "DAGSTER_HOME")):
                 del os.environ[name]
         yield

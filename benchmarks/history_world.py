@@ -27,10 +27,12 @@ DATABASE = "soundness.duckdb"
 VARIABLES = {LABEL: "", "HISTORY_FACTOR": "1", "HISTORY_HIDDEN": "1"}
 
 
-# Leaves whose SQL is for the analysis of it: they take time, and nothing of their past counts.
+# Leaves whose SQL is for the analysis of it: they take time, and nothing of their past counts. And
+# what reads a log of all runs, which says how many there were.
 _LEFT_OUT = tuple(
     f"models/marts/{name}.sql"
     for name in (
+        "audited",
         *("correlated", "days", "distinct_pairs", "laterals", "natural_pairs", "order_rates"),
         *("pivoted", "rollup", "self_pairs", "semi_anti", "states", "top_renamed"),
     )

@@ -80,6 +80,8 @@ def standing(
         for u, last in read_built(instance, keys, kept).items()
     }
     settled = _Settled(instance, environment)
+    for u in kept:
+        settled.forget(u, now[u])
     wanted = {(u, last.fingerprint) for u, last in built.items()}
     wanted |= {(u, settled.of(u, v)) for u in rewritten & built.keys() for v in _versions(built[u])}
     wanted = {(u, version) for u, version in wanted if version != now[u]}
@@ -177,6 +179,13 @@ class _Settled:
 
     def settle(self, unique_id: str, version: str, now: str) -> None:
         self._known.setdefault(unique_id, {})[version] = now
+
+    def forget(self, unique_id: str, version: str) -> None:
+        """What is built with this fingerprint from now on is what it says, and counts as no other.
+
+        A commit may go back to code whose partitions counted as newer ones.
+        """
+        self._known.get(unique_id, {}).pop(version, None)
 
     def keep(self, built: Mapping[str, Built]) -> None:
         for u in self._known.keys() & built.keys():

@@ -28,7 +28,15 @@ from functools import cached_property
 from typing import Any, Literal
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 BatchSize = Literal["hour", "day", "month", "year"]
 
@@ -81,6 +89,16 @@ class PartitionConfig(BaseModel):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+    @field_validator("end")
+    @classmethod
+    def _later(cls, end: datetime | None, info: ValidationInfo) -> datetime | None:
+        begin = info.data.get("begin")
+        if end and begin and end <= begin:
+            raise PydanticCustomError(
+                "empty", "there is no partition before it: begin is {begin}", {"begin": str(begin)}
+            )
+        return end
 
     @property
     def is_microbatch(self) -> bool:

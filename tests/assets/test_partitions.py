@@ -177,6 +177,10 @@ def test_everything_else_has_no_partitions(unpartitioned: Any) -> None:
         (node(batch_size="day", begin=None), "begin"),
         (node(batch_size="day", begin="soon"), "begin"),
         (node(batch_size="day", begin="2024-01-01", partitions={"ende": 1}), "ende"),
+        (
+            node(batch_size="day", begin="2024-01-01", partitions={"end": "2024-01-01"}),
+            "end: there is no partition before it: begin is 2024-01-01 00:00:00",
+        ),
     ],
 )
 def test_a_wrong_config_names_file_model_and_key(wrong: Any, message: str) -> None:

@@ -269,6 +269,25 @@ def test_forward_only_changes_nothing_behind(built: Site) -> None:
     assert "nothing is due" in built.says()
 
 
+def test_history_that_was_left_alone_does_not_count_as_newer_code_for_ever(built: Site) -> None:
+    before = daily(built)
+    say(built, "forward_only")
+    built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
+    built.clone.push("in pence")
+    assert built.build().success
+    built.clone.edit("models/daily.sql", "sum(amount) * 10", "sum(amount)")
+    built.clone.edit("models/daily.sql", "forward_only", "rebuild")
+    built.clone.push("in pounds again")
+    assert built.build().success
+    assert daily(built) == before
+    assert "nothing is due" in built.says()
+    built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
+    built.clone.push("in pence, all of it")
+    assert built.build().success
+    assert [row[1] for row in daily(built)] == [row[1] * 10 for row in before]
+    assert "nothing is due" in built.says()
+
+
 def forget_revisions(site: Site) -> None:
     """All but the newest: what older ones built cannot be explained any more."""
     home = revisions_home(site.settings, "prod")
