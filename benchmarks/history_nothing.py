@@ -149,6 +149,7 @@ class Nothing:
         """What these nodes are when dbt has built them once more, in a copy of ``database``.
 
         Args:
+            full_refresh: from nothing; or else as an ordinary build, of the newest partitions.
             turned: tables whose rows are put into the opposite order before.
 
         Raises:
@@ -163,7 +164,8 @@ class Nothing:
         self._install_packages(whole.state)
         manifest = upstream.load_manifest(whole.partial_parse)
         refresh = ("--full-refresh",) if full_refresh else ()
-        command = ("build", *_NO_TESTS, *_QUIET, *refresh, *self._windows(whole.nodes))
+        windows = self._windows(whole.nodes, newest=not full_refresh)
+        command = ("build", *_NO_TESTS, *_QUIET, *refresh, *windows)
         select = ("--select", *_selectors(manifest, unique_ids))
         self._dbt(whole.state, (*command, *select), copy, manifest)
         return read(copy, {u: whole.nodes[u] for u in unique_ids})
@@ -179,8 +181,12 @@ class Nothing:
         self._kept.append(home)
         return home
 
-    def _windows(self, nodes: Mapping[str, Node]) -> tuple[str, ...]:
-        """The vars that let models which read their window from vars build all their partitions."""
+    def _windows(self, nodes: Mapping[str, Node], *, newest: bool = False) -> tuple[str, ...]:
+        """The vars that let models which read their window from vars build their partitions.
+
+        Args:
+            newest: the newest and what is before it; or else all of them.
+        """
         said: dict[str, str] = {}
         for node in nodes.values():
             try:
@@ -191,7 +197,7 @@ class Nothing:
                 continue
             if keys := model.definition.get_partition_keys():
                 windows = [model.definition.time_window_for_partition_key(k) for k in keys]
-                start, end = windows[0].start, windows[-1].end
+                start, end = windows[-2:][0].start if newest else windows[0].start, windows[-1].end
                 for name, time in ((model.start_var, start), (model.end_var, end)):
                     said[name] = time.strftime("%Y-%m-%dT%H:%M:%S")
         return ("--vars", json.dumps(said)) if said else ()
