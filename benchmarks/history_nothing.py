@@ -39,7 +39,7 @@ from benchmarks.history_world import (
 from benchmarks.soundness_world import SOURCES, State
 from dbt_orchestration import upstream
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
-from dbt_orchestration.partitions.config import PartitionError
+from dbt_orchestration.partitions.config import PartitionError, window
 
 _QUIET = ("--quiet", "--log-level=none", "--no-write-json")
 _NO_TESTS = ("--exclude-resource-type", "test", "unit_test")
@@ -127,6 +127,7 @@ class Nothing:
                 connection.execute(SOURCES)
         if changed:
             windows = self._windows(nodes)
+            _end_batches(manifest, nodes)
             command = ("build", "--full-refresh", "--fail-fast", "--no-populate-cache")
             self._dbt(state, (*command, *_NO_TESTS, *_QUIET, *windows, *select), database, manifest)
         found = dict(read(database, {u: nodes[u] for u in changed}))
@@ -165,6 +166,7 @@ class Nothing:
         manifest = upstream.load_manifest(whole.partial_parse)
         refresh = ("--full-refresh",) if full_refresh else ()
         windows = self._windows(whole.nodes, newest=not full_refresh)
+        _end_batches(manifest, {u: whole.nodes[u] for u in unique_ids})
         command = ("build", *_NO_TESTS, *_QUIET, *refresh, *windows)
         select = ("--select", *_selectors(manifest, unique_ids))
         self._dbt(whole.state, (*command, *select), copy, manifest)
@@ -241,6 +243,15 @@ class Nothing:
                 raise NotBuiltError(f"dbt {command[0]}: {error}") from None
             finally:
                 watchdog.cancel()
+
+
+def _end_batches(manifest: Any, nodes: Mapping[str, Node]) -> None:
+    """dbt does not know that partitions of a model may end: it goes on until now."""
+    for unique_id, node in nodes.items():
+        model = node.partitions
+        if model and model.is_microbatch and model.end:
+            keys = model.definition.get_partition_keys()
+            upstream.set_batches(manifest, unique_id, [window(model, key) for key in keys])
 
 
 def _differ_in_nodes(one: State, other: State) -> bool:
