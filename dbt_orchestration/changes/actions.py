@@ -129,7 +129,7 @@ def action_for(
     if not is_updated_in_place(node, own) or kept.forward_only:
         return "build", ""
     if not kept.incremental:
-        return ("build" if _keeps_its_types(node, changes) else "full_refresh"), ""
+        return ("build" if _keeps_its_types(before or {}, node, changes) else "full_refresh"), ""
     kinds = {change.kind for change in changes}
     was = (before or {}).get("config", {}).get("materialized")
     asks = _ASKS if kept.on_change == "ask" else ""
@@ -169,7 +169,9 @@ def _why_from_nothing(
     return "" if _REBUILD_TABLE & kinds or REWRITES_HISTORY & keys else None
 
 
-def _keeps_its_types(node: Mapping[str, Any], changes: Collection[Change]) -> bool:
+def _keeps_its_types(
+    before: Mapping[str, Any], node: Mapping[str, Any], changes: Collection[Change]
+) -> bool:
     """Whether dbt, which empties a seed's table and fills it again, leaves it as from nothing.
 
     Types of columns are taken from the values, unless they are stated. Where a node has no table
@@ -179,11 +181,16 @@ def _keeps_its_types(node: Mapping[str, Any], changes: Collection[Change]) -> bo
         return True
     if node["resource_type"] != "seed":
         return False
-    stated = {name.lower() for name in (node["config"].get("column_types") or {})}
-    return all(
+    was, stated = _column_types(before), _column_types(node)
+    return was == stated and all(
         change.kind == "rows" or (change.kind == "column_changed" and change.what.lower() in stated)
         for change in changes
     )
+
+
+def _column_types(node: Mapping[str, Any]) -> dict[str, str]:
+    said = (node.get("config") or {}).get("column_types") or {}
+    return {name.lower(): str(kind).lower() for name, kind in said.items()}
 
 
 def _not_added(node: Mapping[str, Any]) -> str:

@@ -142,6 +142,15 @@ def test_a_seed_is_loaded_as_from_nothing(built: Site, seed: str) -> None:
     settle(built)
 
 
+def test_a_seed_gets_the_type_that_is_stated_now(built: Site) -> None:
+    built.clone.write(
+        "seeds/types.yml",
+        "seeds:\n  - name: raw_orders\n    config:\n      column_types: {amount: double}\n",
+    )
+    built.clone.push("a double")
+    settle(built)
+
+
 def test_a_seed_takes_the_place_of_a_view(built: Site) -> None:
     built.clone.write("models/rates.sql", "{{ config(materialized='view') }} select 1 as rate")
     built.clone.push("a view")
