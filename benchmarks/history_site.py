@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import shutil
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +38,7 @@ from tests.automation.site import Site, git
 
 NAME = "prod"
 _RUNS = 5
+_THREADS_SECONDS = 60
 _FAILED = re.compile(r"^(model|seed|snapshot|test|unit_test) (\S+) \((.*)\):$", re.MULTILINE)
 
 
@@ -204,8 +206,14 @@ class Living(Site):
     def start(self, request: dg.RunRequest, interrupt_after: int | None = None) -> Ran:
         """Run what was asked for."""
         interruption = _Interruption(interrupt_after)
-        with quiet(), alone(), interruption.ready():
-            result = self.run(request, NAME)
+        threads = set(threading.enumerate())
+        with quiet(), alone():
+            with interruption.ready():
+                result = self.run(request, NAME)
+            if interruption.happened:
+                # They would have ended with the process.
+                for thread in set(threading.enumerate()) - threads:
+                    thread.join(_THREADS_SECONDS)
         return self._ran(result, interruption.happened)
 
     def run(self, request: dg.RunRequest, name: str = NAME) -> dg.ExecuteInProcessResult:

@@ -8,7 +8,7 @@ moves one. Nothing else in this package imports ``dagster._…`` or dbt's intern
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,12 @@ def delete_state(storage: StateStorage, key: str, version: str) -> None:
 
 def read_note(instance: dg.DagsterInstance, key: str) -> str | None:
     """What was written under ``key`` in Dagster's own database."""
-    return instance.daemon_cursor_storage.get_cursor_values({key}).get(key)
+    return read_notes(instance, [key]).get(key)
+
+
+def read_notes(instance: dg.DagsterInstance, keys: Iterable[str]) -> Mapping[str, str]:
+    """What was written under each of ``keys``, without those under which nothing was."""
+    return instance.daemon_cursor_storage.get_cursor_values(set(keys))
 
 
 def write_note(instance: dg.DagsterInstance, key: str, text: str) -> None:

@@ -19,12 +19,14 @@ from dbt_orchestration.assets.command import (
 from dbt_orchestration.assets.config import BuildConfig
 from dbt_orchestration.assets.creation import adds_to_its_table, say_anew, wait_for_tables
 from dbt_orchestration.assets.deferral import deferral_options
+from dbt_orchestration.assets.doubt import announce, doubt_stopped, give_back
 from dbt_orchestration.assets.in_place import InPlace
 from dbt_orchestration.assets.inspection import Inspection
 from dbt_orchestration.assets.place import Place
 from dbt_orchestration.assets.plan import Planner
-from dbt_orchestration.assets.provenance import PUSH_TAG, commit_tags, savings
+from dbt_orchestration.assets.provenance import PUSH_TAG, commit_tags, savings, savings_key
 from dbt_orchestration.assets.results import (
+    broken_by,
     check_result,
     failed_by,
     left_out,
@@ -51,6 +53,7 @@ class Build:
         self._scratch = str(place.settings.state_dir / "runs" / context.run.run_id)
         self._failed: set[str] = set()
         self._inspection = Inspection(place, context, self._scratch)
+        self._broken: set[str] = set()
         self._problems: list[str] = []
         self._landed: dict[str, set[str]] = {}
 
@@ -75,6 +78,7 @@ class Build:
         manifest = self._saved_parse()
         added_to = {u: place.keys[u] for u, node in nodes.items() if adds_to_its_table(node)}
         wait_for_tables(context, added_to)
+        doubt_stopped(context.instance, place.name)
         self._inspection.before(nodes, manifest)
         stands = planner.standing(nodes)
         nodes, tests, results = planner.still_due(nodes, tests, stands)
@@ -96,6 +100,8 @@ class Build:
         self._record = planner.record(self._work, stands)
         made_anew = nodes.keys() if self._config.full_refresh else set(self._work.rebuilt)
         say_anew(context, [added_to[u] for u in made_anew & added_to.keys()])
+        pushes = savings_key(place.name)
+        announce(context, place.name, pushes, planner.touches(self._work, stands))
         yield from self._build(manifest)
 
     def _build(self, manifest: Any) -> Iterator[Any]:
@@ -116,6 +122,7 @@ class Build:
                 yield result
         if anew := self._inspection.absent & work.nodes.keys() - self._failed:
             self._inspection.after(anew, self._saved_parse())
+        give_back(self._context, [self._place.keys[u] for u in self._broken])
         if PUSH_TAG in self._context.run.tags:
             yield savings(
                 self._place.name,
@@ -178,6 +185,8 @@ class Build:
         self._context.log.info(f"Equivalent command: {invocation} {selection}")
         for event in invocation.events():
             self._failed.update(failed_by(event, every))
+            # Of partitions it is recorded which of them landed.
+            self._broken.update(broken_by(event, every) - self._work.partitions.keys())
             unique_id = event["data"]["node_info"]["unique_id"]
             for result in self._results(event):
                 if unique_id in waiting and isinstance(result, dg.AssetMaterialization):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from dbt_orchestration.assets.attempts import partitions_until, unfinished_runs
+from dbt_orchestration.assets.doubt import doubts
 from dbt_orchestration.assets.present import absent_since
 from dbt_orchestration.assets.provenance import (
     CODE_VERSION_TAG,
@@ -19,7 +20,7 @@ from dbt_orchestration.assets.provenance import (
 )
 from dbt_orchestration.assets.results import DURATION, FINGERPRINT, MISSING, UNIQUE_ID
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
-from dbt_orchestration.revisions.explain import PARTIAL
+from dbt_orchestration.revisions.explain import PARTIAL, STOPPED
 from dbt_orchestration.upstream import CheckRecord, CheckStatus
 
 _EARLIER = 10
@@ -85,6 +86,7 @@ def _read(
     names = {key: unique_id for unique_id, key in keys.items()}
     absent = absent_since(instance, names)
     unbuilt = _unbuilt_partitions(instance, names)
+    in_doubt = doubts(instance, names)
     found: dict[str, Built] = {}
     gone: dict[str, Built] = {}
     for record in instance.get_asset_records(list(names)):
@@ -103,16 +105,25 @@ def _read(
         missing, left_by = unbuilt.get(key, ((), None))
         # Of a table that was dropped, and that a run has begun to build again.
         lost = partitions_until(instance, key, since) if is_there and since is not None else set()
+        doubted = in_doubt.get(key, ())
+        stopped = any(d.partitions is None and last.storage_id <= d.place for d in doubted)
+        for doubt in doubted:
+            until = partitions_until(instance, key, doubt.place)
+            lost |= until if doubt.partitions is None else until & set(doubt.partitions)
         wanted = names[key] in partitioned and is_there
         partitions = _partitions(instance, key, lost) if wanted else {}
+        if stopped:
+            version = f"{version}{STOPPED}"
+        elif key in unbuilt or lost:
+            version = f"{version}{PARTIAL}"
         (found if is_there else gone)[names[key]] = Built(
-            f"{version}{PARTIAL}" if key in unbuilt or lost else version,
+            version,
             last.timestamp,
             float(str(duration.value)) if duration else 0.0,
             last.run_id,
             {p: code_version_in(version) for p, version in partitions.items()},
             sorted({*missing, *lost}),
-            left_by,
+            None if lost else left_by,
             relation=str(relation.value) if relation else "",
             reads=str(reads.value) if reads else None,
             relations={p: short_name_in(version) for p, version in partitions.items()},

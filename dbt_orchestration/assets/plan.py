@@ -12,6 +12,7 @@ from dbt_orchestration.assets.attempts import attempts_of, built_before, landed
 from dbt_orchestration.assets.beside import Beside
 from dbt_orchestration.assets.config import BuildConfig
 from dbt_orchestration.assets.deferral import same_elsewhere
+from dbt_orchestration.assets.doubt import Touched
 from dbt_orchestration.assets.ledger import last_results
 from dbt_orchestration.assets.moved import Moved
 from dbt_orchestration.assets.place import Place
@@ -339,6 +340,22 @@ class Planner:
             )
 
         return record
+
+    def touches(self, work: Work, stands: Standing) -> Mapping[dg.AssetKey, Touched]:
+        """What the run is going to make of what other code has built."""
+        now, found = self._place.revision.fingerprints, dict[str, Touched]()
+        for u in work.nodes.keys() & stands.built.keys():
+            last, wanted = stands.built[u], work.partitions.get(u)
+            if wanted is None:
+                if last.fingerprint != now[u]:
+                    found[u] = Touched(whole=True)
+            elif {last.fingerprint, *last.partitions.values()} != {now[u]}:
+                whole = u in {*work.rebuilt, *work.checked}
+                keys = {*wanted.keys, *(work.checked[u].keys if u in work.checked else ())}
+                found[u] = Touched(
+                    whole, keys if whole else {k for k in keys if last.partitions.get(k) != now[u]}
+                )
+        return {self._place.keys[u]: touched for u, touched in found.items()}
 
     def _outside(self, work: Work, stands: Standing) -> Mapping[str, str]:
         """What is read, not built by the run, and stands as other code left it."""

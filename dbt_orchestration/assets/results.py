@@ -9,6 +9,7 @@ import dagster as dg
 
 from dbt_orchestration.assets.provenance import RELATION, Record
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
+from dbt_orchestration.changes.materializations import is_updated_in_place, own_materializations
 from dbt_orchestration.partitions.config import PartitionConfig
 from dbt_orchestration.partitions.request import Partitions
 
@@ -116,6 +117,21 @@ def failed_by(event: Event, manifest: Mapping[str, Any]) -> Collection[str]:
         return ()
     test = manifest["nodes"].get(unique_id) or manifest["unit_tests"].get(unique_id) or {}
     return set((test.get("depends_on") or {}).get("nodes") or ())
+
+
+def broken_by(event: Event, manifest: Mapping[str, Any]) -> set[str]:
+    """The node at which dbt failed, if something of what it was to make may be in its relation.
+
+    What is made under another name, or in one statement, and has no hook after it, is not.
+    """
+    data = event["data"]
+    node = manifest["nodes"].get(data["node_info"]["unique_id"])
+    is_result = "batch_index" not in data and event["info"]["name"] != "LogTestResult"
+    if node is None or not is_result or _status(data) != "error":
+        return set()
+    own = own_materializations(manifest)
+    hooks = (node.get("config") or {}).get("post-hook")
+    return {node["unique_id"]} if hooks or is_updated_in_place(node, own) else set()
 
 
 def left_out(nodes: Sequence[Mapping[str, Any]]) -> str:

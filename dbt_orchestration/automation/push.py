@@ -21,6 +21,7 @@ import dagster as dg
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.attempts import unfinished_runs
 from dbt_orchestration.assets.definition import DbtAssets, everything
+from dbt_orchestration.assets.doubt import doubt_stopped
 from dbt_orchestration.assets.inspection import built_here, ours
 from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.present import keep, place_in_the_log
@@ -246,6 +247,7 @@ class _Tick:
         # Listed before it is read what they built: a run that ends in between is waited for once
         # more, rather than what it built last being taken for not built.
         unfinished = unfinished_runs(instance)
+        doubt_stopped(instance, self.environment)
         ledger = Ledger(self.settings, self.environment, instance, revision, dbt)
         assert revision.commit is not None
         explain = partial(self._follower.prepare, revision.commit.sha, seconds=_WAIT_SECONDS)

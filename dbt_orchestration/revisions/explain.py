@@ -38,6 +38,8 @@ BEHIND = "."
 PARTIAL = f"{BEHIND}partial"
 # Ends it if its table was to be rebuilt, and only added to.
 WAITING = f"{BEHIND}waiting"
+# Ends it if what a run left of it is not known.
+STOPPED = f"{BEHIND}stopped"
 
 # A unique id, and the fingerprint that it was built with.
 Recorded = tuple[str, str]
@@ -129,7 +131,7 @@ class _Explaining:
         due = {node.unique_id: node for node in planned.due}
         found: dict[Recorded, Why] = {}
         for u, value in recorded:
-            if u in due and not value.endswith(WAITING):
+            if u in due and not value.endswith((WAITING, STOPPED)):
                 found[u, value] = _why(value, due[u])
             elif BEHIND in value:
                 why = "built while something above it was not up to date"
@@ -137,8 +139,10 @@ class _Explaining:
                     why = "not all of its partitions were built"
                 elif value.endswith(WAITING):
                     why = "its table was to be rebuilt, and that waited for a person"
+                elif value.endswith(STOPPED):
+                    why = "a run was stopped, or failed, while it built this"
                 in_place = value.endswith(PARTIAL) or (
-                    not value.endswith(WAITING) and self._in_place(u)
+                    not value.endswith((WAITING, STOPPED)) and self._in_place(u)
                 )
                 found[u, value] = unknown(self._head, u, value, why, in_place=in_place)
             elif made_by(base) == made_by(self._head):
