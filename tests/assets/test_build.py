@@ -151,6 +151,11 @@ def test_a_retried_full_refresh_keeps_what_landed(warehouse: Warehouse) -> None:
     assert warehouse.execute("select count(*), sum(amount) from main.orders_daily") == [(3, 150)]
 
 
+def observed(result: dg.ExecuteInProcessResult, key: dg.AssetKey) -> list[dg.DagsterEvent]:
+    observation = dg.DagsterEventType.ASSET_OBSERVATION
+    return [e for e in result.all_events if e.event_type is observation and e.asset_key == key]
+
+
 def test_a_full_refresh_that_failed_leaves_the_old_table_and_goes_on_beside_it(
     warehouse: Warehouse,
 ) -> None:
@@ -161,8 +166,7 @@ def test_a_full_refresh_that_failed_leaves_the_old_table_and_goes_on_beside_it(
     assert warehouse.execute("select count(*), sum(amount) from main.orders_daily") == [(3, 150)]
     assert materialized(failed) == []
     beside = {"landed": 3}
-    seen = [e for e in failed.all_events if e.event_type is dg.DagsterEventType.ASSET_OBSERVATION]
-    assert len(seen) == beside["landed"]
+    assert len(observed(failed, warehouse.key("orders_daily"))) == beside["landed"]
     # what it left beside is not taken for the model's own
     other = warehouse.build("orders_daily", config={"full_refresh": True, **broken("2024-01-03")})
     assert not other.success
@@ -171,7 +175,7 @@ def test_a_full_refresh_that_failed_leaves_the_old_table_and_goes_on_beside_it(
         "orders_daily", "report", config={"full_refresh": True}, tags=resumed(failed)
     )
     assert retry.success
-    [batch] = [e for e in retry.all_events if e.event_type is dg.DagsterEventType.ASSET_OBSERVATION]
+    [batch] = observed(retry, warehouse.key("orders_daily"))
     assert batch.partition == "2024-01-02"
     assert warehouse.execute("select count(*), sum(amount) from main.orders_daily") == [(3, 150)]
     assert warehouse.partitions("orders_daily") == DAYS
