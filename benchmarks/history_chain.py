@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -281,9 +281,11 @@ class Life:
                 return
             self.step.did.append("the run died, and was started again")
             with self._timed("sensor and runs"):
-                self._note(self.site.go_on())
+                resumed = self.site.go_on()
+                self._note(resumed)
                 settled = self.site.settle()
             self._record(settled)
+            settled = replace(settled, runs=[resumed, *settled.runs])
         self._check(settled)
 
     def _record(self, settled: Settled) -> None:

@@ -122,7 +122,7 @@ def plan(  # noqa: PLR0917 - typer passes by keyword
 @app.command()
 def up(port: Port = 3000) -> None:
     """Serve the Dagster UI with everything running; build the warehouse first if it is empty."""
-    from dbt_orchestration.laptop import LaptopError
+    from dbt_orchestration.dagster_process import LaptopError
     from dbt_orchestration.laptop import up as serve
 
     try:
@@ -134,8 +134,8 @@ def up(port: Port = 3000) -> None:
 @app.command()
 def demo() -> None:
     """What a push does, without the UI: a full build, two commits, and what they cost."""
+    from dbt_orchestration.dagster_process import LaptopError
     from dbt_orchestration.demo import demo as show
-    from dbt_orchestration.laptop import LaptopError
 
     try:
         show(_settings(), console)

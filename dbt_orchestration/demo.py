@@ -17,7 +17,8 @@ from rich.table import Table
 
 from dbt_orchestration.assets.provenance import PUSH_TAG, savings_key
 from dbt_orchestration.assets.results import DURATION
-from dbt_orchestration.laptop import LaptopError, Running, running
+from dbt_orchestration.dagster_process import LaptopError, interruptible
+from dbt_orchestration.laptop import Running, running
 from dbt_orchestration.settings import PREFIX, Git, Settings
 
 _SECONDS = 180
@@ -62,9 +63,12 @@ def demo(settings: Settings, console: Console) -> None:
         f"{PREFIX}GIT__PROJECT_PATH": "",
         f"{PREFIX}ENVIRONMENTS__{name.upper()}__PUSH__INTERVAL_SECONDS": str(_INTERVAL),
     }
-    with running(settings, _free_port(), console, variables) as dagster:
-        dagster.first_build()
-        story.tell(dagster, name)
+    try:
+        with interruptible(), running(settings, _free_port(), console, variables) as dagster:
+            dagster.first_build()
+            story.tell(dagster, name)
+    except KeyboardInterrupt:
+        raise LaptopError("stopped before its end") from None
 
 
 class _Story:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import requests
 import yaml
 from dagster_graphql import DagsterGraphQLClient
 from filelock import FileLock, Timeout
@@ -30,6 +26,7 @@ from dbt_orchestration.assets.definition import dbt_assets
 from dbt_orchestration.assets.inspection import inspect, ours
 from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.provenance import PUSH_TAG
+from dbt_orchestration.dagster_process import HOST, Home, LaptopError, dagster_dev, interruptible
 from dbt_orchestration.definitions import LOAD_RAW, check_revision, warehouse_pool
 from dbt_orchestration.doctor import missing_credentials
 from dbt_orchestration.invocation import DbtError, DbtTarget
@@ -42,17 +39,9 @@ from dbt_orchestration.revisions.store import publish
 from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings import REPOSITORY, Settings
 
-_HOST = "127.0.0.1"
 _FULL_BUILD = "full_build"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_START_SECONDS = 180
-_STOP_SECONDS = 60
-_LOCATIONS = """query { workspaceOrError { ... on Workspace { locationEntries {
-    name loadStatus locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
-
-
-class LaptopError(RuntimeError):
-    """``up`` or ``demo`` cannot go on. One message that says why and what to do."""
+# Dagster that stops by itself is started again, unless it did not even live for so long.
+_LIVED_SECONDS = 60
 
 
 def up(settings: Settings, port: int, console: Console) -> None:
@@ -70,7 +59,7 @@ def up(settings: Settings, port: int, console: Console) -> None:
             f"make up is running on {settings.state_dir} already: use that one"
         ) from None
     try:
-        with _interruptible():
+        with interruptible():
             _serve(settings, port, console)
     except KeyboardInterrupt:
         console.print("Stopped.")
@@ -79,11 +68,15 @@ def up(settings: Settings, port: int, console: Console) -> None:
 
 
 def _serve(settings: Settings, port: int, console: Console) -> None:
-    with running(settings, port, console, {}) as dagster:
-        dagster.first_build()
-        console.print(_WELCOME.format(port=port))
-        dagster.process.wait()
-        raise LaptopError(f"Dagster stopped by itself: see {dagster.log}")
+    while True:
+        started = time.monotonic()
+        with running(settings, port, console, {}) as dagster:
+            dagster.first_build()
+            console.print(_WELCOME.format(port=port))
+            dagster.process.wait()
+        if time.monotonic() - started < _LIVED_SECONDS:
+            raise LaptopError(f"Dagster stopped by itself: see {dagster.log}")
+        console.print(f"Dagster stopped by itself (see {dagster.log}): starting it again.")
 
 
 @dataclass(frozen=True)
@@ -130,15 +123,13 @@ def running(
     Raises:
         LaptopError: the port is taken, the project does not parse, Dagster does not start.
     """
-    _refuse_taken(port)
-    revisions: dict[str, Revision | None] = {}
-    for name in settings.environments:
-        with _dbt_errors():
-            missing = missing_credentials(settings, name)
-        if missing:
-            raise LaptopError(f"{name}: set {', '.join(missing)} (see docs/settings.md)")
     home = _dagster_home(settings)
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with contextlib.ExitStack() as stack:
+        dagster_home = stack.enter_context(Home.of(home, console))
+        _refuse_taken(port)
+        _refuse_missing_credentials(settings)
+        instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
+        revisions: dict[str, Revision | None] = {}
         for name in settings.environments:
             with console.status(f"Preparing the dbt project for {name} …"), _dbt_errors():
                 started = time.monotonic()
@@ -147,10 +138,17 @@ def running(
                     _inspect(settings, name, revision, instance)
             console.print(f"Prepared {name}, {_what(settings, revision)}, in {_seconds(started)}.")
         upstream.set_pool_limit(instance, warehouse_pool(settings), settings.pool_limit)
-        dagster = _dagster(settings, home, port, instance, console=console, variables=variables)
-        with dagster as process:
-            log = home / "dagster.log"
-            yield Running(settings, port, console, instance, revisions, process, log)
+        variables = {**settings.dbt_environment, **variables}
+        process = stack.enter_context(dagster_dev(dagster_home, port, instance, console, variables))
+        yield Running(settings, port, console, instance, revisions, process, dagster_home.log)
+
+
+def _refuse_missing_credentials(settings: Settings) -> None:
+    for name in settings.environments:
+        with _dbt_errors():
+            missing = missing_credentials(settings, name)
+        if missing:
+            raise LaptopError(f"{name}: set {', '.join(missing)} (see docs/settings.md)")
 
 
 _WELCOME = """
@@ -197,7 +195,7 @@ def _refuse_taken(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_HOST, port))
+            probe.bind((HOST, port))
         except OSError:
             raise LaptopError(
                 f"port {port} is in use: stop what uses it, or choose another: make up PORT=3001"
@@ -218,113 +216,6 @@ def _dagster_home(settings: Settings) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     shutil.copy(REPOSITORY / "dagster.yaml", home / "dagster.yaml")
     return home
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Make SIGTERM and a closed terminal end as Ctrl-C does, also if a shell ignores them."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = {number: signal.signal(number, interrupt) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _dagster(
-    settings: Settings,
-    home: Path,
-    port: int,
-    instance: dg.DagsterInstance,
-    *,
-    console: Console,
-    variables: Mapping[str, str],
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Webserver, daemon and code locations, in a session of their own, stopped at the end."""
-    command = [sys.executable, "-m", "dagster", "dev", "--host", _HOST, "--port", str(port)]
-    command += ["--workspace", str(REPOSITORY / "workspace.yaml")]
-    variables = {"DAGSTER_HOME": str(home), **settings.dbt_environment, **variables}
-    with (home / "dagster.log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=REPOSITORY,
-            env=os.environ | variables,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        with console.status("Starting Dagster …"):
-            _wait_until_loaded(process, port, home / "dagster.log")
-        yield process
-    finally:
-        # Pressed again, Ctrl-C must not leave a daemon behind that holds the port.
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        with console.status("Stopping …"):
-            _stop(process, instance, port)
-
-
-def _wait_until_loaded(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise LaptopError(f"Dagster did not start: see {log}")
-        entries = _location_entries(port)
-        broken = [
-            f"{entry['name']}: {entry['locationOrLoadError']['message']}"
-            for entry in entries
-            if (entry["locationOrLoadError"] or {}).get("__typename") == "PythonError"
-        ]
-        if broken:
-            raise LaptopError("\n".join(broken))
-        if entries and all(entry["loadStatus"] == "LOADED" for entry in entries):
-            return
-        time.sleep(0.3)
-    raise LaptopError(f"Dagster did not start within {_START_SECONDS} s: see {log}")
-
-
-def _location_entries(port: int) -> list[dict[str, Any]]:
-    try:
-        answer = requests.post(
-            f"http://{_HOST}:{port}/graphql", json={"query": _LOCATIONS}, timeout=10
-        ).json()
-        entries: list[dict[str, Any]] = answer["data"]["workspaceOrError"]["locationEntries"]
-    except (requests.RequestException, ValueError, KeyError, TypeError):
-        return []
-    return entries
-
-
-def _stop(process: subprocess.Popen[bytes], instance: dg.DagsterInstance, port: int) -> None:
-    unfinished = dg.RunsFilter(
-        statuses=[
-            dg.DagsterRunStatus.STARTING,
-            dg.DagsterRunStatus.STARTED,
-            dg.DagsterRunStatus.CANCELING,
-        ]
-    )
-    deadline = time.monotonic() + _STOP_SECONDS
-    try:
-        while process.poll() is None and time.monotonic() < deadline:
-            runs = [run.run_id for run in instance.get_runs(unfinished)]
-            if not runs:
-                break
-            with contextlib.suppress(Exception):  # a run that just ended is no reason not to stop
-                DagsterGraphQLClient(_HOST, port_number=port).terminate_runs(runs)
-            time.sleep(0.5)
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=_STOP_SECONDS)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _inspect(
@@ -350,7 +241,7 @@ def _first_build(dagster: Running) -> None:
     revision = dagster.revisions[name]
     if settings.warehouse_type != "duckdb" or revision is None:
         return
-    client = DagsterGraphQLClient(_HOST, port_number=dagster.port)
+    client = DagsterGraphQLClient(HOST, port_number=dagster.port)
     # All at once: they wait for each other in the queue, and the push sensor waits for them.
     runs = []
     for job, label, selected in _steps(settings, name, revision, instance):

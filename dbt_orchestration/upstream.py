@@ -23,12 +23,15 @@ from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadType,
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
 from dagster._core.storage.defs_state.base import DefsStateStorage
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+from dagster._serdes import deserialize_value
 from dagster_shared.record import as_dict
 
 from dbt_orchestration.upstream_dbt import (
@@ -84,6 +87,29 @@ class MixedPartitionsAssets(dg.AssetsDefinition):
     @classmethod
     def of(cls, assets: dg.AssetsDefinition) -> MixedPartitionsAssets:
         return cls.dagster_internal_init(**assets.get_attributes_dict())
+
+
+def with_keys(
+    assets: dg.AssetsDefinition,
+    keys: Mapping[dg.AssetKey, dg.AssetKey],
+    checks: Iterable[dg.AssetCheckSpec],
+) -> dg.AssetsDefinition:
+    """Assets that were defined under other keys, which gave names to what belongs to them.
+
+    Args:
+        keys: the wanted key by the one that it was defined under.
+        checks: as they are wanted.
+    """
+    renamed = assets.with_attributes(asset_key_replacements=keys)
+    wanted = {check.key: check for check in checks}
+    attributes = renamed.get_attributes_dict()
+    named = attributes["check_specs_by_output_name"]
+    return type(renamed).dagster_internal_init(
+        **{
+            **attributes,
+            "check_specs_by_output_name": {name: wanted[c.key] for name, c in named.items()},
+        }
+    )
 
 
 class MixedPartitionsJob(UnresolvedAssetJobDefinition):
@@ -160,6 +186,22 @@ def read_notes(instance: dg.DagsterInstance, keys: Iterable[str]) -> Mapping[str
 def write_note(instance: dg.DagsterInstance, key: str, text: str) -> None:
     """Keep ``text`` under ``key`` in Dagster's own database."""
     instance.daemon_cursor_storage.set_cursor_values({key: text})
+
+
+def is_executing(launcher: Any, run_id: str) -> bool:
+    """Whether the code server that was told to execute a run says that it still does.
+
+    Args:
+        launcher: Dagster's default run launcher.
+    """
+    client = launcher._get_grpc_client_for_termination(run_id)
+    if client is None:
+        return False
+    try:
+        answer = client.can_cancel_execution(CanCancelExecutionRequest(run_id=run_id), timeout=10)
+    except DagsterUserCodeUnreachableError as error:
+        return "DEADLINE_EXCEEDED" in str(error.__cause__)  # too busy to answer is not gone
+    return bool(deserialize_value(answer, CanCancelExecutionResult).can_cancel)
 
 
 def set_pool_limit(instance: dg.DagsterInstance, pool: str, limit: int) -> None:

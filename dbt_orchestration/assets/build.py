@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from dbt_orchestration import upstream
+from dbt_orchestration import liveness, upstream
 from dbt_orchestration.assets.attempts import unfinished_runs
 from dbt_orchestration.assets.beside import Beside
 from dbt_orchestration.assets.command import (
@@ -65,6 +65,7 @@ class Build:
                 before is recorded.
         """
         context, place = self._context, self._place
+        liveness.hold(context.instance, context.run.run_id)
         planner = Planner(place, context, self._config)
         nodes, tests = planner.selected()
         if not nodes and not tests:

@@ -12,8 +12,10 @@ from dagster_dbt.asset_utils import (
     get_upstream_unique_ids,
 )
 
+from dbt_orchestration import upstream
 from dbt_orchestration.assets.build import Build
 from dbt_orchestration.assets.config import BuildConfig
+from dbt_orchestration.assets.names import StandIns, distinct_checks
 from dbt_orchestration.assets.place import Place
 from dbt_orchestration.assets.translator import (
     EnvironmentTranslator,
@@ -25,7 +27,6 @@ from dbt_orchestration.assets.translator import (
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.settings import Settings
-from dbt_orchestration.upstream import MixedPartitionsAssets
 
 _ASSET_TYPES = ("model", "seed", "snapshot")
 
@@ -63,6 +64,7 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
         revision.fingerprints,
         revision.clock,
     )
+    translator.tell_sources_apart(manifest)
     project = DbtProject(
         revision.project_dir,
         target_path=revision.directory,
@@ -82,10 +84,12 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
 
     place = Place(settings, environment, revision, translator, unique_ids)
 
+    defined = StandIns.of(assets, checks)
+
     @dg.multi_asset(
         name=f"dbt_{environment}",
-        specs=assets,
-        check_specs=checks,
+        specs=defined.specs,
+        check_specs=defined.checks,
         can_subset=True,
         pool=pool,
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -96,7 +100,7 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
 
     sources = {uid: spec for uid, spec in specs.items() if uid.startswith("source.")}
     tests = {key: uid for key, uid in unique_ids.items() if isinstance(key, dg.AssetCheckKey)}
-    definition = MixedPartitionsAssets.of(build)
+    definition = upstream.MixedPartitionsAssets.of(upstream.with_keys(build, defined.keys, checks))
     return DbtAssets(definition, keys, sources, tests, translator, manifest)
 
 
@@ -155,6 +159,7 @@ def _check_specs(
             last = max(parents, key=lambda parent: (depth(parent), parent))
             checks.append(test_spec(node, keys[last]))
     checks += unit_test_specs(manifest, keys)
+    checks = [*distinct_checks(checks)]
     checks += [partitions_check_spec(spec.key) for spec in specs.values() if spec.partitions_def]
     return checks
 

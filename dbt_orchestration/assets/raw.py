@@ -17,7 +17,7 @@ from zipfile import ZipFile
 
 import dagster as dg
 
-from dbt_orchestration import upstream
+from dbt_orchestration import liveness, upstream
 from dbt_orchestration.assets.translator import freshness_policy
 from dbt_orchestration.settings import Settings
 
@@ -116,6 +116,7 @@ def raw_assets(
         pool=pool,
     )
     def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+        liveness.hold(context.instance, context.run.run_id)
         os.environ.update(settings.dbt_environment)
         credentials = upstream.load_credentials(
             settings.project_dir,

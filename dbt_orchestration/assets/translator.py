@@ -18,6 +18,7 @@ from dagster_dbt.asset_utils import (
     default_owners_from_dbt_resource_props,
 )
 
+from dbt_orchestration.assets.names import valid_name
 from dbt_orchestration.changes.actions import OnChange, Partitioned
 from dbt_orchestration.partitions.config import PartitionConfig, partition_config
 
@@ -66,6 +67,7 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         self._fingerprints = fingerprints
         self._clock = clock
         self._partitions: dict[str, PartitionConfig | None] = {}
+        self._told_apart: Collection[str] = ()
 
     def get_code_version(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The node's fingerprint. Dagster shows an asset that was built with another as outdated.
@@ -100,8 +102,17 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         policy = freshness_policy(self.get_resource_props(manifest, unique_id), self.timezone)
         return spec.replace_attributes(freshness_policy=policy) if policy else spec
 
+    def tell_sources_apart(self, manifest: Mapping[str, Any]) -> None:
+        """Give sources that have the key of a model one more part: ``crm/users/source``."""
+        taken = {self.get_asset_key(node) for node in manifest["nodes"].values()}
+        self._told_apart = {
+            u for u, source in manifest["sources"].items() if self.get_asset_key(source) in taken
+        }
+
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
-        return super().get_asset_key(dbt_resource_props).with_prefix(self.environment)
+        key = super().get_asset_key(dbt_resource_props).with_prefix(self.environment)
+        told_apart = dbt_resource_props["unique_id"] in self._told_apart
+        return dg.AssetKey([*key.path, "source"]) if told_apart else key
 
     def get_asset_check_spec(
         self,
@@ -111,7 +122,8 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         project: DbtProject | None,
     ) -> dg.AssetCheckSpec | None:
         spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
-        return spec and _described(spec, manifest["nodes"][unique_id])
+        node = manifest["nodes"][unique_id]
+        return spec and _described(spec._replace(name=valid_name(node["name"])), node)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         group = default_group_from_dbt_resource_props(dbt_resource_props)
@@ -122,7 +134,8 @@ class EnvironmentTranslator(DagsterDbtTranslator):
             group = fqn[1]
         if group is None:
             group = f"{dbt_resource_props['resource_type']}s"
-        return _NOT_IN_NAMES.sub("_", group)
+        plain = _NOT_IN_NAMES.sub("_", group)
+        return plain if group.isascii() and plain.strip("_") else valid_name(group)
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str] | None:
         owners = list(default_owners_from_dbt_resource_props(dbt_resource_props) or ())
@@ -223,8 +236,9 @@ def _period(stated: Mapping[str, Any] | None) -> timedelta | None:
 
 def _described(spec: dg.AssetCheckSpec, node: Mapping[str, Any]) -> dg.AssetCheckSpec:
     kind = "unit test" if node["resource_type"] == "unit_test" else "test"
+    name = "" if spec.name == node["name"] else f" {node['name']}"
     return spec._replace(
-        description=node.get("description") or f"dbt {kind}, {node['original_file_path']}"
+        description=node.get("description") or f"dbt {kind}{name}, {node['original_file_path']}"
     )
 
 
@@ -236,7 +250,7 @@ def test_spec(test: Mapping[str, Any], key: dg.AssetKey) -> dg.AssetCheckSpec:
     severity = (test.get("config") or {}).get("severity") or "error"
     return _described(
         dg.AssetCheckSpec(
-            name=_NOT_IN_NAMES.sub("_", test["name"]),
+            name=valid_name(test["name"]),
             asset=key,
             blocking=severity.lower() == "error",
             metadata={DAGSTER_DBT_UNIQUE_ID_METADATA_KEY: test["unique_id"]},

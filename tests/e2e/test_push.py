@@ -41,7 +41,7 @@ _STOP = """mutation($id: String!) { stopSensor(id: $id) { __typename } }"""
 _START = """mutation { startSensor(sensorSelector: {sensorName: "push",
     repositoryLocationName: "prod", repositoryName: "__repository__"}) { __typename } }"""
 # Some ten seconds of work.
-_SLOW = "(select sum(a.range * b.range) from range({rows}) as a, range(20000) as b)"
+SLOW = "(select sum(a.range * b.range) from range({rows}) as a, range(20000) as b)"
 
 T = TypeVar("T")
 
@@ -199,7 +199,7 @@ def test_history_that_waits_is_rebuilt_after_a_click(pushed: Pushed) -> None:
 
 
 def test_a_run_keeps_its_commit_while_a_newer_one_is_loaded(pushed: Pushed) -> None:
-    slow = _SLOW.format(rows=150_000)
+    slow = SLOW.format(rows=150_000)
     pushed.clone.write("models/slow.sql", f"select {slow} as n, 'old' as version")
     old = pushed.clone.push("slow")
     pushed.until(lambda: next((True for r in pushed.runs(old) if r["status"] == "STARTED"), None))
@@ -262,7 +262,7 @@ def test_a_worker_that_is_killed_is_replaced(pushed: Pushed) -> None:
     """In the middle of a table's history: what had landed stays, the rest is built."""
     pushed.clone.edit("models/daily.sql", '"on_change": "ask", ', "")
     pushed.clone.edit("models/daily.sql", '"end"', '"together": False, "end"')
-    pushed.clone.edit("models/daily.sql", "* 10", f"* 0 + {_SLOW.format(rows=150_000)}")
+    pushed.clone.edit("models/daily.sql", "* 10", f"* 0 + {SLOW.format(rows=150_000)}")
     sha = pushed.clone.push("slow again")
 
     def begun() -> str | None:

@@ -1,0 +1,198 @@
+"""Dagster's own processes, on one machine: one Dagster for each ``DAGSTER_HOME``."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import dagster as dg
+import requests
+from dagster_graphql import DagsterGraphQLClient
+from rich.console import Console
+
+from dbt_orchestration import liveness
+from dbt_orchestration.assets.attempts import UNFINISHED
+from dbt_orchestration.settings import REPOSITORY
+
+HOST = "127.0.0.1"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_START_SECONDS = 180
+_STOP_SECONDS = 60
+_LOCATIONS = """query { workspaceOrError { ... on Workspace { locationEntries {
+    name loadStatus locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
+
+
+class LaptopError(RuntimeError):
+    """``up`` or ``demo`` cannot go on. One message that says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The ``DAGSTER_HOME`` of the one Dagster that this process may start in it.
+
+    Attributes:
+        lock: a file that is locked by this process and by the Dagster that it starts.
+    """
+
+    path: Path
+    lock: IO[str]
+
+    @property
+    def log(self) -> Path:
+        """What Dagster prints."""
+        return self.path / "dagster.log"
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, path: Path, console: Console) -> Iterator[Home]:
+        """Take the lock. If a Dagster has it whose starter was killed, end that first."""
+        with (path / "dagster.lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                console.print("Dagster is still there, and what had started it is not: ending it.")
+                lock.seek(0)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(int(lock.read()), signal.SIGKILL)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield cls(path, lock)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Make SIGTERM and a closed terminal end as Ctrl-C does, also if a shell ignores them."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def dagster_dev(
+    home: Home,
+    port: int,
+    instance: dg.DagsterInstance,
+    console: Console,
+    variables: Mapping[str, str],
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Webserver, daemon and code locations, in a session of their own, stopped at the end.
+
+    Args:
+        home: of which this process has the lock.
+        variables: environment variables that it gets with those of this process.
+
+    Raises:
+        LaptopError: it does not start, or a code location does not load.
+    """
+    command = [sys.executable, "-m", "dagster", "dev", "--host", HOST, "--port", str(port)]
+    command += ["--workspace", str(REPOSITORY / "workspace.yaml")]
+    _end_runs(instance)
+    with home.log.open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env=os.environ | {"DAGSTER_HOME": str(home.path), **variables},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=[home.lock.fileno()],  # held for as long as it lives, whatever becomes of us
+        )
+    home.lock.truncate(0)
+    home.lock.write(str(process.pid))
+    home.lock.flush()
+    try:
+        with console.status("Starting Dagster …"):
+            _wait_until_loaded(process, port, home.log)
+        yield process
+    finally:
+        # Pressed again, Ctrl-C must not leave a daemon behind that holds the port.
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        with console.status("Stopping …"):
+            _stop(process, instance, port)
+
+
+def _end_runs(instance: dg.DagsterInstance) -> None:
+    """End the runs that nobody works on any more: no other Dagster is on this instance.
+
+    Dagster then does with each what it does with any run whose process died: a build is resumed.
+    """
+    begun = [status for status in UNFINISHED if status is not dg.DagsterRunStatus.QUEUED]
+    for run in instance.get_runs(dg.RunsFilter(statuses=begun)):
+        liveness.end(instance, run.run_id)
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, "It was being stopped when Dagster was killed.")
+        else:
+            instance.report_run_failed(run, "Its process ended when Dagster was killed.")
+
+
+def _wait_until_loaded(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise LaptopError(f"Dagster did not start: see {log}")
+        entries = _location_entries(port)
+        broken = [
+            f"{entry['name']}: {entry['locationOrLoadError']['message']}"
+            for entry in entries
+            if (entry["locationOrLoadError"] or {}).get("__typename") == "PythonError"
+        ]
+        if broken:
+            raise LaptopError("\n".join(broken))
+        if entries and all(entry["loadStatus"] == "LOADED" for entry in entries):
+            return
+        time.sleep(0.3)
+    raise LaptopError(f"Dagster did not start within {_START_SECONDS} s: see {log}")
+
+
+def _location_entries(port: int) -> list[dict[str, Any]]:
+    try:
+        answer = requests.post(
+            f"http://{HOST}:{port}/graphql", json={"query": _LOCATIONS}, timeout=10
+        ).json()
+        entries: list[dict[str, Any]] = answer["data"]["workspaceOrError"]["locationEntries"]
+    except (requests.RequestException, ValueError, KeyError, TypeError):
+        return []
+    return entries
+
+
+def _stop(process: subprocess.Popen[bytes], instance: dg.DagsterInstance, port: int) -> None:
+    unfinished = dg.RunsFilter(
+        statuses=[
+            dg.DagsterRunStatus.STARTING,
+            dg.DagsterRunStatus.STARTED,
+            dg.DagsterRunStatus.CANCELING,
+        ]
+    )
+    deadline = time.monotonic() + _STOP_SECONDS
+    try:
+        while process.poll() is None and time.monotonic() < deadline:
+            runs = [run.run_id for run in instance.get_runs(unfinished)]
+            if not runs:
+                break
+            with contextlib.suppress(Exception):  # a run that just ended is no reason not to stop
+                DagsterGraphQLClient(HOST, port_number=port).terminate_runs(runs)
+            time.sleep(0.5)
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_STOP_SECONDS)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
