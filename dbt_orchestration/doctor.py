@@ -126,7 +126,7 @@ def _connects(settings: Settings, environment: str) -> str:
     target = DbtTarget.of(settings, environment)
     DbtInvocation(target, ["debug", "--connection", "--quiet"]).finish()
     manifest = upstream.load_manifest(prepare(settings, environment).partial_parse_path)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         zone = operate(target, manifest, "time_zone", scratch)
     if zone and str(zone).upper() not in _UTC:
         raise ValueError(

@@ -226,7 +226,10 @@ def _inspect(
         return
     keys = dbt_assets(settings, name, revision, warehouse_pool(settings)).keys
     target = DbtTarget.of(settings, name, revision.project_dir)
-    with tempfile.TemporaryDirectory() as scratch, contextlib.suppress(DbtError):
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
+        contextlib.suppress(DbtError),
+    ):
 
         def ask(nodes: Collection[str]) -> Mapping[str, Seen]:
             return look_without_waiting(target, revision, nodes, scratch)

@@ -173,13 +173,8 @@ def delete_state(storage: StateStorage, key: str, version: str) -> None:
         storage._get_state_path(key, version).unlink(missing_ok=True)
 
 
-def read_note(instance: dg.DagsterInstance, key: str) -> str | None:
-    """What was written under ``key`` in Dagster's own database."""
-    return read_notes(instance, [key]).get(key)
-
-
 def read_notes(instance: dg.DagsterInstance, keys: Iterable[str]) -> Mapping[str, str]:
-    """What was written under each of ``keys``, without those under which nothing was."""
+    """What was written in Dagster's own database under ``keys``, if anything was."""
     return instance.daemon_cursor_storage.get_cursor_values(set(keys))
 
 

@@ -184,10 +184,10 @@ def test_dbt_snowflake_still_replaces_a_batch_in_two_steps() -> None:
 
 def test_a_note_is_kept_in_the_database() -> None:
     with dg.DagsterInstance.local_temp() as instance:
-        assert upstream.read_note(instance, "key") is None
+        assert upstream.read_notes(instance, ["key"]) == {}
         upstream.write_note(instance, "key", "text")
         upstream.write_note(instance, "key", "other text")
-        assert upstream.read_note(instance, "key") == "other text"
+        assert upstream.read_notes(instance, ["key", "other"]) == {"key": "other text"}
 
 
 def test_dagster_finds_the_data_versions_of_all_partitions_at_once() -> None:

@@ -78,7 +78,7 @@ def inspect(
     if not wanted:
         return ()
     seen = ask(wanted)
-    return keep(instance, environment, {keys[u]: found for u, found in seen.items()}, place)
+    return keep(instance, {keys[u]: found for u, found in seen.items()}, place)
 
 
 class Inspection:
@@ -122,7 +122,7 @@ class Inspection:
         with contextlib.suppress(DbtError):
             keys = self._place.keys
             seen = {keys[u]: found for u, found in self._look(manifest, built).items()}
-            keep_what_builds_leave(self._context.instance, self._place.name, seen)
+            keep_what_builds_leave(self._context.instance, seen)
 
     def _look(self, manifest: Any, nodes: Collection[str]) -> Mapping[str, Seen]:
         return look(self._place.target, self._place.revision, nodes, manifest, self._scratch)

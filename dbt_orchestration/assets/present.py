@@ -9,7 +9,7 @@ was recorded before that place is not there, and what is built afterwards is.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import dagster as dg
 import orjson
@@ -23,15 +23,15 @@ Sight = Mapping[dg.AssetKey, Seen]
 
 @dataclass(frozen=True)
 class Note:
-    """What is remembered of an environment, by asset.
+    """What is remembered of an asset.
 
     Attributes:
-        absent: the place in the event log at which the relation was last seen not to be there.
+        absent: the place in the event log at which its relation was last seen not to be there.
         leaves: whether a build leaves a relation, where that is otherwise than its code says.
     """
 
-    absent: dict[str, int] = field(default_factory=dict)
-    leaves: dict[str, bool] = field(default_factory=dict)
+    absent: int | None = None
+    leaves: bool | None = None
 
 
 def place_in_the_log(instance: dg.DagsterInstance) -> int:
@@ -46,60 +46,54 @@ def absent_since(
 
     What of them was recorded up to that place is not in the warehouse.
     """
-    names = {key.to_user_string(): key for key in keys}
-    absent = {
-        name: place
-        for environment in {key.path[0] for key in names.values()}
-        for name, place in _read(instance, environment).absent.items()
+    return {
+        key: note.absent for key, note in _read(instance, keys).items() if note.absent is not None
     }
-    return {key: absent[name] for name, key in names.items() if name in absent}
 
 
-def keep(
-    instance: dg.DagsterInstance, environment: str, seen: Sight, place: int
-) -> Collection[dg.AssetKey]:
+def keep(instance: dg.DagsterInstance, seen: Sight, place: int) -> Collection[dg.AssetKey]:
     """Remember what was seen of assets that were recorded as built; return what is not there.
 
     Args:
         place: in the event log, read before the warehouse was asked.
     """
-    note = _read(instance, environment)
-    absent = dict(note.absent)
-    leaves = _leaves(note, {key: found for key, found in seen.items() if found.there})
-    gone = []
+    notes, gone = _read(instance, seen), []
     for key, found in seen.items():
-        name = key.to_user_string()
-        if not found.there and leaves.get(name, found.sure):
-            absent[name] = place
+        before = notes.get(key, Note())
+        note = replace(before, leaves=_leaves(found)) if found.there else before
+        if not found.there and (found.sure if note.leaves is None else note.leaves):
+            note = replace(note, absent=place)
             gone.append(key)
-    _write(instance, environment, note, Note(absent, leaves))
+        _write(instance, key, before, note)
     return gone
 
 
-def keep_what_builds_leave(instance: dg.DagsterInstance, environment: str, seen: Sight) -> None:
+def keep_what_builds_leave(instance: dg.DagsterInstance, seen: Sight) -> None:
     """Remember which of these, which a run has just built, are there.
 
     A hook may drop a relation, or rename it. It is not to be taken for absent, and built, for ever.
     """
-    note = _read(instance, environment)
-    _write(instance, environment, note, Note(note.absent, _leaves(note, seen)))
+    notes = _read(instance, seen)
+    for key, found in seen.items():
+        before = notes.get(key, Note())
+        _write(instance, key, before, replace(before, leaves=_leaves(found)))
 
 
-def _leaves(note: Note, seen: Sight) -> dict[str, bool]:
-    names = {key.to_user_string(): found for key, found in seen.items()}
-    kept = {name: there for name, there in note.leaves.items() if name not in names}
-    return kept | {name: f.there for name, f in names.items() if f.there != f.sure}
+def _leaves(found: Seen) -> bool | None:
+    return found.there if found.there != found.sure else None
 
 
-def _key(environment: str) -> str:
-    return f"dbt_orchestration/{environment}/present"
+def _name(key: dg.AssetKey) -> str:
+    return f"dbt_orchestration/present/{key.to_user_string()}"
 
 
-def _read(instance: dg.DagsterInstance, environment: str) -> Note:
-    text = upstream.read_note(instance, _key(environment))
-    return Note(**orjson.loads(text)) if text else Note()
+def _read(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> Mapping[dg.AssetKey, Note]:
+    names = {_name(key): key for key in keys}
+    found = upstream.read_notes(instance, names.keys())
+    return {names[name]: Note(**orjson.loads(text)) for name, text in found.items()}
 
 
-def _write(instance: dg.DagsterInstance, environment: str, before: Note, note: Note) -> None:
+def _write(instance: dg.DagsterInstance, key: dg.AssetKey, before: Note, note: Note) -> None:
     if note != before:
-        upstream.write_note(instance, _key(environment), orjson.dumps(note).decode())
+        # One for each asset: runs and ticks that write at once do not undo each other's.
+        upstream.write_note(instance, _name(key), orjson.dumps(note).decode())

@@ -79,7 +79,7 @@ def standing(
         u: _without_what_comes_by_itself(instance, nodes[u], last, followed.lookback)
         for u, last in read_built(instance, keys, kept).items()
     }
-    settled = _Settled(instance, environment)
+    settled = _Settled(instance, environment, kept)
     for u in kept:
         settled.forget(u, now[u])
     wanted = {(u, last.fingerprint) for u, last in built.items()}
@@ -167,12 +167,18 @@ class _Settled:
     has to be kept.
     """
 
-    def __init__(self, instance: dg.DagsterInstance, environment: str) -> None:
+    def __init__(
+        self, instance: dg.DagsterInstance, environment: str, models: Collection[str]
+    ) -> None:
         self._instance = instance
-        self._key = f"dbt_orchestration/{environment}/settled"
-        said = upstream.read_note(instance, self._key)
-        self._known: dict[str, dict[str, str]] = orjson.loads(said) if said else {}
-        self._before = said
+        # A note for each model: runs and ticks that write at once do not undo each other's.
+        self._keys = {u: f"dbt_orchestration/{environment}/settled/{u}" for u in models}
+        self._before = upstream.read_notes(instance, self._keys.values())
+        self._known: dict[str, dict[str, str]] = {
+            u: orjson.loads(self._before[key])
+            for u, key in self._keys.items()
+            if key in self._before
+        }
 
     def of(self, unique_id: str, version: str) -> str:
         return self._known.get(unique_id, {}).get(version, version)
@@ -190,8 +196,7 @@ class _Settled:
     def keep(self, built: Mapping[str, Built]) -> None:
         for u in self._known.keys() & built.keys():
             used = _versions(built[u])
-            self._known[u] = {v: now for v, now in self._known[u].items() if v in used}
-        known = {u: versions for u, versions in self._known.items() if versions}
-        text = orjson.dumps(known, option=orjson.OPT_SORT_KEYS).decode()
-        if text != (self._before or "{}"):
-            upstream.write_note(self._instance, self._key, text)
+            known = {v: now for v, now in self._known[u].items() if v in used}
+            text = orjson.dumps(known, option=orjson.OPT_SORT_KEYS).decode()
+            if text != self._before.get(self._keys[u], "{}"):
+                upstream.write_note(self._instance, self._keys[u], text)

@@ -232,7 +232,7 @@ class _Tick:
             instance, keys = self.context.instance, self.dbt.keys
             here = built_here(self.settings, instance, revision, keys)
             known = {keys[u]: each for u, each in seen.items() if u in here}
-            keep(instance, self.environment, known, place)
+            keep(instance, known, place)
 
     # The commit that is loaded
 

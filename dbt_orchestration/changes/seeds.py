@@ -24,7 +24,10 @@ def seed_relation(node: Mapping[str, Any], text: str | None, names: Names | None
     if text is None:
         checksum = Term(f"seed {node['checksum']} {types} {delimiter!r} {quoted}")
         return Relation(checksum, (), rest=checksum, positions=False)
-    lines = list(csv.reader(io.StringIO(text.removeprefix("\ufeff")), delimiter=delimiter))
+    try:
+        lines = list(csv.reader(io.StringIO(text.removeprefix("\ufeff")), delimiter=delimiter))
+    except csv.Error:  # a value that is longer than Python's csv reads, or the like
+        lines = [["", ""], []]
     header, rows = (lines[0], lines[1:]) if lines else ([], [])
     if any(len(row) != len(header) for row in rows) or len(set(header)) != len(header):
         whole = Term(f"seed {digest(text)} {types} {delimiter!r} {quoted}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from dbt_orchestration.revisions.remote import Commit, Remote
 from dbt_orchestration.settings import Settings
 
 _FILES, _ABOUT = "files", "commit.json"
+_LEAST_FREE = 20 * 2**20
 _SCRATCH = ".preparing-"
 
 Check = Callable[[Revision], None]
@@ -176,12 +178,26 @@ def _prepare(
         folder = home / f"{commit.sha}-{stamp_of(target, revision.facts)}"
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
-    except (PrepareError, GitError, OSError) as error:
-        said = str(error).replace(f", {project}", "").replace(f"{project}{os.sep}", "")
-        raise PrepareError(f"{commit.short}: {said}") from None
+    except Exception as error:
+        # Whatever a commit makes dbt, or us, do: it must not take the other commits with it.
+        said = _cause(error, home).replace(f", {project}", "").replace(f"{project}{os.sep}", "")
+        raise PrepareError(f"{commit.short}: {said}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return read_commit(folder)
+
+
+def _cause(error: Exception, home: Path) -> str:
+    free = shutil.disk_usage(home).free
+    if free < _LEAST_FREE:
+        return (
+            f"the disk of {home} is full: it has {free // 2**20} MB left, and a commit needs"
+            f" {_LEAST_FREE // 2**20} MB. Make room, and it goes on by itself"
+        )
+    if isinstance(error, PrepareError | GitError | OSError):
+        return str(error)
+    [*_, last] = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
 
 
 def _installed(

@@ -95,6 +95,9 @@ class Follower:
             except (PrepareError, GitError, OSError) as error:
                 self._note(sha, str(error))
                 return 1
+            except Exception as error:
+                self._note(sha, f"{type(error).__name__}: {error} (see {self._log})")
+                raise
             self._failed.unlink(missing_ok=True)
         return 0
 
@@ -114,7 +117,7 @@ class Follower:
         settings, environment = self.settings, self.environment
         wanted = as_it_says(settings, environment, revision, recorded)
         try:
-            with tempfile.TemporaryDirectory() as scratch:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
                 target = DbtTarget.of(settings, environment, revision.project_dir)
                 seen = look_without_waiting(target, revision, wanted, scratch)
         except DbtError as error:

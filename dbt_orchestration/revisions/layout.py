@@ -142,7 +142,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     """The mapping in a YAML file; an empty one if it is not there, or has none.
 
     Raises:
-        PrepareError: it cannot be read.
+        PrepareError: it cannot be read, or is something else.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -150,7 +150,9 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PrepareError(f"{path}: {error}") from None
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict | None):
+        raise PrepareError(f"{path}: it is no mapping of keys to values, as dbt wants it")
+    return content or {}
 
 
 def _has_jinja(value: Any) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dbt_orchestration.invocation import DbtTarget
-from dbt_orchestration.revisions.layout import PROJECT, Layout, Renderer, read_yaml
+from dbt_orchestration.revisions.layout import PROJECT, Layout, PrepareError, Renderer, read_yaml
 from dbt_orchestration.revisions.parse import run_dbt
 
 _LOCK = "package-lock.yml"
@@ -64,6 +64,8 @@ def _stated(
     entries = read_yaml(folder / "dependencies.yml").get("packages")
     if entries is None:
         entries = renderer.packages(read_yaml(folder / "packages.yml").get("packages"))
+    if not isinstance(entries, list | None):
+        raise PrepareError(f"{folder / 'packages.yml'}: packages is no list")
     name = str(read_yaml(folder / PROJECT).get("name"))
     yield package, name, entries or []
     for entry in entries or ():

@@ -502,6 +502,54 @@ def test_a_commit_that_could_not_be_loaded_is_not_published(built: Site) -> None
     assert "follow.log" not in built.says()
 
 
+@pytest.mark.parametrize(
+    ("path", "text", "said"),
+    [
+        ("dbt_project.yml", "[1, 2]\n", "dbt_project.yml: it is no mapping of keys to values"),
+        ("packages.yml", "[1]\n", "packages.yml: it is no mapping of keys to values"),
+        ("packages.yml", "packages: 3\n", "packages.yml: packages is no list"),
+        ("models/x.yml", "[1]\n", "models/x.yml"),
+    ],
+)
+def test_a_file_that_is_no_project_file_is_said_by_name(
+    built: Site, path: str, text: str, said: str
+) -> None:
+    built.clone.write(path, text)
+    sha = built.clone.push("broken")
+    tick = built.says()
+    assert f"main at {sha[:10]} cannot be prepared" in tick
+    assert said in tick
+    assert "nothing is due" in tick
+
+
+def test_an_unexpected_exception_is_said_and_the_next_commit_builds(
+    built: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RecursionError("too deep")
+
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("deep")
+    with monkeypatch.context() as patch:
+        patch.setattr("dbt_orchestration.revisions.commits.analyse", broken)
+        assert "RecursionError: too deep" in built.says()
+    built.clone.push("the next")
+    assert "customers" in names(built.request())
+
+
+def test_a_full_disk_is_not_the_commits_fault(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("unable to write file")
+
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("big")
+    monkeypatch.setattr("dbt_orchestration.revisions.commits.analyse", full)
+    free = shutil.disk_usage("/")._replace(free=1_000_000)
+    monkeypatch.setattr("dbt_orchestration.revisions.commits.shutil.disk_usage", lambda _: free)
+    said = built.says()
+    assert "is full: it has 0 MB left, and a commit needs 20 MB" in said
+
+
 def test_what_is_wrong_is_said_until_git_is_asked_again(
     built: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
