@@ -40,8 +40,9 @@ from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings import REPOSITORY, Settings
 
 _FULL_BUILD = "full_build"
-# Dagster that stops by itself is started again, unless it did not even live for so long.
+# Dagster that stops by itself is started again, unless it does not live for so long so many times.
 _LIVED_SECONDS = 60
+_GIVES_UP = 3
 
 
 def up(settings: Settings, port: int, console: Console) -> None:
@@ -68,14 +69,16 @@ def up(settings: Settings, port: int, console: Console) -> None:
 
 
 def _serve(settings: Settings, port: int, console: Console) -> None:
+    quickly = 0
     while True:
         started = time.monotonic()
         with running(settings, port, console, {}) as dagster:
             dagster.first_build()
             console.print(_WELCOME.format(port=port))
             dagster.process.wait()
-        if time.monotonic() - started < _LIVED_SECONDS:
-            raise LaptopError(f"Dagster stopped by itself: see {dagster.log}")
+        quickly = quickly + 1 if time.monotonic() - started < _LIVED_SECONDS else 0
+        if quickly == _GIVES_UP:
+            raise LaptopError(f"Dagster stopped by itself, again and again: see {dagster.log}")
         console.print(f"Dagster stopped by itself (see {dagster.log}): starting it again.")
 
 
