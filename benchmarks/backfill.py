@@ -176,7 +176,7 @@ def run_worker(folder: Path, kind: str, first: str, last: str) -> None:
 
 
 def _ours(folder: Path) -> tuple[dg.JobDefinition, Path]:
-    from dbt_orchestration.definitions import build_definitions
+    from dbt_orchestration.location import build_definitions
     from dbt_orchestration.settings import Environment, Push, Settings
 
     settings = Settings(

@@ -29,7 +29,7 @@ from benchmarks.soundness_world import PROJECT, SOURCES, State
 from dbt_orchestration.assets.build import Build
 from dbt_orchestration.assets.definition import DbtAssets, dbt_assets
 from dbt_orchestration.automation.due import Due, Ledger
-from dbt_orchestration.definitions import warehouse_pool
+from dbt_orchestration.location import warehouse_pool
 from dbt_orchestration.revisions.current import current, open_revision
 from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.revisions.parse import Revision

@@ -38,7 +38,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield Finding("dbt", True, f"dbt-core {version('dbt-core')}, Dagster {version('dagster')}")
     yield _git()
     try:
-        profile = _profile(settings)
+        profile = find_profile(settings)
     except ValueError as error:
         profile = Finding("profile", False, str(error))
     yield profile
@@ -86,7 +86,12 @@ def _git() -> Finding:
     return Finding("git", bool(path), path or "not found: install git and put it on PATH")
 
 
-def _profile(settings: Settings) -> Finding:
+def find_profile(settings: Settings) -> Finding:
+    """Whether profiles.yml has the profile, and the target of every environment.
+
+    Raises:
+        ValueError: the file is not valid YAML.
+    """
     file = settings.profiles_dir / "profiles.yml"
     targets = _targets(settings)
     if not targets:

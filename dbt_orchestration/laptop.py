@@ -27,9 +27,9 @@ from dbt_orchestration.assets.inspection import inspect, ours
 from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.provenance import PUSH_TAG
 from dbt_orchestration.dagster_process import HOST, Home, LaptopError, dagster_dev, interruptible
-from dbt_orchestration.definitions import LOAD_RAW, check_revision, warehouse_pool
-from dbt_orchestration.doctor import missing_credentials
+from dbt_orchestration.doctor import find_profile, missing_credentials
 from dbt_orchestration.invocation import DbtError, DbtTarget
+from dbt_orchestration.location import LOAD_RAW, check_revision, warehouse_pool
 from dbt_orchestration.revisions.commits import prepare_newest
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.parse import PrepareError, Revision
@@ -130,7 +130,7 @@ def running(
     with contextlib.ExitStack() as stack:
         dagster_home = stack.enter_context(Home.of(home, console))
         _refuse_taken(port)
-        _refuse_missing_credentials(settings)
+        _refuse_missing_profile(settings)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
         revisions: dict[str, Revision | None] = {}
         for name in settings.environments:
@@ -146,7 +146,11 @@ def running(
         yield Running(settings, port, console, instance, revisions, process, dagster_home.log)
 
 
-def _refuse_missing_credentials(settings: Settings) -> None:
+def _refuse_missing_profile(settings: Settings) -> None:
+    with _dbt_errors():
+        profile = find_profile(settings)
+    if not profile.ok:
+        raise LaptopError(profile.message)
     for name in settings.environments:
         with _dbt_errors():
             missing = missing_credentials(settings, name)

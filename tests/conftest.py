@@ -14,7 +14,7 @@ import duckdb
 import pytest
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
 
-from dbt_orchestration.definitions import build_definitions
+from dbt_orchestration.location import build_definitions
 from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings import (
     PREFIX,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dbt_orchestration import definitions
 from dbt_orchestration.settings import REPOSITORY, SettingsError, load_settings
 
 
@@ -49,52 +50,14 @@ def test_duckdb_takes_one_run_at_a_time(config: Path, monkeypatch: pytest.Monkey
     assert load_settings().pool_limit == 4
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("profil: x", "profil: there is no such setting"),
-        ("pool_limit: 0", "pool_limit: Input should be greater than or equal to 1"),
-        ("project_dir: nowhere", "project_dir: there is no .*nowhere/dbt_project.yml"),
-        ("environments: {}", "environments: name at least one"),
-        ("environments: {Prod: {branch: b, target: t}}", "environments.Prod.*lower-case letters"),
-        ("environments: {prod: {target: t}}", "environments.prod.branch: Field required"),
-        (
-            "environments: {prod: {branch: b, target: t, full_build: {cron: '0 8 * *'}}}",
-            "environments.prod.full_build.cron: '0 8 \\* \\*' is not a cron expression",
-        ),
-        (
-            "environments: {prod: {branch: b, target: t, full_build: {timezone: Seoul}}}",
-            "environments.prod.full_build.timezone: 'Seoul' is not an IANA time zone",
-        ),
-        (
-            "environments: {prod: {branch: b, target: t, jobs: {full_build: {select: x}}}}",
-            "jobs.full_build: the name is taken",
-        ),
-        (
-            "environments: {prod: {branch: b, target: t, lookback: -1}}",
-            "environments.prod.lookback",
-        ),
-        ("environments: [", "is not valid YAML"),
-    ],
-)
-def test_a_wrong_setting_is_named(config: Path, text: str, message: str) -> None:
-    config.write_text(text)
-    with pytest.raises(SettingsError, match=message):
-        load_settings()
-
-
-def test_a_misspelled_variable_is_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DBT_ORCHESTRATION_STATEDIR", "x")
-    with pytest.raises(SettingsError, match="DBT_ORCHESTRATION_STATEDIR: there is no such setting"):
-        load_settings()
-
-
-def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DBT_ORCHESTRATION_CONFIG", "no/such.yaml")
-    with pytest.raises(SettingsError, match=r"no/such\.yaml"):
-        load_settings()
-
-
 def test_an_unknown_environment_lists_the_known_ones(config: Path) -> None:
     with pytest.raises(SettingsError, match="'stage'; there are: prod, dev"):
         load_settings().environment("stage")
+
+
+def test_nothing_is_taken_for_an_environment(config: Path) -> None:
+    reachable = [name for name in vars(definitions) if not name.startswith("_")]
+    assert reachable == []
+    for name in ("dg", "gc", "warnings", "load_settings", "annotations"):
+        with pytest.raises(SettingsError, match=f"no environment is called '{name}'; there are"):
+            getattr(definitions, name)

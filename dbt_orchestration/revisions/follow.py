@@ -127,7 +127,7 @@ class Follower:
             _write(self._seen, {"place": self.place, "seen": seen})
 
     def _check(self, revision: Revision) -> None:
-        from dbt_orchestration.definitions import check_revision
+        from dbt_orchestration.location import check_revision
 
         check_revision(self.settings, self.environment, revision)
 

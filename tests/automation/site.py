@@ -13,7 +13,7 @@ from typing import Any, Self
 import dagster as dg
 import duckdb
 
-from dbt_orchestration.definitions import build_definitions
+from dbt_orchestration.location import build_definitions
 from dbt_orchestration.settings import Environment, Git, Push, Schedule, Settings
 from tests.conftest import PROJECTS
 

@@ -721,7 +721,7 @@ def test_nothing_is_built_before_the_raw_tables_are_there(
         settings, environment, revision, dbt, _ = arguments
         return real(settings, environment, revision, dbt, [raw])
 
-    monkeypatch.setattr("dbt_orchestration.definitions.push_sensor", with_raw)
+    monkeypatch.setattr("dbt_orchestration.location.push_sensor", with_raw)
     built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
     built.clone.push("largest")
     assert "2 nodes due, waiting for flights to be loaded (load_raw)." in built.says()

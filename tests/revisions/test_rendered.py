@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dbt_orchestration.definitions import check_revision
+from dbt_orchestration.location import check_revision
 from dbt_orchestration.revisions.commits import is_current, prepare_newest
 from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings import Settings

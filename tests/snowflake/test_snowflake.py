@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from dbt_orchestration import upstream
 from dbt_orchestration.assets import raw
 from dbt_orchestration.assets.ledger import read_built, read_gone
-from dbt_orchestration.definitions import build_definitions
 from dbt_orchestration.doctor import examine
+from dbt_orchestration.location import build_definitions
 from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings import REPOSITORY
 from tests.assets.test_time_zone import IN_UTC, visits_project

@@ -1,0 +1,119 @@
+"""The kinds of values that a setting can have, each with what is said of a wrong one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+# Jobs of every environment, which are not chosen by selection.
+OUR_JOBS = ("full_build", "load_raw", "nothing", "rebuild", "rebuild_history")
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+# What `git check-ref-format --branch` refuses.
+_NO_BRANCH = re.compile(
+    r"^$|^-|^HEAD$|^/|/$|//|\.\.|\.$|@\{|(^|/)\.|\.lock(/|$)|[\x00-\x20\x7f~^:?*\[\\]"
+)
+_PASSWORD = re.compile(r"(?i)https?://[^/]*@|[a-z+]+://[^/@]*:[^/@]*@")
+
+
+def _check_cron(value: str) -> str:
+    import dagster as dg
+
+    try:
+        dg.ScheduleDefinition(job_name="any", cron_schedule=value)
+    except dg.DagsterInvalidDefinitionError as error:
+        raise ValueError(f"{value!r} is not a cron expression, for example '0 8 * * *'") from error
+    return value
+
+
+def _check_timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{value!r} is not an IANA time zone, for example 'Asia/Seoul'") from error
+    return value
+
+
+def _check_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"{value!r} must be lower-case letters, digits and '_', a letter first")
+    return value
+
+
+def _check_job_name(value: str) -> str:
+    import dagster as dg
+
+    if value in OUR_JOBS:
+        raise ValueError("the name is taken by a job that is there already: choose another")
+    try:
+        dg.GraphDefinition(name=value)
+    except dg.DagsterInvalidDefinitionError:
+        raise ValueError("Dagster reserves the name: choose another") from None
+    return value
+
+
+def _check_branch(value: str) -> str:
+    if _NO_BRANCH.search(value):
+        raise ValueError(f"{value!r} cannot be a git branch: write the name of one, such as 'main'")
+    return value
+
+
+def is_folder(remote: str) -> bool:
+    """Whether git takes a remote for a folder of this machine, and not for a URL or host:path."""
+    return "://" not in remote and ":" not in remote.partition("/")[0]
+
+
+def _check_remote(value: str) -> str:
+    if _PASSWORD.match(value):
+        raise ValueError(
+            "a remote with a user or a password in it is shown in logs: use git.username and"
+            " git.token instead"
+        )
+    if value.startswith("-"):
+        raise ValueError(f"{value!r} is no remote: write an https or ssh URL, or a folder")
+    return str(REPOSITORY / Path(value).expanduser()) if value and is_folder(value) else value
+
+
+def _check_inside(value: str) -> str:
+    if Path(value).is_absolute() or ".." in Path(value).parts:
+        raise ValueError(f"{value!r} is not inside the repository: write a path from its top")
+    return value
+
+
+def _check_folder(path: Path) -> Path:
+    whole = REPOSITORY / path
+    if file := next((each for each in (whole, *whole.parents) if each.is_file()), None):
+        raise ValueError(f"{file} is a file: name a folder")
+    return whole
+
+
+def _check_not_folder(path: Path) -> Path:
+    whole = REPOSITORY / path
+    if whole.is_dir():
+        raise ValueError(f"{whole} is a folder: name a file")
+    return whole
+
+
+def _check_file(path: Path) -> Path:
+    whole = REPOSITORY / path.expanduser()
+    if not whole.is_file():
+        raise ValueError(f"there is no file {whole}")
+    return whole
+
+
+Cron = Annotated[str, AfterValidator(_check_cron)]
+TimeZone = Annotated[str, AfterValidator(_check_timezone)]
+Name = Annotated[str, AfterValidator(_check_name)]
+JobName = Annotated[Name, AfterValidator(_check_job_name)]
+Branch = Annotated[str, AfterValidator(_check_branch)]
+GitRemote = Annotated[str, AfterValidator(_check_remote)]
+InRepository = Annotated[str, AfterValidator(_check_inside)]
+RepositoryPath = Annotated[Path, AfterValidator(lambda path: REPOSITORY / path)]
+Folder = Annotated[Path, AfterValidator(_check_folder)]
+File = Annotated[Path, AfterValidator(_check_not_folder)]
+ExistingFile = Annotated[Path, AfterValidator(_check_file)]

@@ -1,0 +1,200 @@
+"""Bad input, and what is said of it: what is wrong, where (file and key), and what to do."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+
+from dbt_orchestration.laptop import LaptopError, running
+from dbt_orchestration.setting_types import Branch
+from dbt_orchestration.settings import REPOSITORY, Environment, SettingsError, load_settings
+from tests.conftest import make_settings
+
+ENVIRONMENT = "environments: {prod: {branch: b, target: t, %s}}"
+TWO = "environments: {one: {branch: a, target: %s}, two: {branch: b, target: %s}}"
+
+SETTINGS = {
+    # the file
+    "- a\n- b": "{file} holds a list: write a mapping, `key: value`",
+    "prod": "{file} holds a single value: write a mapping, `key: value`",
+    "5": "{file} holds a single value: write a mapping, `key: value`",
+    "1: x": "{file}: 1 is no key: write a name",
+    "a: [": "{file}:1 is not valid YAML: expected the node content",
+    "a: 1\n\tb: 2": "{file}:2 is not valid YAML: found character '\\t' that cannot start any token",
+    "profile: a\nload_raw: true\nprofile: b": "{file}:3 is not valid YAML: 'profile' stands twice",
+    "environments:\n  prod: {branch: a, target: a}\n  prod: {branch: b, target: b}": (
+        "{file}:3 is not valid YAML: 'prod' stands twice: keep one"
+    ),
+    # keys
+    "profil: x": "profil: there is no such setting: did you mean profile?",
+    "state_dri: x": "state_dri: there is no such setting: did you mean state_dir?",
+    "xyz: x": "xyz: there is no such setting; there are: project_dir, profiles_dir, profile,",
+    "git: {tokn: x}": "git.tokn: there is no such setting: did you mean token?",
+    ENVIRONMENT % "on_chnge: ask": (
+        "environments.prod.on_chnge: there is no such setting: did you mean on_change?"
+    ),
+    ENVIRONMENT % "push: {intervall_seconds: 5}": (
+        "environments.prod.push.intervall_seconds: there is no such setting: did you mean interv"
+    ),
+    ENVIRONMENT % "jobs: {finance: {selct: x}}": (
+        "environments.prod.jobs.finance.select: is required; environments.prod.jobs.finance.selct:"
+        " there is no such setting: did you mean select?"
+    ),
+    # types and ranges
+    "environments: [prod]": "environments: write a mapping: `key: value`",
+    "environments: {}": "environments: name at least one",
+    "environments: {prod: main}": "environments.prod: write a mapping: `key: value`",
+    "environments: {prod: {target: t}}": "environments.prod.branch: is required",
+    "environments: {prod: {branch: b}}": "environments.prod.target: is required",
+    "environments: {prod: {branch: 1.0, target: t}}": (
+        "environments.prod.branch: write a text, in quotes if it looks like a number"
+    ),
+    "environments: {prod: {branch: b, target: ''}}": "environments.prod.target: String should have",
+    "environments: {Prod: {branch: b, target: t}}": "'Prod' must be lower-case letters, digits and",
+    "pool_limit: 0": "pool_limit: Input should be greater than or equal to 1",
+    "pool_limit: many": "pool_limit: Input should be a valid integer",
+    "pool_limit: 1000000000000000000000": "pool_limit: Input should be less than or equal to 1000",
+    "keep_revisions: 0": "keep_revisions: Input should be greater than or equal to 1",
+    "load_raw: 5": "load_raw: Input should be a valid boolean",
+    ENVIRONMENT % "push: {interval_seconds: 0}": "interval_seconds: Input should be greater than o",
+    ENVIRONMENT % f"push: {{interval_seconds: {10**30}}}": (
+        "environments.prod.push.interval_seconds: Input should be less than or equal to 86400"
+    ),
+    ENVIRONMENT
+    % "push: {max_partitions: -1}": "max_partitions: Input should be greater than or eq",
+    ENVIRONMENT % "lookback: -1": "prod.lookback: Input should be greater than or equal to 0",
+    ENVIRONMENT % "on_change: rebuld": "on_change: Input should be 'rebuild', 'ask' or 'forward_on",
+    ENVIRONMENT % "full_build: {cron: '0 8 * *'}": (
+        "environments.prod.full_build.cron: '0 8 * *' is not a cron expression, for example '0 8 *"
+    ),
+    ENVIRONMENT % "full_build: {cron: '0 0 31 2 *'}": "'0 0 31 2 *' is not a cron expression",
+    ENVIRONMENT % "full_build: {timezone: Seoul}": "'Seoul' is not an IANA time zone, for example",
+    # names
+    "environments: {prod: {branch: '', target: t}}": (
+        "environments.prod.branch: '' cannot be a git branch: write the name of one, such as 'main'"
+    ),
+    "environments: {prod: {branch: '*', target: t}}": "prod.branch: '*' cannot be a git branch",
+    "environments: {prod: {branch: '-d', target: t}}": "prod.branch: '-d' cannot be a git branch",
+    "environments: {prod: {branch: 'a b', target: t}}": "prod.branch: 'a b' cannot be a git branch",
+    **{
+        ENVIRONMENT % f"jobs: {{{job}: {{select: x}}}}": (
+            f"environments.prod.jobs.{job}: the name is taken by a job that is there already"
+        )
+        for job in ("full_build", "load_raw", "nothing", "rebuild", "rebuild_history")
+    },
+    ENVIRONMENT % "jobs: {config: {select: x}}": "jobs.config: Dagster reserves the name: ch",
+    ENVIRONMENT % "jobs: {class: {select: x}}": "jobs.class: Dagster reserves the name: choo",
+    ENVIRONMENT % "jobs: {Fin-ance: {select: x}}": "'Fin-ance' must be lower-case letters, digits",
+    # environments that do not go together
+    TWO % ("t", "t"): (
+        "environments.two.target: one has 't' already, and each would replace the other's"
+        " tables: name another target of profiles.yml"
+    ),
+    TWO
+    % ("s", "t, defer_to: two"): "environments.two.defer_to: two to two is a circle: remove one",
+    TWO % ("s, defer_to: two", "t, defer_to: one"): (
+        "environments.one.defer_to: one to two to one is a circle: remove one defer_to"
+    ),
+    TWO % ("s, defer_to: three", "t"): "environments.one.defer_to: there is no environment 'three'",
+    # files and folders
+    "project_dir: nowhere": "project_dir: there is no {repository}/nowhere/dbt_project.yml",
+    "profiles_dir: nowhere": "profiles_dir: there is no {repository}/nowhere/profiles.yml",
+    "state_dir: Makefile": "state_dir: {repository}/Makefile is a file: name a folder",
+    "state_dir: Makefile/state": "state_dir: {repository}/Makefile is a file: name a folder",
+    "duckdb_path: docs": "duckdb_path: {repository}/docs is a folder: name a file",
+    "git: {ssh_key: no/key}": "git.ssh_key: there is no file {repository}/no/key",
+    "git: {known_hosts: no/hosts}": "git.known_hosts: there is no file {repository}/no/hosts",
+    "git: {project_path: /dbt}": "git.project_path: '/dbt' is not inside the repository: write a",
+    "git: {project_path: ../dbt}": "git.project_path: '../dbt' is not inside the repository",
+    "git: {remote: 'https://u:p@example.com/r'}": "git.remote: a remote with a user or a password",
+    "git: {remote: --upload-pack=x}": "git.remote: '--upload-pack=x' is no remote: write an https",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), SETTINGS.items(), ids=SETTINGS)
+def test_a_wrong_setting(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "environments.yaml"
+    file.write_text(text)
+    monkeypatch.setenv("DBT_ORCHESTRATION_CONFIG", str(file))
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    said = str(error.value)
+    assert said.startswith(str(file))
+    assert message.format(file=file, repository=REPOSITORY) in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("STATEDIR", "x", "DBT_ORCHESTRATION_STATEDIR: there is no such setting: did you mean D"),
+        ("POOL_LIMIT", "many", "pool_limit: Input should be a valid integer"),
+        ("ENVIRONMENTS", "[", "DBT_ORCHESTRATION_* variables: error parsing value for field"),
+        ("ENVIRONMENTS__PROD__BRNCH", "x", "prod.brnch: there is no such setting: did you mean br"),
+        ("CONFIG", "no/such.yaml", "DBT_ORCHESTRATION_CONFIG: there is no file"),
+        ("CONFIG", "docs", "DBT_ORCHESTRATION_CONFIG: there is no file"),
+        ("CONFIG", "docs/images/push.png", "push.png cannot be read: 'utf-8' codec can't decode"),
+    ],
+)
+def test_a_wrong_variable(
+    name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"DBT_ORCHESTRATION_{name}", value)
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "branch",
+    [
+        *("", "-", "-d", "*", "a*", "@", "HEAD", "a@{1}", "a@b", ".a", "a/.b", "a.", "a.b", "a..b"),
+        *("/a", "a/", "a//b", "a/b", "a.lock", "a.lock/b", "a.locks", "a b", "a~1", "a^", "a:b"),
+        *(
+            "a?",
+            "a[b",
+            "a\\b",
+            "a\tb",
+            "a\x7f",
+            "é",
+            "release/2024-01",
+            "dependabot/npm_and_yarn/x",
+        ),
+    ],
+)
+def test_a_branch_is_what_git_takes_for_one(branch: str) -> None:
+    git = subprocess.run(
+        ["git", "check-ref-format", "--branch", branch], capture_output=True, check=False
+    )
+    try:
+        ours = bool(TypeAdapter(Branch).validate_python(branch) == branch)
+    except ValidationError:
+        ours = False
+    assert ours == (git.returncode == 0)
+
+
+def test_yaml_keys_that_are_merged_stand_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "environments.yaml"
+    file.write_text(
+        "environments:\n  prod: &prod {branch: main, target: prod}\n"
+        "  dev: {<<: *prod, branch: dev, target: dev}\n"
+    )
+    monkeypatch.setenv("DBT_ORCHESTRATION_CONFIG", str(file))
+    assert load_settings().environment("dev").branch == "dev"
+
+
+def test_a_target_that_profiles_yml_does_not_have_stops_the_start(tmp_path: Path) -> None:
+    stage = {"stage": Environment(branch="main", target="stage")}
+    settings = make_settings(tmp_path, environments=stage)
+    with (
+        pytest.raises(LaptopError, match=r"^stage wants target 'stage'; .*yml has: prod, dev$"),
+        running(settings, 0, Console(), {}),
+    ):
+        pass
