@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from dbt_orchestration.revisions.git import GitError, Repository, check_out, run_git
+from dbt_orchestration.setting_types import is_folder
 from dbt_orchestration.settings import Git, Settings
 
 _SSH = re.compile(r"(?:ssh://)?(?:[^@/]+@)?(?P<host>[^:/]+)[:/](?:\d+/)?(?P<path>.+)")
@@ -172,10 +173,18 @@ class Remote:
             return run_git(folder, *arguments, what=what, extra=extra, seconds=seconds)
         except GitError as error:
             said = " ".join(str(error).split())
-            hint = ""
-            if any(word in said.lower() for word in _REFUSED):
-                hint = ": check git.token or git.ssh_key (docs/settings.md)"
-            raise GitError(said + hint) from None
+            raise GitError(said + self._hint(said)) from None
+
+    def _hint(self, said: str) -> str:
+        """What to do about what git said; "" if that is not known."""
+        if not any(word in said.lower() for word in _REFUSED):
+            return ""
+        if not is_folder(self._url.removeprefix("file://")):
+            key = "git.token" if self._url.startswith(("https://", "http://")) else "git.ssh_key"
+            return f": check {key} (docs/settings.md)"
+        if Path(self._url.removeprefix("file://")).is_dir():
+            return ": check that the folder is a git repository and may be read"
+        return ": there is no such folder: check git.remote"
 
     def _credentials(self) -> Mapping[str, str]:
         git = self._git

@@ -217,9 +217,18 @@ def test_a_token_opens_an_https_remote_and_is_seen_nowhere(
 
 def test_a_wrong_token_says_what_to_check(clone: Clone, https: str) -> None:
     place = remote(clone, https, token="wrong")
-    with pytest.raises(GitError, match=r"check git\.token or git\.ssh_key") as error:
+    with pytest.raises(GitError, match=r": check git\.token \(docs") as error:
         place.head("main")
     assert "wrong" not in str(error.value)
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_folder_that_is_gone_is_not_taken_for_a_wrong_token(clone: Clone, scheme: str) -> None:
+    place = remote(clone, f"{scheme}{clone.home}/gone.git")
+    with pytest.raises(GitError, match=r"there is no such folder: check git\.remote$"):
+        place.head("main")
+    with pytest.raises(GitError, match="check that the folder is a git repository"):
+        remote(clone, f"{scheme}{clone.home}").head("main")
 
 
 def test_no_token_does_not_ask_anybody(clone: Clone, https: str) -> None:
@@ -247,10 +256,12 @@ def test_ssh_uses_the_key_and_asks_nobody(
     )
     ssh.chmod(ssh.stat().st_mode | stat.S_IEXEC)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    place = remote(clone, f"git@example.com:{clone.remote}", ssh_key="/keys/deploy key")
+    key = tmp_path / "deploy key"
+    key.touch()
+    place = remote(clone, f"git@example.com:{clone.remote}", ssh_key=str(key))
     assert place.fetch("main").sha == git(clone.folder, "rev-parse", "HEAD")
     said = (tmp_path / "ssh.log").read_text()
-    assert "-i /keys/deploy key -o IdentitiesOnly=yes -o BatchMode=yes" in said
+    assert f"-i {key} -o IdentitiesOnly=yes -o BatchMode=yes" in said
     assert "StrictHostKeyChecking=accept-new" in said
 
 
