@@ -69,7 +69,7 @@ def definitions_of(settings: Settings, name: str, revision: Revision) -> dg.Defi
     """Everything of the environment ``name`` at one revision.
 
     Raises:
-        SettingsError, ProjectError, PartitionError: the project, or what the settings say of it,
+        SettingsError, ProjectError: the project, or what the settings say of it,
             cannot become assets.
     """
     environment = settings.environment(name)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from dbt_orchestration.partitions.config import partition_config
+from dbt_orchestration.project_meta import DagsterMeta, Freshness, Partitions
 from dbt_orchestration.settings import REPOSITORY, Environment, Git, Push, Settings
 
 ENGLISH, KOREAN = REPOSITORY / "README.md", REPOSITORY / "README.ko.md"
@@ -90,6 +91,12 @@ def test_the_settings_page_names_every_setting() -> None:
         *Push.model_fields,
         *Git.model_fields,
     ):
+        assert f"`{name}`" in page or f"{name}:" in page, name
+
+
+def test_the_dbt_page_names_every_key_of_meta_dagster() -> None:
+    page = (REPOSITORY / "docs" / "dbt.md").read_text()
+    for name in (*DagsterMeta.model_fields, *Partitions.model_fields, *Freshness.model_fields):
         assert f"`{name}`" in page or f"{name}:" in page, name
 
 

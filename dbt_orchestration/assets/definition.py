@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -19,12 +20,13 @@ from dbt_orchestration.assets.names import StandIns, distinct_checks
 from dbt_orchestration.assets.place import Place
 from dbt_orchestration.assets.translator import (
     EnvironmentTranslator,
-    ProjectError,
     partitions_check_spec,
     test_spec,
     unit_test_specs,
 )
 from dbt_orchestration.invocation import DbtTarget
+from dbt_orchestration.partitions.config import check_partitions
+from dbt_orchestration.project_meta import ProjectError, check_each
 from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.settings import Settings
 
@@ -55,9 +57,11 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
     """The multi-asset of every model, seed and snapshot, with every test as a check.
 
     Raises:
-        ProjectError, PartitionError: a node cannot become an asset; says which file and why.
+        ProjectError: a node cannot become an asset; says which file and why.
     """
-    manifest = revision.manifest
+    manifest, now = revision.manifest, datetime.now(UTC)
+    nodes = {**manifest["nodes"], **manifest["sources"]}
+    check_each(nodes, lambda node: check_partitions(node, now))
     translator = EnvironmentTranslator(
         environment,
         settings.environment(environment).full_build.timezone,

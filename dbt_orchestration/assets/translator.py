@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, get_args
+from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
@@ -19,8 +19,8 @@ from dagster_dbt.asset_utils import (
 )
 
 from dbt_orchestration.assets.names import valid_name
-from dbt_orchestration.changes.actions import OnChange, Partitioned
 from dbt_orchestration.partitions.config import PartitionConfig, partition_config
+from dbt_orchestration.project_meta import read_meta
 
 PARTITIONS_CHECK = "all_partitions_built"
 MADE_FROM_CLOCK = "made from the clock, when the project was parsed and not when it is built"
@@ -33,10 +33,6 @@ _OBJECTS = {
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_.-]+")
-
-
-class ProjectError(ValueError):
-    """Something in the dbt project cannot become an asset. The message names file and key."""
 
 
 class EnvironmentTranslator(DagsterDbtTranslator):
@@ -80,12 +76,6 @@ class EnvironmentTranslator(DagsterDbtTranslator):
     def partition_config(self, node: Mapping[str, Any]) -> PartitionConfig | None:
         unique_id = node["unique_id"]
         if unique_id not in self._partitions:
-            said = Partitioned.of(node).on_change
-            if said not in (None, *get_args(OnChange)):
-                raise ProjectError(
-                    f"{node['original_file_path']}: meta.dagster.on_change of {node['name']} is"
-                    f" {said!r}: write rebuild, ask or forward_only"
-                )
             self._partitions[unique_id] = partition_config(node)
         return self._partitions[unique_id]
 
@@ -138,7 +128,8 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         return plain if group.isascii() and plain.strip("_") else valid_name(group)
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str] | None:
-        owners = list(default_owners_from_dbt_resource_props(dbt_resource_props) or ())
+        owners = read_meta(dbt_resource_props).owners
+        owners = owners or list(default_owners_from_dbt_resource_props(dbt_resource_props) or ())
         group = dbt_resource_props.get("group")
         if not owners and isinstance(group, Mapping):
             owners = [group.get("owner", {}).get("name") or group["name"]]
@@ -197,7 +188,7 @@ def freshness_policy(node: Mapping[str, Any], timezone: str) -> dg.FreshnessPoli
     ``timezone`` unless it names one), or ``fail_after_hours`` with optional ``warn_after_hours``.
 
     Raises:
-        ProjectError: the config is neither.
+        ProjectError: what it states is neither.
     """
     if node["resource_type"] == "source":
         stated = node.get("freshness") or {}
@@ -205,27 +196,8 @@ def freshness_policy(node: Mapping[str, Any], timezone: str) -> dg.FreshnessPoli
         if fail is None:
             return None
         return dg.FreshnessPolicy.time_window(fail, warn if warn and warn < fail else None)
-    meta = (node.get("config") or {}).get("meta") or {}
-    stated = (meta.get("dagster") or {}).get("freshness")
-    if not stated:
-        return None
-    try:
-        if "deadline_cron" in stated:
-            return dg.FreshnessPolicy.cron(
-                deadline_cron=stated["deadline_cron"],
-                lower_bound_delta=timedelta(hours=stated["lower_bound_delta_hours"]),
-                timezone=stated.get("timezone", timezone),
-            )
-        warn_after = stated.get("warn_after_hours")
-        return dg.FreshnessPolicy.time_window(
-            timedelta(hours=stated["fail_after_hours"]),
-            timedelta(hours=warn_after) if warn_after else None,
-        )
-    except (KeyError, TypeError, ValueError, dg.DagsterError) as error:
-        missing = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-        raise ProjectError(
-            f"{node['original_file_path']}: meta.dagster.freshness of {node['name']}: {missing}"
-        ) from error
+    freshness = read_meta(node).freshness
+    return freshness.policy(timezone) if freshness else None
 
 
 def _period(stated: Mapping[str, Any] | None) -> timedelta | None:

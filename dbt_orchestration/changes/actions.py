@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from dbt_orchestration.changes.config import REWRITES_HISTORY
+from dbt_orchestration.changes.dates import moment
 from dbt_orchestration.changes.materializations import is_updated_in_place
 
 Action = Literal["build", "partitions", "full_refresh"]
@@ -21,6 +23,8 @@ _HISTORY = frozenset({"rows", "column_added", "column_changed"})
 _ASKS = "its history is rebuilt when somebody says so (on_change: ask)"
 # The relation is another one than before.
 _ELSEWHERE = frozenset({"new", "renamed", "name"})
+# Where a model says nothing.
+_OPEN = {"begin": datetime.min, "end": datetime.max}
 _REPLACED_RELATIONS = frozenset({"view", "ephemeral"})
 
 
@@ -82,8 +86,7 @@ def partition_set(node: Mapping[str, Any]) -> dict[str, str]:
     """What decides which partitions a node has and how long one is; empty if it has none."""
     if not Partitioned.of(node).partitions:
         return {}
-    declared = _meta(node).get("partitions") or {}
-    declared = declared if isinstance(declared, Mapping) else {}
+    declared = partitions_meta(node)
     source = node["config"] if _is_microbatch(node) else declared
     said = {key: source.get(key) for key in ("batch_size", "begin")} | {"end": declared.get("end")}
     return {key: str(value) for key, value in said.items() if value is not None}
@@ -96,14 +99,12 @@ def partition_changes(
     old, new = partition_set(before or {}), partition_set(node)
     if not old or not new or old == new:
         return ()
-    # Dates of one form are in the order of their text. Of others nothing is known.
-    comparable = all(len(old[k]) == len(new[k]) for k in ("begin", "end") if k in old and k in new)
-    grows = (
-        comparable
-        and old.get("batch_size") == new.get("batch_size")
-        and new.get("begin", "") <= old.get("begin", "")
-        and ("end" not in new or new["end"] >= old.get("end", "~"))
-    )
+    try:
+        begins, ends = ([moment(n.get(k, d)) for n in (old, new)] for k, d in _OPEN.items())
+    except ValueError:
+        return (PARTITIONS_REMOVED,)  # nothing is known of it
+    same_size = old.get("batch_size") == new.get("batch_size")
+    grows = same_size and begins[1] <= begins[0] and ends[1] >= ends[0]
     return (PARTITIONS_ADDED if grows else PARTITIONS_REMOVED,)
 
 
@@ -209,6 +210,18 @@ def _is_microbatch(node: Mapping[str, Any]) -> bool:
 
 
 def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    meta = {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
-    dagster = meta.get("dagster") or {}
+    """What a node says under ``meta.dagster``. Of a commit that is compared it may be anything."""
+    dagster = dagster_meta(node)
     return dagster if isinstance(dagster, Mapping) else {}
+
+
+def partitions_meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``meta.dagster.partitions`` of a node of any commit; empty if it is nothing of use."""
+    declared = _meta(node).get("partitions")
+    return declared if isinstance(declared, Mapping) else {}
+
+
+def dagster_meta(node: Mapping[str, Any]) -> Any:
+    """``meta.dagster`` of a node, as it is written; empty if it says nothing."""
+    meta = {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
+    return {} if meta.get("dagster") is None else meta["dagster"]

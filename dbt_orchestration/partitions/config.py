@@ -23,22 +23,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-BatchSize = Literal["hour", "day", "month", "year"]
+from dbt_orchestration.project_meta import (
+    BatchSize,
+    Chunk,
+    Lookback,
+    Moment,
+    ProjectError,
+    read_meta,
+    wrong,
+)
+from dbt_orchestration.user_input import problems
 
 # Keys are Dagster's defaults for each size, so that its UI groups and sorts them as people expect.
 _KEY_FORMAT: Mapping[BatchSize, str] = {
@@ -59,8 +60,12 @@ _CRON: Mapping[BatchSize, str] = {
 _CHUNK: Mapping[BatchSize, int] = {"hour": 168, "day": 30, "month": 12, "year": 5}
 
 
+# What a microbatch model says in its own config.
+_OF_DBT = frozenset({"batch_size", "begin", "lookback", "start_var", "end_var"})
+
+
 class PartitionError(ValueError):
-    """Partitions that cannot be: a wrong config, or a request out of range."""
+    """A request for partitions that cannot be met."""
 
 
 class PartitionConfig(BaseModel):
@@ -69,35 +74,21 @@ class PartitionConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_size: BatchSize
-    begin: datetime
-    end: datetime | None = None
-    chunk: int = Field(default_factory=lambda data: _CHUNK[data["batch_size"]], ge=1)
+    begin: Moment
+    end: Moment | None = None
+    chunk: Chunk = Field(default_factory=lambda data: _CHUNK[data["batch_size"]])
     together: bool | None = None
-    lookback: int = 1
+    lookback: Lookback = 1
     start_var: str | None = None
     end_var: str | None = None
     partial_full_refresh: bool = False
-
-    @field_validator("begin", "end", mode="before")
-    @classmethod
-    def _midnight(cls, value: Any) -> Any:
-        return datetime(value.year, value.month, value.day) if type(value) is date else value
-
-    @field_validator("begin", "end")
-    @classmethod
-    def _utc(cls, value: datetime | None) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
     @field_validator("end")
     @classmethod
     def _later(cls, end: datetime | None, info: ValidationInfo) -> datetime | None:
         begin = info.data.get("begin")
         if end and begin and end <= begin:
-            raise PydanticCustomError(
-                "empty", "there is no partition before it: begin is {begin}", {"begin": str(begin)}
-            )
+            raise ValueError(f"there is no partition before it: begin is {begin}")
         return end
 
     @property
@@ -137,21 +128,30 @@ def partition_config(node: Mapping[str, Any]) -> PartitionConfig | None:
     """How the dbt node of a manifest is partitioned; None if it is not.
 
     Raises:
-        PartitionError: the config contradicts itself; the message names the model and the key.
+        ProjectError: the config contradicts itself; names the file, the model and the key.
     """
-    config = node.get("config") or {}
-    if node.get("resource_type") == "source":
-        # Loaded by others, who report which of its partitions they have loaded.
-        config = {"meta": node.get("meta") or {}, **config}
-    elif node.get("resource_type") != "model" or config.get("materialized") != "incremental":
+    config, stated = node.get("config") or {}, read_meta(node).partitions
+    kind = config.get("materialized") or node.get("resource_type")
+    # A source is loaded by others, who report which of its partitions they have loaded.
+    if node.get("resource_type") != "source" and (
+        node.get("resource_type") != "model" or kind != "incremental"
+    ):
+        if stated:
+            raise wrong(node, f"partitions: a {kind} has none: remove it, or make it incremental")
         return None
-    declared = dict(_dagster_meta(config).get("partitions") or {})
+    declared = stated.model_dump(exclude_none=True) if stated else {}
     # dbt ignores --full-refresh for a model that says `full_refresh: false`.
     declared.setdefault("partial_full_refresh", config.get("full_refresh") is False)
     if config.get("incremental_strategy") == "microbatch":
-        declared |= {key: config.get(key) for key in ("batch_size", "begin")}
-        declared["lookback"] = 1 if config.get("lookback") is None else config["lookback"]
-    elif "partitions" not in _dagster_meta(config):
+        if twice := sorted(_OF_DBT & declared.keys()):
+            raise wrong(
+                node,
+                f"partitions.{twice[0]}: a microbatch model says it in dbt's words: remove it here"
+                " and write batch_size, begin and lookback beside incremental_strategy",
+            )
+        said = {key: config.get(key) for key in ("batch_size", "begin", "lookback")}
+        declared |= {key: value for key, value in said.items() if value is not None}
+    elif stated is None:
         return None
     else:
         declared.setdefault("start_var", "partition_start")
@@ -159,20 +159,26 @@ def partition_config(node: Mapping[str, Any]) -> PartitionConfig | None:
     try:
         return PartitionConfig.model_validate(declared)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{item['loc'][0]}: {item['msg']}"
-            for item in error.errors()
-            # Of a default that is made of a field which is itself wrong.
-            if item["type"] != "default_factory_not_called"
+        file = node.get("original_file_path", node.get("unique_id"))
+        what = problems(error, PartitionConfig)
+        raise ProjectError(f"{file}: partitions of {node.get('name')}: {what}") from None
+
+
+def check_partitions(node: Mapping[str, Any], now: datetime) -> None:
+    """Args:
+        now: aware.
+
+    Raises:
+        ProjectError: the node is partitioned in a way that cannot be, or a model whose first
+            partition is still to come: what reads it would find no table.
+    """
+    config = partition_config(node)
+    if config and node["resource_type"] == "model" and not partition_keys(config, now):
+        raise wrong(
+            node,
+            f"begin is {config.begin:%Y-%m-%d %H:%M}, which is still to come: until then there is"
+            " nothing to build, and no table to read. Let it begin earlier, or disable the model",
         )
-        raise PartitionError(
-            f"{node.get('original_file_path', node.get('unique_id'))}: partitions of"
-            f" {node.get('name')}: {problems} (see meta.dagster.partitions)"
-        ) from None
-
-
-def _dagster_meta(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    return (config.get("meta") or {}).get("dagster") or {}
 
 
 def partition_keys(config: PartitionConfig, now: datetime) -> Sequence[str]:

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from dbt_orchestration.changes.actions import Partitioned
+from dbt_orchestration.changes.dates import is_day, moment
 from dbt_orchestration.partitions.config import (
     PartitionConfig,
     PartitionError,
@@ -148,33 +149,33 @@ def _keys(model: PartitionConfig, wanted: Wanted, now: datetime) -> Sequence[str
     if not every:
         raise PartitionError(f"{wanted.model} has no partition yet")
     begin, end = window(model, every[0])[0], window(model, every[-1])[1]
-    since = _moment(wanted.since) if wanted.since else begin
+    since = _moment("since", wanted.since) if wanted.since else begin
     until = _end(wanted.until) if wanted.until else end
-    if since < begin or until > end:
-        raise PartitionError(
-            f"{wanted.model} has partitions from {every[0]} to {every[-1]};"
-            f" {wanted.since or every[0]} to {wanted.until or every[-1]} is not within them"
-        )
-    if since >= until:
-        raise PartitionError(f"the range {wanted.since} to {wanted.until} ends before it begins")
+    if wanted.since and wanted.until and since >= until:
+        raise PartitionError(f"until {wanted.until} is before since {wanted.since}: exchange them")
+    for field, said, outside in (
+        ("since", wanted.since, not begin <= since < end),
+        ("until", wanted.until, not begin < until <= end),
+    ):
+        if outside:
+            raise PartitionError(
+                f"{field}: {said} is not within the partitions of {wanted.model}, which go from"
+                f" {every[0]} to {every[-1]}"
+            )
     return keys_in_window(model, since, until, now)
 
 
-def _moment(said: str) -> datetime:
+def _moment(field: str, said: str) -> datetime:
     try:
-        found = datetime.fromisoformat(said)
-    except ValueError:
-        raise PartitionError(
-            f"{said!r} is no date: write it as 2024-01-31 or 2024-01-31T13:00"
-        ) from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        return moment(said)
+    except ValueError as error:
+        raise PartitionError(f"{field}: {error}") from None
 
 
 def _end(said: str) -> datetime:
-    found = _moment(said)
-    if len(said) == len("2024-01-31"):
-        return found + timedelta(days=1)
-    return found + timedelta(microseconds=1)
+    """The first moment after ``said``, which is included."""
+    whole = timedelta(days=1) if is_day(said) else timedelta(microseconds=1)
+    return min(_moment("until", said), datetime.max.replace(tzinfo=UTC) - whole) + whole
 
 
 def _overlapping(

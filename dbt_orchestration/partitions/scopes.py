@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from dbt_orchestration.changes.columns.names import Names
-from dbt_orchestration.partitions.config import BatchSize
+from dbt_orchestration.project_meta import BatchSize
 
 # A week may begin in one month or year and end in another, so it is none of these.
 _UNITS = ["MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY", "MONTH", "QUARTER"]

@@ -29,9 +29,9 @@ from sqlglot import exp
 
 from dbt_orchestration.changes.columns.names import Names, Opaque, dialect_of
 from dbt_orchestration.changes.columns.syntax import parse
-from dbt_orchestration.partitions.config import BatchSize
 from dbt_orchestration.partitions.queries import Queries
 from dbt_orchestration.partitions.scopes import Batches, Column, Relation
+from dbt_orchestration.project_meta import BatchSize
 
 # What Jinja can know of the batch, of the run that builds it, or of the rows in the database.
 _OF_THE_RUN = re.compile(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dbt_orchestration.changes.actions import partitions_meta
 from dbt_orchestration.changes.columns.names import Names, Opaque, dialect_of
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.partitions.separable import batch_dependent, why_not_separable
@@ -31,8 +32,7 @@ def why_alone(node: Mapping[str, Any], proof: str) -> str:
         node: of the manifest. It may say what nobody can prove.
         proof: as ``one_by_one`` has it.
     """
-    meta = (node["config"].get("meta") or {}).get("dagster") or {}
-    return "" if (meta.get("partitions") or {}).get("together") else proof
+    return "" if partitions_meta(node).get("together") else proof
 
 
 def why_one_by_one(project: Project, unique_id: str) -> str:

@@ -167,22 +167,3 @@ def test_an_incremental_model_opts_in_with_vars() -> None:
 )
 def test_everything_else_has_no_partitions(unpartitioned: Any) -> None:
     assert partition_config(unpartitioned) is None
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (node(batch_size="week", begin="2024-01-01"), "models/m.sql: .* of m: batch_size"),
-        (node("merge", {"end": "2024-01-01"}), "models/m.sql: .* of m: batch_size: Field required"),
-        (node(batch_size="day", begin=None), "begin"),
-        (node(batch_size="day", begin="soon"), "begin"),
-        (node(batch_size="day", begin="2024-01-01", partitions={"ende": 1}), "ende"),
-        (
-            node(batch_size="day", begin="2024-01-01", partitions={"end": "2024-01-01"}),
-            "end: there is no partition before it: begin is 2024-01-01 00:00:00",
-        ),
-    ],
-)
-def test_a_wrong_config_names_file_model_and_key(wrong: Any, message: str) -> None:
-    with pytest.raises(PartitionError, match=message):
-        partition_config(wrong)

@@ -10,8 +10,6 @@ import dagster as dg
 import pytest
 
 from dbt_orchestration.assets.translator import (
-    EnvironmentTranslator,
-    ProjectError,
     as_owner,
     freshness_policy,
 )
@@ -112,30 +110,6 @@ def test_a_source_states_freshness_in_dbts_words() -> None:
     assert freshness_policy(source, "UTC") == dg.FreshnessPolicy.time_window(
         timedelta(days=1), timedelta(hours=12)
     )
-
-
-def test_a_wrong_freshness_names_the_file() -> None:
-    model = {
-        "resource_type": "model",
-        "name": "m",
-        "original_file_path": "models/m.sql",
-        "config": {"meta": {"dagster": {"freshness": {"deadline_cron": "0 9 * * *"}}}},
-    }
-    with pytest.raises(ProjectError, match=r"models/m\.sql.*lower_bound_delta_hours is missing"):
-        freshness_policy(model, "UTC")
-
-
-def test_a_wrong_word_for_what_a_change_does_names_the_file() -> None:
-    model = {
-        "unique_id": "model.p.m",
-        "resource_type": "model",
-        "name": "m",
-        "original_file_path": "models/m.sql",
-        "config": {"meta": {"dagster": {"on_change": "rebuld"}}},
-    }
-    translator = EnvironmentTranslator("prod", "UTC", {})
-    with pytest.raises(ProjectError, match=r"models/m\.sql: .*on_change of m is 'rebuld': write"):
-        translator.partition_config(model)
 
 
 def test_every_test_is_a_check_with_its_severity(warehouse: Warehouse) -> None:

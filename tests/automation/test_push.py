@@ -15,6 +15,7 @@ import pytest
 from dbt_orchestration.assets.standing import Standing, standing
 from dbt_orchestration.automation import due, push
 from dbt_orchestration.changes import fingerprints
+from dbt_orchestration.setting_types import OUR_JOBS
 from dbt_orchestration.settings import Environment, Git, Push
 from tests.automation.site import ALWAYS, SHOP, Clone, Site, follow, git, names
 from tests.conftest import clean_environment, failure, materialized
@@ -494,7 +495,9 @@ def test_a_commit_that_could_not_be_loaded_is_not_published(built: Site) -> None
     sha = built.clone.push("a typo")
     said = built.says()
     assert f"main at {sha[:10]} cannot be prepared" in said
-    assert "it cannot be loaded: models/daily.sql: partitions of daily" in said
+    assert (
+        "it cannot be loaded: models/daily.sql: meta.dagster of daily: partitions.finish: " in said
+    )
     assert built.loaded["prod"] is good
     (built.clone.folder / "dbt" / "dbt_project.yml").write_text("name: [")
     built.clone.push("no YAML")
@@ -548,6 +551,11 @@ def test_a_full_disk_is_not_the_commits_fault(built: Site, monkeypatch: pytest.M
     monkeypatch.setattr("dbt_orchestration.revisions.commits.shutil.disk_usage", lambda _: free)
     said = built.says()
     assert "is full: it has 0 MB left, and a commit needs 20 MB" in said
+
+
+def test_every_job_of_ours_has_a_name_that_settings_refuse(built: Site) -> None:
+    names = {job.name for job in built.load().jobs or ()}
+    assert names | {"load_raw", "nothing"} == set(OUR_JOBS)
 
 
 def test_what_is_wrong_is_said_until_git_is_asked_again(

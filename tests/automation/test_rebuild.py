@@ -98,10 +98,14 @@ def test_a_table_is_made_anew_alone(built: Site) -> None:  # noqa: F811
     [
         ({"model": "dayly"}, "there is no model 'dayly': did you mean daily?"),
         ({"model": "peak", "since": "2024-01-01"}, "peak has no partitions"),
-        ({"model": "daily", "since": "yesterday"}, "'yesterday' is no date"),
-        ({"model": "daily", "since": "2023-12-31"}, "daily has partitions from 2024-01-01 to"),
-        ({"model": "daily", "until": "2030-01-01"}, "daily has partitions from 2024-01-01 to"),
-        ({"model": "daily", "since": "2024-01-03", "until": "2024-01-02"}, "ends before it begins"),
+        ({"model": "daily", "since": "yesterday"}, "since: 'yesterday' is no date"),
+        ({"model": "daily", "since": "2023-12-31"}, "since: 2023-12-31 is not within"),
+        ({"model": "daily", "since": "2030-01-01"}, "since: 2030-01-01 is not within"),
+        ({"model": "daily", "until": "2030-01-01"}, "until: 2030-01-01 is not within"),
+        (
+            {"model": "daily", "since": "2024-01-03", "until": "2024-01-02"},
+            "before since 2024-01-03",
+        ),
         ({"model": "daily", "since": "2024-01-03", "full_refresh": True}, "leave the range empty"),
         ({"model": "daily", "only_reloaded": True}, "nothing that daily reads was loaded again"),
     ],

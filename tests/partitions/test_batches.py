@@ -181,6 +181,35 @@ def test_a_snapshot_is_never_rebuilt() -> None:
     assert "snap is a snapshot: it keeps its history, and is added to." in found.notes
 
 
+@pytest.mark.parametrize("until", ["2024-01-03", "20240103", "2024-W01-3", "2024-01-03T23:59"])
+def test_a_date_is_the_whole_day_in_whatever_form(until: str) -> None:
+    hours = {"HOURS": CHAIN["nodes"]["DAYS"] | {"unique_id": "HOURS", "name": "hours"}}
+    hours["HOURS"]["config"] = hours["HOURS"]["config"] | {"batch_size": "hour"}
+    every = {"nodes": hours, "unit_tests": {}, "child_map": {}, "parent_map": {"HOURS": []}}
+    found = rebuild(every, Wanted("hours", "2024-01-03", until), NOW).partitions["HOURS"]
+    assert (found[0], found[-1], len(found)) == ("2024-01-03-00:00", "2024-01-03-23:00", 24)
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "message"),
+    [
+        ("2030-01-01", "", "since: 2030-01-01 is not within the partitions of days, which go from"),
+        ("2024-02-01", "", "since: 2024-02-01 is not within .* 2024-01-01 to 2024-01-"),
+        ("2023-12-31", "", "since: 2023-12-31 is not within"),
+        ("", "2030-01-01", "until: 2030-01-01 is not within"),
+        ("", "9999-12-31", "until: 9999-12-31 is not within"),
+        ("", "2023-12-31", "until: 2023-12-31 is not within"),
+        ("2024-01-05", "2024-01-03", "until 2024-01-03 is before since 2024-01-05: exchange them"),
+        ("2030-01-05", "2030-01-03", "until 2030-01-03 is before since 2030-01-05: exchange them"),
+        ("soon", "", "since: 'soon' is no date: write it as '2024-01-31' or '2024-01-31T13:00'"),
+        ("", "0001-01-01T00:00+09:00", "until: '0001-01-01T00:00.09:00' is no date"),
+    ],
+)
+def test_a_range_that_does_not_fit_names_the_field(since: str, until: str, message: str) -> None:
+    with pytest.raises(PartitionError, match=message):
+        rebuild(CHAIN, Wanted("days", since, until), NOW)
+
+
 def test_a_moment_in_another_zone_is_that_moment() -> None:
     found = rebuild(CHAIN, Wanted("days", "2024-01-03T00:00+09:00", "2024-01-03"), NOW)
     assert found.partitions["DAYS"] == [day(2), day(3)]

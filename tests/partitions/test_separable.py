@@ -15,8 +15,8 @@ from typing import get_args
 import duckdb
 import pytest
 
-from dbt_orchestration.partitions.config import BatchSize
 from dbt_orchestration.partitions.separable import batch_dependent, why_not_separable
+from dbt_orchestration.project_meta import BatchSize
 
 # The event_time of each relation.
 INPUTS = {"events": "ts", "clicks": "day", "dim": None, "days": None, "__dbt__cte__shifts": "day"}

@@ -1,4 +1,4 @@
-"""Bad input, and what is said of it: what is wrong, where (file and key), and what to do."""
+"""Wrong settings, and what is said of each: what is wrong, where (file and key), what to do."""
 
 from __future__ import annotations
 
