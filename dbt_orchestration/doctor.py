@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import yaml
@@ -17,6 +18,7 @@ import yaml
 from dbt_orchestration import upstream
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.operation import operate
+from dbt_orchestration.partitions.config import check_nodes
 from dbt_orchestration.settings import Settings
 
 _ENV_VAR = re.compile(r"""env_var\(\s*\\?['"]([^'"\\]+)\\?['"]\s*(,)?""")
@@ -121,7 +123,9 @@ def _guarded(what: str, check: Callable[[], str]) -> Finding:
 def _parses(settings: Settings, environment: str) -> str:
     from dbt_orchestration.revisions.working_tree import prepare
 
-    nodes = prepare(settings, environment).manifest["nodes"].values()
+    manifest = prepare(settings, environment).manifest
+    check_nodes(manifest, datetime.now(UTC))
+    nodes = manifest["nodes"].values()
     return f"{sum(node['resource_type'] == 'model' for node in nodes)} models parse"
 
 

@@ -5,7 +5,7 @@ Read here once, so that a wrong key is refused with its file before anything is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -140,19 +140,3 @@ def wrong(node: Mapping[str, Any], what: str) -> ProjectError:
     """The error that says what is wrong under ``meta.dagster`` of a node."""
     file = node.get("original_file_path", node.get("unique_id"))
     return ProjectError(f"{file}: meta.dagster of {node.get('name')}: {what}")
-
-
-def check_each(
-    nodes: Mapping[str, Mapping[str, Any]], check: Callable[[Mapping[str, Any]], object]
-) -> None:
-    """Raises:
-    ProjectError: ``check`` refuses some nodes; says what is wrong with each.
-    """
-    refused = []
-    for node in nodes.values():
-        try:
-            check(node)
-        except ProjectError as error:
-            refused.append(str(error))
-    if refused:
-        raise ProjectError("; ".join(refused))

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dbt_orchestration.partitions.config import check_partitions
-from dbt_orchestration.project_meta import ProjectError, check_each, read_meta
+from dbt_orchestration.partitions.config import check_nodes
+from dbt_orchestration.project_meta import ProjectError
 
 NOW = datetime(2024, 3, 10, 5, 30, tzinfo=UTC)
 MICROBATCH = {
@@ -206,10 +206,14 @@ def model(config: dict[str, Any], meta: Any) -> dict[str, Any]:
     }
 
 
+def check(*nodes: dict[str, Any]) -> None:
+    check_nodes({"nodes": {str(n): node for n, node in enumerate(nodes)}, "sources": {}}, NOW)
+
+
 @pytest.mark.parametrize(("config", "meta", "message"), META)
 def test_a_wrong_meta_dagster(config: dict[str, Any], meta: Any, message: str) -> None:
     with pytest.raises(ProjectError) as error:
-        check_partitions(model(config, meta), NOW)
+        check(model(config, meta))
     said = str(error.value)
     assert said.startswith("models/m.sql: ")
     assert " of m: " in said
@@ -235,12 +239,10 @@ def test_a_wrong_meta_dagster(config: dict[str, Any], meta: Any, message: str) -
     ],
 )
 def test_a_right_meta_dagster(config: dict[str, Any], meta: Any) -> None:
-    check_partitions(model(config, meta), NOW)
+    check(model(config, meta))
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
-    nodes = {name: model(MICROBATCH, {"grp": "a"}) | {"name": name} for name in ("a", "b")}
-    with pytest.raises(
-        ProjectError, match=r"of a: grp: .* mean group.; .* of b: grp: .* mean group"
-    ):
-        check_each(nodes, read_meta)
+    a, b = (model(MICROBATCH, {"grp": "a"}) | {"name": name} for name in "ab")
+    with pytest.raises(ProjectError, match=r"of a: grp: .* mean group.; .* of b: grp: .* mean"):
+        check(a, b)

@@ -72,6 +72,22 @@ def test_a_model_that_does_not_parse_is_named(tmp_path: Path) -> None:
     assert "nobody" in found["prod: project"].message
 
 
+def test_a_model_that_says_something_wrong_to_dagster_is_named(tmp_path: Path) -> None:
+    import shutil
+
+    project = tmp_path / "project"
+    shutil.copytree(EVERY_NODE, project)
+    (project / "models" / "odd.sql").write_text(
+        "{{ config(meta={'dagster': {'on_chnge': 'ask'}}) }} select 1 as one"
+    )
+    prod = {"prod": Environment(branch="main", target="prod")}
+    found = by_name(make_settings(tmp_path / "state", project, environments=prod))
+    assert found["prod: project"].message == (
+        "models/odd.sql: meta.dagster of odd: on_chnge: there is no such key: did you mean"
+        " on_change?"
+    )
+
+
 def test_the_command_ends_with_one_line_about_a_wrong_setting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -25,8 +25,8 @@ from dbt_orchestration.assets.translator import (
     unit_test_specs,
 )
 from dbt_orchestration.invocation import DbtTarget
-from dbt_orchestration.partitions.config import check_partitions
-from dbt_orchestration.project_meta import ProjectError, check_each
+from dbt_orchestration.partitions.config import check_nodes
+from dbt_orchestration.project_meta import ProjectError
 from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.settings import Settings
 
@@ -59,9 +59,8 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
     Raises:
         ProjectError: a node cannot become an asset; says which file and why.
     """
-    manifest, now = revision.manifest, datetime.now(UTC)
-    nodes = {**manifest["nodes"], **manifest["sources"]}
-    check_each(nodes, lambda node: check_partitions(node, now))
+    manifest = revision.manifest
+    check_nodes(manifest, datetime.now(UTC))
     translator = EnvironmentTranslator(
         environment,
         settings.environment(environment).full_build.timezone,

@@ -164,15 +164,27 @@ def partition_config(node: Mapping[str, Any]) -> PartitionConfig | None:
         raise ProjectError(f"{file}: partitions of {node.get('name')}: {what}") from None
 
 
-def check_partitions(node: Mapping[str, Any], now: datetime) -> None:
-    """Args:
+def check_nodes(manifest: Mapping[str, Any], now: datetime) -> None:
+    """Refuse a project whose nodes say something wrong to Dagster, all of them at once.
+
+    Args:
         now: aware.
 
     Raises:
-        ProjectError: the node is partitioned in a way that cannot be, or a model whose first
-            partition is still to come: what reads it would find no table.
+        ProjectError: names the file, the node and the key of each.
     """
-    config = partition_config(node)
+    refused = []
+    for node in (*manifest["nodes"].values(), *manifest["sources"].values()):
+        try:
+            _refuse_to_come(node, partition_config(node), now)
+        except ProjectError as error:
+            refused.append(str(error))
+    if refused:
+        raise ProjectError("; ".join(refused))
+
+
+def _refuse_to_come(node: Mapping[str, Any], config: PartitionConfig | None, now: datetime) -> None:
+    """What reads a model whose first partition is still to come would find no table."""
     if config and node["resource_type"] == "model" and not partition_keys(config, now):
         raise wrong(
             node,
