@@ -135,7 +135,18 @@ class Git(_Model):
     known_hosts: kinds.ExistingFile | None = Field(
         None, description="For ssh: a known_hosts file. Default: the first key seen is kept."
     )
-    submodules: bool = Field(False, description="Check out submodules, with the same credentials.")
+    submodules: bool = Field(
+        False,
+        description="Check out submodules. Those on the remote's own host get its credentials.",
+    )
+
+    @model_validator(mode="after")
+    def _no_token_in_the_clear(self) -> Git:
+        if self.token and (self.remote or "").lower().startswith("http://"):
+            raise ValueError(
+                f"git.token would be sent to {self.remote} in the clear: use https in git.remote"
+            )
+        return self
 
 
 _DEFAULT_ENVIRONMENTS = {

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,14 +56,30 @@ class Commit:
 class Remote:
     """A git remote.
 
+    Args:
+        transports: those that git may use, in the words of its GIT_ALLOW_PROTOCOL; the URL's own
+            if none are given.
+        anonymous: without any credentials, also without those that this machine has for git.
+
     Attributes:
         project_path: where dbt_project.yml lies in it.
     """
 
-    def __init__(self, url: str, project_path: str, git: Git, home: Path) -> None:
+    def __init__(
+        self,
+        url: str,
+        project_path: str,
+        git: Git,
+        home: Path,
+        *,
+        transports: Collection[str] = (),
+        anonymous: bool = False,
+    ) -> None:
         self.project_path = project_path
         self._url = url
         self._git = git
+        self._transports = transports or (_transport(url),)
+        self._anonymous = anonymous
         self._mirror = home / hashlib.sha256(url.encode()).hexdigest()[:16]
         self._home = home
 
@@ -93,7 +109,9 @@ class Remote:
             GitError: the remote cannot be reached, or refuses.
         """
         self._home.mkdir(parents=True, exist_ok=True)
-        line = self._run(self._home, "ls-remote", "--heads", self._url, f"refs/heads/{branch}")
+        line = self._run(
+            self._home, "ls-remote", "--heads", "--", self._url, f"refs/heads/{branch}"
+        )
         return line.split()[0] if line else None
 
     def fetch(self, branch: str) -> Commit:
@@ -109,7 +127,7 @@ class Remote:
             ours = f"refs/followed/{branch}"
             fetch = (
                 "fetch", "--quiet", "--depth=1", "--no-tags", "--force",
-                "--no-write-fetch-head", self._url, f"+refs/heads/{branch}:{ours}",
+                "--no-write-fetch-head", "--", self._url, f"+refs/heads/{branch}:{ours}",
             )  # fmt: skip
             try:
                 self._run(self._mirror, *fetch)
@@ -134,13 +152,15 @@ class Remote:
         modules = folder / ".gitmodules"
         if not (self._git.submodules and modules.is_file()):
             return
-        listed = run_git(folder, "config", "--file", str(modules), "--get-regexp", r"\.path$")
-        for line in listed.splitlines():
+        read = ("config", "--file", str(modules))
+        for line in run_git(folder, *read, "--get-regexp", r"^submodule\..*\.path$").splitlines():
             key, path = line.split(" ", 1)
-            name = key.removesuffix(".path")
-            url = run_git(folder, "config", "--file", str(modules), f"{name}.url")
-            pinned = run_git(self._mirror, "rev-parse", f"{sha}:{path}")
-            self._module(url).check_out_exactly(pinned, folder / path)
+            try:
+                url = run_git(folder, *read, "--get", f"{key.removesuffix('.path')}.url")
+                pinned = run_git(self._mirror, "rev-parse", f"{sha}:{path}")
+                self._module(url).check_out_exactly(pinned, folder / path)
+            except GitError as error:
+                raise GitError(f"submodule {path}: {error}") from None
 
     def check_out_exactly(self, sha: str, folder: Path) -> None:
         """Fetch one commit by its SHA, and write its files into ``folder``."""
@@ -148,11 +168,12 @@ class Remote:
         with FileLock(f"{self._mirror}.lock"):
             if not (self._mirror / "HEAD").is_file():
                 run_git(self._home, "init", "--quiet", "--bare", str(self._mirror))
+            fetch = ("fetch", "--quiet", "--no-tags")
             try:
-                self._run(self._mirror, "fetch", "--quiet", "--depth=1", self._url, sha)
+                self._run(self._mirror, *fetch, "--depth=1", "--", self._url, sha)
             except GitError:
                 # Not every host serves a commit by its SHA.
-                self._run(self._mirror, "fetch", "--quiet", self._url, "+refs/heads/*:refs/all/*")
+                self._run(self._mirror, *fetch, "--", self._url, "+refs/heads/*:refs/all/*")
         self.checkout(sha, folder)
 
     def _module(self, url: str) -> Remote:
@@ -162,14 +183,19 @@ class Remote:
                 step, _, url = url.partition("/")
                 parts = parts[:-1] if step == ".." else parts
             url = "/".join([*parts, url])
-        same = _host(url) == _host(self._url)
-        return Remote(url, ".", self._git if same else Git(submodules=True), self._home)
+        # Whoever may commit chooses the URL: it reaches no other repository of this machine, and
+        # gets no credentials but those for the same host by the same transport.
+        same, local = _host(url) == _host(self._url), _transport(self._url) == "file"
+        anonymous = self._anonymous or not (same or local)
+        transports = ["https", *([] if anonymous else ["ssh"]), *(["file"] if local else [])]
+        git = self._git if same else Git(submodules=True)
+        return Remote(url, ".", git, self._home, transports=transports, anonymous=anonymous)
 
     def _run(self, folder: Path, *arguments: str) -> str:
         what = f"git {arguments[0]} {self._url}"
         try:
             seconds = _LOOK_SECONDS if arguments[0] == "ls-remote" else _FETCH_SECONDS
-            extra = self._credentials()
+            extra = {"GIT_ALLOW_PROTOCOL": ":".join(self._transports), **self._credentials()}
             return run_git(folder, *arguments, what=what, extra=extra, seconds=seconds)
         except GitError as error:
             said = " ".join(str(error).split())
@@ -187,6 +213,14 @@ class Remote:
         return ": there is no such folder: check git.remote"
 
     def _credentials(self) -> Mapping[str, str]:
+        if self._anonymous:
+            return {
+                "HOME": str(self._home),  # a .netrc
+                "GIT_ASKPASS": "",
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": "credential.helper",
+                "GIT_CONFIG_VALUE_0": "",
+            }
         git = self._git
         variables: dict[str, str] = {}
         if git.ssh_key:
@@ -197,7 +231,7 @@ class Remote:
             else:
                 options += ["-o StrictHostKeyChecking=accept-new"]
             variables["GIT_SSH_COMMAND"] = f"ssh -i '{git.ssh_key}' {' '.join(options)}"
-        if git.token and self._url.startswith(("https://", "http://")):
+        if git.token and _transport(self._url) == "https":
             pair = f"{git.username}:{git.token.get_secret_value()}"
             header = base64.b64encode(pair.encode()).decode()
             address = urlsplit(self._url)
@@ -220,8 +254,17 @@ class Remote:
         return f"https://{host}/{path.removesuffix('.git')}/{kind}/{sha}"
 
 
-def _host(url: str) -> str:
+def _transport(url: str) -> str:
+    """How git reaches ``url``, in the words of its GIT_ALLOW_PROTOCOL."""
+    scheme, separator, _ = url.partition("://")
+    if separator:
+        return scheme.lower()
+    return "ssh" if re.match(r"[^/:]+:", url) else "file"
+
+
+def _host(url: str) -> tuple[str, str]:
+    """The transport and the host of ``url``; the host is "" if it is this machine."""
+    transport = _transport(url)
     if "://" in url:
-        return urlsplit(url).netloc.rpartition("@")[2]
-    ssh = _SSH.fullmatch(url)
-    return ssh["host"] if ssh and not Path(url).exists() else ""
+        return transport, urlsplit(url).netloc.rpartition("@")[2]
+    return transport, url.partition(":")[0].rpartition("@")[2] if transport == "ssh" else ""

@@ -7,9 +7,7 @@ import os
 import socket
 import stat
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,8 +17,7 @@ from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.settings import Git
 from tests.automation.site import Clone, git
-
-TOKEN = "s3cret-t0ken"
+from tests.revisions.git_server import TOKEN, serve_git
 
 
 @pytest.fixture
@@ -145,59 +142,10 @@ def test_a_remote_that_does_not_answer_is_given_up(
 # https: git's own server program, behind a door that wants a token
 
 
-class _GitServer(BaseHTTPRequestHandler):
-    root: Path
-
-    def do_GET(self) -> None:
-        self._serve(b"")
-
-    def do_POST(self) -> None:
-        self._serve(self.rfile.read(int(self.headers["Content-Length"])))
-
-    def _serve(self, body: bytes) -> None:
-        wanted = base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
-        if self.headers["Authorization"] != f"Basic {wanted}":
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", "Basic")
-            self.end_headers()
-            return
-        path, _, query = self.path.partition("?")
-        done = subprocess.run(
-            ["git", "http-backend"],
-            input=body,
-            env={
-                **os.environ,
-                "GIT_PROJECT_ROOT": str(self.root),
-                "GIT_HTTP_EXPORT_ALL": "1",
-                "PATH_INFO": path,
-                "QUERY_STRING": query,
-                "REQUEST_METHOD": self.command,
-                "CONTENT_TYPE": self.headers["Content-Type"] or "",
-                "HTTP_CONTENT_ENCODING": self.headers["Content-Encoding"] or "",
-                "GIT_PROTOCOL": self.headers["Git-Protocol"] or "",
-            },
-            capture_output=True,
-            check=True,
-        )
-        head, _, content = done.stdout.partition(b"\r\n\r\n")
-        self.send_response(200)
-        for line in head.decode().splitlines():
-            name, _, value = line.partition(": ")
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture
-def https(clone: Clone) -> Iterator[str]:
-    handler = type("Handler", (_GitServer,), {"root": clone.home})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/remote.git"
-        server.shutdown()
+def https(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with serve_git(clone.home, monkeypatch) as url:
+        yield f"{url}/remote.git"
 
 
 def test_a_token_opens_an_https_remote_and_is_seen_nowhere(
@@ -229,6 +177,19 @@ def test_a_folder_that_is_gone_is_not_taken_for_a_wrong_token(clone: Clone, sche
         place.head("main")
     with pytest.raises(GitError, match="check that the folder is a git repository"):
         remote(clone, f"{scheme}{clone.home}").head("main")
+
+
+def test_a_token_is_not_sent_in_the_clear(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ("http://github.com/acme/dbt.git", "HTTP://github.com/acme/dbt.git"):
+        with pytest.raises(ValidationError, match=r"git\.token.*in the clear: use https"):
+            Git(remote=url, token=SecretStr(TOKEN))
+    asked: list[str | None] = []
+    with (
+        serve_git(clone.home, monkeypatch, tls=False, asked=asked) as url,
+        pytest.raises(GitError),
+    ):
+        remote(clone, f"{url}/remote.git", token=TOKEN).head("main")
+    assert set(asked) <= {None}
 
 
 def test_no_token_does_not_ask_anybody(clone: Clone, https: str) -> None:
