@@ -20,6 +20,7 @@ from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.operation import operate
 from dbt_orchestration.partitions.config import check_nodes
 from dbt_orchestration.settings import Settings
+from dbt_orchestration.upstream_dbt import seen_by_jinja
 
 _ENV_VAR = re.compile(r"""env_var\(\s*\\?['"]([^'"\\]+)\\?['"]\s*(,)?""")
 _UTC = ("UTC", "ETC/UTC")
@@ -63,7 +64,7 @@ def missing_credentials(settings: Settings, environment: str) -> list[str]:
     targets = _targets(settings)
     target = targets.get(settings.environment(environment).target) if targets else None
     names = _ENV_VAR.findall(json.dumps(target, default=str))
-    known = os.environ | settings.dbt_environment
+    known = seen_by_jinja(os.environ) | settings.dbt_environment
     return sorted({name for name, default in names if not default and not known.get(name)})
 
 

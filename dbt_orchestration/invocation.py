@@ -235,7 +235,7 @@ class DbtInvocation:
 
     def _on_event(self, event: Any) -> None:
         if event.info.name == "MainReportVersion":  # the first one
-            upstream_dbt.show_to_jinja(self._hidden)
+            upstream_dbt.limit_jinja(self._hidden)
         elif event.info.name in RESULT_EVENTS:
             from google.protobuf.json_format import MessageToDict
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import orjson
 
+from dbt_orchestration.settings import PREFIX
+
 SECRET = "DBT_ENV_SECRET_"
 INVOCATION = "00000000-0000-0000-0000-000000000000"
 # dbt's flags that are ours to set, on each command line or not at all: docs/dbt.md says why.
@@ -29,6 +31,8 @@ _OURS = (
     *("PROJECT_DIR", "UPLOAD_TO_ARTIFACTS_INGEST_API"),
 )
 OUR_VARIABLES = tuple(f"{prefix}{name}" for name in _OURS for prefix in ("DBT_", "DBT_ENGINE_"))
+# What sets up Dagster and us: whoever may commit reads no credentials there. The run's id is told.
+_NOT_FOR_JINJA, _FOR_JINJA = (PREFIX, "DAGSTER_"), frozenset({"DAGSTER_RUN_ID"})
 
 
 @contextmanager
@@ -41,12 +45,27 @@ def without_our_variables() -> Iterator[Mapping[str, str]]:
         os.environ.update(hidden)
 
 
-def show_to_jinja(variables: Mapping[str, str]) -> None:
-    """Let ``env_var()`` find these in the dbt invocation that this thread is in."""
+def seen_by_jinja(variables: Mapping[str, str]) -> dict[str, str]:
+    """Those of some environment variables that a project and its profile may read."""
+    return {
+        name: value
+        for name, value in variables.items()
+        if name in _FOR_JINJA or not name.upper().startswith(_NOT_FOR_JINJA)
+    }
+
+
+def limit_jinja(hidden: Mapping[str, str]) -> None:
+    """Make ``env_var()`` see what it may, in the dbt invocation that this thread is in.
+
+    All of dbt's Jinja reads the environment through its invocation's context.
+
+    Args:
+        hidden: as ``without_our_variables`` yields; of dbt's flags, Jinja sees all.
+    """
     from dbt_common.context import get_invocation_context
 
     invocation = get_invocation_context()
-    invocation._env = {**invocation._env, **variables}
+    invocation._env = seen_by_jinja({**invocation._env, **hidden})
 
 
 class Session:
@@ -229,7 +248,8 @@ def session(arguments: Sequence[str], manifest: Any = None) -> Iterator[Session]
         def decorate(then: Callable[[Any], Any]) -> Callable[[Any], Any]:
             def run(context: Any) -> Any:
                 invocation = get_invocation_context()
-                invocation._env = _Environment({**invocation._env, **hidden}, names)
+                limit_jinja(hidden)
+                invocation._env = _Environment(invocation._env, names)
                 return then(context)
 
             return run
@@ -296,7 +316,7 @@ def load_credentials(
     from dbt.flags import set_from_args
     from dbt_common.context import set_invocation_context
 
-    set_invocation_context(dict(os.environ))
+    set_invocation_context(seen_by_jinja(os.environ))
     folder = str(profiles_dir or Path.home() / ".dbt")
     set_from_args(Namespace(profiles_dir=folder, project_dir=str(project_dir)), None)
     return load_profile(str(project_dir), {}, profile, target).credentials

@@ -19,7 +19,7 @@ from dbt_orchestration.changes.profile import NAMES, relevant_settings
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.revisions.clock import today
-from dbt_orchestration.upstream_dbt import SECRET, Session
+from dbt_orchestration.upstream_dbt import SECRET, Session, seen_by_jinja
 
 Facts = Mapping[str, Any]
 
@@ -94,8 +94,9 @@ def stamp_of(target: DbtTarget, facts: Mapping[str, Any]) -> str:
     # The name of the DuckDB file is the name of its database; its folder is in no relation's name.
     duckdb = Path(target.variables.get("DBT_DUCKDB_PATH", "")).name
     digest.update(repr((*versions(), target.profile, target.target, duckdb, day)).encode())
+    seen = seen_by_jinja(os.environ)
     for name in (*facts["variables"], *facts["profile_variables"]):
-        digest.update(f"\0{name}={os.environ.get(name)}".encode())
+        digest.update(f"\0{name}={seen.get(name)}".encode())
     return digest.hexdigest()[:8]
 
 

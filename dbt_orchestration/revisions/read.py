@@ -10,6 +10,7 @@ from typing import Any
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.revisions.parse import PrepareError, Revision
+from dbt_orchestration.upstream_dbt import seen_by_jinja
 
 
 def read_project(revision: Revision, target: DbtTarget) -> Project:
@@ -18,7 +19,7 @@ def read_project(revision: Revision, target: DbtTarget) -> Project:
     Raises:
         PrepareError: a seed cannot be read, or nodes depend on each other.
     """
-    facts, every = revision.facts, {**os.environ, **target.variables}
+    facts, every = revision.facts, {**seen_by_jinja(os.environ), **target.variables}
     known = {*facts["variables"], *target.variables}
     project = Project(
         revision.manifest,
