@@ -22,7 +22,7 @@
 
 {% macro dbt_orchestration__exchange(existing, old, new) %}
   {% if existing is none %}
-    {% do run_query('alter table ' ~ new ~ ' rename to ' ~ (old if target.type == 'snowflake' else adapter.quote(old.identifier))) %}
+    {% do run_query('alter table ' ~ new ~ ' rename to ' ~ (old if target.type == 'snowflake' else dbt_orchestration__quoted(old.identifier))) %}
     {% do adapter.commit() if target.type != 'snowflake' %}
   {% elif target.type == 'snowflake' %}
     {% do run_query('alter table ' ~ old ~ ' swap with ' ~ new) %}
@@ -50,23 +50,23 @@
   {% if target.type == 'duckdb' %}
     {% set tables_sql %}
       select comment from duckdb_tables()
-      where schema_name = '{{ old.schema }}' and table_name = '{{ old.identifier }}'
-        and database_name = '{{ old.database }}' and comment is not null
+      where schema_name = {{ dbt_orchestration__literal(old.schema) }} and table_name = {{ dbt_orchestration__literal(old.identifier) }}
+        and database_name = {{ dbt_orchestration__literal(old.database) }} and comment is not null
     {% endset %}
     {% set columns_sql %}
       select before.column_name, before.comment
       from duckdb_columns() as before
       join duckdb_columns() as after
         on after.database_name = before.database_name and after.schema_name = before.schema_name
-        and after.table_name = '{{ new.identifier }}' and after.column_name = before.column_name
-      where before.schema_name = '{{ old.schema }}' and before.table_name = '{{ old.identifier }}'
-        and before.database_name = '{{ old.database }}'
+        and after.table_name = {{ dbt_orchestration__literal(new.identifier) }} and after.column_name = before.column_name
+      where before.schema_name = {{ dbt_orchestration__literal(old.schema) }} and before.table_name = {{ dbt_orchestration__literal(old.identifier) }}
+        and before.database_name = {{ dbt_orchestration__literal(old.database) }}
         and before.comment is not null and after.comment is null
     {% endset %}
   {% else %}
     {% set tables_sql %}
       select comment from {{ old.information_schema('tables') }}
-      where table_schema = '{{ old.schema | upper }}' and table_name = '{{ old.identifier | upper }}'
+      where table_schema = {{ dbt_orchestration__literal(old.schema | upper) }} and table_name = {{ dbt_orchestration__literal(old.identifier | upper) }}
         and comment is not null and comment <> ''
     {% endset %}
     {% set columns_sql %}
@@ -74,17 +74,17 @@
       from {{ old.information_schema('columns') }} as before
       join {{ old.information_schema('columns') }} as after
         on after.table_schema = before.table_schema and after.column_name = before.column_name
-        and after.table_name = '{{ new.identifier | upper }}'
-      where before.table_schema = '{{ old.schema | upper }}'
-        and before.table_name = '{{ old.identifier | upper }}'
+        and after.table_name = {{ dbt_orchestration__literal(new.identifier | upper) }}
+      where before.table_schema = {{ dbt_orchestration__literal(old.schema | upper) }}
+        and before.table_name = {{ dbt_orchestration__literal(old.identifier | upper) }}
         and before.comment is not null and after.comment is null
     {% endset %}
   {% endif %}
   {% for row in run_query(tables_sql).rows %}
-    {% do run_query('comment on table ' ~ new ~ " is '" ~ (row[0] | replace("'", "''")) ~ "'") %}
+    {% do run_query('comment on table ' ~ new ~ ' is ' ~ dbt_orchestration__literal(row[0])) %}
   {% endfor %}
   {% for row in run_query(columns_sql).rows %}
-    {% do run_query('comment on column ' ~ new ~ '.' ~ adapter.quote(row[0]) ~ " is '" ~ (row[1] | replace("'", "''")) ~ "'") %}
+    {% do run_query('comment on column ' ~ new ~ '.' ~ dbt_orchestration__quoted(row[0]) ~ ' is ' ~ dbt_orchestration__literal(row[1])) %}
   {% endfor %}
 {% endmacro %}
 
@@ -99,19 +99,39 @@
 {% endmacro %}
 
 {#- Drops what was built beside these tables and never put into their place, unless it is of a request
-    in ``kept``, whose runs go on. -#}
+    in ``kept``, whose runs go on. Ours is only what ends in a request's eight hexadecimal digits, and
+    what no model, seed, snapshot, test or source of the project is called. -#}
 {% macro dbt_orchestration__tidy(tables, kept) %}
+  {% set theirs = [] %}
+  {% for node in graph.nodes.values() | list + graph.sources.values() | list %}
+    {% do theirs.append((node.identifier or node.alias or node.name) | lower) %}
+  {% endfor %}
   {% for table in tables %}
     {% set old = api.Relation.create(database=table.database, schema=table.schema, identifier=table.identifier, type='table') %}
+    {% set prefix = table.identifier | lower ~ '__rebuild_' %}
     {% set left_sql %}
       select table_name
       from {{ 'information_schema.tables' if target.type == 'duckdb' else old.information_schema('tables') }}
-      where lower(table_catalog) = '{{ table.database | lower }}'
-        and lower(table_schema) = '{{ table.schema | lower }}'
-        and starts_with(lower(table_name), '{{ table.identifier | lower }}__rebuild_')
+      where lower(table_catalog) = {{ dbt_orchestration__literal(table.database | lower) }}
+        and lower(table_schema) = {{ dbt_orchestration__literal(table.schema | lower) }}
+        and starts_with(lower(table_name), {{ dbt_orchestration__literal(prefix) }})
     {% endset %}
-    {% for row in run_query(left_sql).rows if (row[0] | lower).rpartition('__rebuild_')[2] not in kept %}
-      {% do adapter.drop_relation(old.incorporate(path={'identifier': row[0]})) %}
+    {% for row in run_query(left_sql).rows %}
+      {% set request = (row[0] | lower)[prefix | length:] %}
+      {% if modules.re.fullmatch('[0-9a-f]{8}', request) and request not in kept and row[0] | lower not in theirs %}
+        {% do adapter.drop_relation(old.incorporate(path={'identifier': row[0]})) %}
+      {% endif %}
     {% endfor %}
   {% endfor %}
+{% endmacro %}
+
+{#- A text in SQL. Snowflake reads backslashes in it, DuckDB does not. -#}
+{% macro dbt_orchestration__literal(text) %}
+  {% set text = text | replace('\\', '\\\\') if target.type == 'snowflake' else text %}
+  {% do return("'" ~ (text | replace("'", "''")) ~ "'") %}
+{% endmacro %}
+
+{#- A name in SQL, whatever is in it. -#}
+{% macro dbt_orchestration__quoted(name) %}
+  {% do return('"' ~ (name | replace('"', '""')) ~ '"') %}
 {% endmacro %}

@@ -179,7 +179,7 @@ def test_a_table_is_made_anew_beside_and_swapped_in(snowflake: Snowflake) -> Non
     names = ("orders", "stg_orders", "orders_daily")
     assert snowflake.build(*names).success
     snowflake.execute("grant select on table shop.orders_daily to role analysts")
-    snowflake.execute("comment on table shop.orders_daily is 'by hand'")
+    snowflake.execute(r"comment on table shop.orders_daily is 'by hand: C:\\new'")
     with watching(snowflake, "select count(*), sum(amount) from shop.orders_daily") as seen:
         result = snowflake.build(*names, config={"full_refresh": True})
         assert result.success, failure(result)
@@ -190,7 +190,7 @@ def test_a_table_is_made_anew_beside_and_swapped_in(snowflake: Snowflake) -> Non
     assert [row[:3] for row in granted] == [("SELECT", "ROLE", "ANALYSTS")]
     assert snowflake.execute(
         "select comment from information_schema.tables where table_name = 'ORDERS_DAILY'"
-    ) == [("by hand",)]
+    ) == [(r"by hand: C:\new",)]
     assert not left_beside(snowflake)
     failed = snowflake.build(
         *names, config={"full_refresh": True, "vars": {"broken_day": "2024-01-02"}}
