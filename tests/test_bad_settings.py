@@ -9,7 +9,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
-from dbt_orchestration.dagster_process import LaptopError, running
+from dbt_orchestration.dagster_process import LaptopError
+from dbt_orchestration.laptop import running
 from dbt_orchestration.setting_types import Branch
 from dbt_orchestration.settings import REPOSITORY, Environment, SettingsError, load_settings
 from tests.conftest import make_settings
