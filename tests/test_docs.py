@@ -22,6 +22,7 @@ RUN_BY = {
     "make demo": "tests/test_demo.py",
     "make test": ".ci/run",
     "make plan": "tests/revisions/test_compare.py",
+    "FAULTS=all .venv/bin/pytest tests/faults": "tests/faults/test_kills.py",
     "dbt-orchestration plan": "tests/revisions/test_compare.py",
 }
 
