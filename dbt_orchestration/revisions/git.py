@@ -79,7 +79,11 @@ class Repository:
 
 
 def check_out(git_dir: Path, commit: str, folder: Path) -> None:
-    """Write the files of a commit into ``folder``, which is empty or not there."""
+    """Write the files of a commit into ``folder``, which is empty or not there.
+
+    Raises:
+        GitError: git refused, or one of the files is a link to somewhere else.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     place = ("--git-dir", str(git_dir), "--work-tree", str(folder))
     index = {"GIT_INDEX_FILE": f"{folder}.index"}
@@ -88,6 +92,23 @@ def check_out(git_dir: Path, commit: str, folder: Path) -> None:
         run_git(folder, *place, "checkout-index", "--all", "--force", extra=index)
     finally:
         Path(index["GIT_INDEX_FILE"]).unlink(missing_ok=True)
+    refuse_links(folder)
+
+
+def refuse_links(folder: Path) -> None:
+    """Raises:
+    GitError: a symbolic link in ``folder`` leads out of it. dbt would read, or write, through it.
+    """
+    inside = os.path.realpath(folder)
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = os.path.join(place, name)
+            real = os.path.realpath(path) if os.path.islink(path) else inside
+            if os.path.commonpath((real, inside)) != inside:
+                raise GitError(
+                    f"{os.path.relpath(path, folder)} is a symbolic link to {os.readlink(path)},"
+                    " which is outside the repository: commit what it leads to"
+                )
 
 
 def run_git(

@@ -18,6 +18,7 @@ from dbt_orchestration.invocation import DbtError, DbtTarget, dbt_session
 
 PROJECT = "dbt_project.yml"
 _FOLDERS = {"packages-install-path": "dbt_packages", "target-path": "target", "log-path": "logs"}
+_OURS = frozenset({"target-path", "log-path"})
 # Where dbt finds files, through links to other folders, too.
 _SOURCES = {
     **{f"{kind}-paths": [f"{kind}s"] for kind in ("model", "seed", "test", "macro", "snapshot")},
@@ -50,18 +51,14 @@ class Layout:
         """Raises:
         PrepareError: dbt_project.yml cannot be read.
         """
-        project, stated = target.project_dir, read_yaml(target.project_dir / PROJECT)
-        named = {key: stated.get(key) or default for key, default in _FOLDERS.items()}
-        sources = {key: stated.get(key) or default for key, default in _SOURCES.items()}
         with Renderer(target) as renderer:
-            named, sources = renderer.project(named), renderer.project(sources)
-        installed, *written = (project / str(folder) for folder in named.values())
-        listed = [paths if isinstance(paths, list) else [paths] for paths in sources.values()]
+            named = named_folders(target.project_dir, renderer)
+        [installed], *written = (named.pop(key) for key in _FOLDERS)
         return cls(
-            project,
+            target.project_dir,
             installed,
-            tuple(written),
-            tuple(project / str(folder) for paths in listed for folder in paths),
+            tuple(folder for folders in written for folder in folders),
+            tuple(folder for folders in named.values() for folder in folders),
         )
 
     def source_files(self) -> Iterator[Path]:
@@ -136,6 +133,33 @@ class Renderer:
             return getattr(self._session, how)(value)
         except (DbtError, DbtBaseException) as error:
             raise PrepareError(f"{self._target.project_dir / file}: {str(error).strip()}") from None
+
+
+def named_folders(project_dir: Path, renderer: Renderer) -> dict[str, list[Path]]:
+    """The folders of a project or a package, by the key of dbt_project.yml that names them.
+
+    Raises:
+        PrepareError: dbt_project.yml cannot be read.
+    """
+    stated = read_yaml(project_dir / PROJECT)
+    named = {key: stated.get(key) or default for key, default in {**_FOLDERS, **_SOURCES}.items()}
+    named = renderer.project(named)
+    listed = {key: each if isinstance(each, list) else [each] for key, each in named.items()}
+    return {key: [project_dir / str(each) for each in paths] for key, paths in listed.items()}
+
+
+def refuse_outside(project_dir: Path, root: Path, renderer: Renderer) -> None:
+    """Raises:
+    PrepareError: a project or a package has a folder outside the checkout ``root``.
+    """
+    for key, folders in named_folders(project_dir, renderer).items():
+        for folder in folders:
+            # Where dbt writes its target and its log is ours to say.
+            if key not in _OURS and not folder.resolve().is_relative_to(root.resolve()):
+                stated = os.path.relpath(folder, project_dir)
+                raise PrepareError(
+                    f"{project_dir / PROJECT}: {key}: {stated} is outside the repository"
+                )
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:

@@ -11,11 +11,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dbt_orchestration.invocation import DbtTarget
-from dbt_orchestration.revisions.layout import PROJECT, Layout, PrepareError, Renderer, read_yaml
+from dbt_orchestration.revisions.git import refuse_links
+from dbt_orchestration.revisions.layout import (
+    PROJECT,
+    Layout,
+    PrepareError,
+    Renderer,
+    read_yaml,
+    refuse_outside,
+)
 from dbt_orchestration.revisions.parse import run_dbt
+from dbt_orchestration.revisions.remote import transport_of
 
 _LOCK = "package-lock.yml"
+_FETCHED = frozenset({"https", "http", "ssh", "git"})
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,45 @@ def _stated(
             yield from _stated(root, str(local), renderer, been)
 
 
+def _confine(target: DbtTarget, root: Path) -> None:
+    """Let a checkout read its own files only; whoever may commit is not to read this machine.
+
+    Raises:
+        PrepareError: a path in dbt_project.yml, or a package, is outside ``root``.
+    """
+    with Renderer(target) as renderer:
+        refuse_outside(target.project_dir, root, renderer)
+        been: set[str] = set()
+        # One package after the other: nothing is read of one that is refused.
+        for package, _, entries in _stated(target.project_dir, "", renderer, been):
+            for number, entry in enumerate(entries):
+                if isinstance(entry, dict) and (what := _outside(target.project_dir, root, entry)):
+                    where = _where(target.project_dir / package, number)
+                    raise PrepareError(f"{where}: {what} is outside the repository")
+
+
+def _outside(project_dir: Path, root: Path, entry: dict[str, Any]) -> str:
+    """What of a package is not in the checkout, and not fetched from another host; or ""."""
+    local, git, inside = (entry.get(key) for key in ("local", "git", "subdirectory"))
+    if local and not (project_dir / str(local)).resolve().is_relative_to(root.resolve()):
+        return f"local: {local}"
+    if git and transport_of(str(git)) not in _FETCHED:
+        return f"git: {git}"
+    if inside and os.path.normpath(str(inside)).startswith(("..", "/")):
+        return f"subdirectory: {inside}"
+    return ""
+
+
+def _where(folder: Path, number: int) -> str:
+    """The file and line of a package that a project states."""
+    file = folder / "dependencies.yml"
+    if read_yaml(file).get("packages") is None:
+        file = folder / "packages.yml"
+    top = yaml.compose(file.read_text(encoding="utf-8"))
+    [entries] = [value for key, value in top.value if key.value == "packages"]
+    return f"{file}, line {entries.value[number].start_mark.line + 1}"
+
+
 def install_packages(target: DbtTarget) -> None:
     """Install what the project states into its own folder, unless that was done.
 
@@ -101,6 +152,9 @@ def provide_packages(target: DbtTarget, working_tree: Path, root: Path) -> None:
     Raises:
         PrepareError: the packages differ, and ``dbt deps`` cannot install them.
     """
+    depth = len(working_tree.relative_to(root).parts)
+    checkout = target.project_dir.parents[depth - 1] if depth else target.project_dir
+    _confine(target, checkout)
     folder = Layout.of(target).installed
     # A commit without a lock file takes whatever satisfies it.
     lock = (target.project_dir / _LOCK).is_file()
@@ -109,7 +163,7 @@ def provide_packages(target: DbtTarget, working_tree: Path, root: Path) -> None:
     other = replace(target, project_dir=working_tree)
     installed = Layout.of(other).installed
     if installed.is_dir() and stated == stated_packages(other, lock):
-        _link(installed, folder, root, target.project_dir, working_tree)
+        _link(installed, folder, root, checkout)
     else:
         run_dbt(target, ["deps"])
 
@@ -125,18 +179,29 @@ def copy_packages(target: DbtTarget, root: Path, others: Iterable[Installed]) ->
         What is stated, for ``Installed``.
 
     Raises:
-        PrepareError: the packages differ, and ``dbt deps`` cannot install them.
+        PrepareError: the packages differ, and ``dbt deps`` cannot install them; or something of the
+            project or of a package is outside the checkout.
+        GitError: a link in a package leads out of the checkout.
     """
+    _confine(target, root)
     folder, stated = Layout.of(target).installed, stated_packages(target)
-    if not folder.resolve().is_relative_to(root.resolve()):
-        install_packages(target)  # all checkouts share it
-        return stated
-    if folder.exists() or not stated:
-        return stated
+    if stated and not folder.exists():
+        _provide(target, root, folder, stated, others)
+    if folder.is_dir():
+        refuse_links(root)
+        with Renderer(target) as renderer:
+            for package in filter(Path.is_dir, folder.iterdir()):
+                refuse_outside(package, root, renderer)
+    return stated
+
+
+def _provide(
+    target: DbtTarget, root: Path, folder: Path, stated: str, others: Iterable[Installed]
+) -> None:
     for other in others:
         if other.stated == stated and other.folder.is_dir():
             shutil.copytree(other.folder, folder, symlinks=True)
-            return stated
+            return
     lock = target.project_dir / _LOCK
     locked = lock.is_file()
     run_dbt(target, ["deps"])
@@ -149,13 +214,10 @@ def copy_packages(target: DbtTarget, root: Path, others: Iterable[Installed]) ->
             # A local package: dbt links it by a path that ends when the checkout moves.
             package.unlink()
             package.symlink_to(os.path.relpath(inside, folder.resolve()))
-    return stated
 
 
-def _link(installed: Path, folder: Path, root: Path, project: Path, working_tree: Path) -> None:
+def _link(installed: Path, folder: Path, root: Path, checkout: Path) -> None:
     """Link each package; one that lies in the repository is that of the checkout."""
-    depth = len(working_tree.relative_to(root).parts)
-    checkout = project.parents[depth - 1] if depth else project
     folder.mkdir(parents=True)
     for package in installed.iterdir():
         source = package.resolve()

@@ -19,7 +19,13 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from dbt_orchestration.revisions.git import GitError, Repository, check_out, run_git
+from dbt_orchestration.revisions.git import (
+    GitError,
+    Repository,
+    check_out,
+    refuse_links,
+    run_git,
+)
 from dbt_orchestration.setting_types import is_folder
 from dbt_orchestration.settings import Git, Settings
 
@@ -78,7 +84,7 @@ class Remote:
         self.project_path = project_path
         self._url = url
         self._git = git
-        self._transports = transports or (_transport(url),)
+        self._transports = transports or (transport_of(url),)
         self._anonymous = anonymous
         self._mirror = home / hashlib.sha256(url.encode()).hexdigest()[:16]
         self._home = home
@@ -146,7 +152,7 @@ class Remote:
         """Write the files of a fetched commit into ``folder``, which is empty.
 
         Raises:
-            GitError: a submodule cannot be fetched.
+            GitError: a submodule cannot be fetched, or a link leads out of the checkout.
         """
         check_out(self._mirror, sha, folder)
         modules = folder / ".gitmodules"
@@ -161,6 +167,7 @@ class Remote:
                 self._module(url).check_out_exactly(pinned, folder / path)
             except GitError as error:
                 raise GitError(f"submodule {path}: {error}") from None
+        refuse_links(folder)  # again: some may lead through those of a submodule
 
     def check_out_exactly(self, sha: str, folder: Path) -> None:
         """Fetch one commit by its SHA, and write its files into ``folder``."""
@@ -185,7 +192,7 @@ class Remote:
             url = "/".join([*parts, url])
         # Whoever may commit chooses the URL: it reaches no other repository of this machine, and
         # gets no credentials but those for the same host by the same transport.
-        same, local = _host(url) == _host(self._url), _transport(self._url) == "file"
+        same, local = _host(url) == _host(self._url), transport_of(self._url) == "file"
         anonymous = self._anonymous or not (same or local)
         transports = ["https", *([] if anonymous else ["ssh"]), *(["file"] if local else [])]
         git = self._git if same else Git(submodules=True)
@@ -231,7 +238,7 @@ class Remote:
             else:
                 options += ["-o StrictHostKeyChecking=accept-new"]
             variables["GIT_SSH_COMMAND"] = f"ssh -i '{git.ssh_key}' {' '.join(options)}"
-        if git.token and _transport(self._url) == "https":
+        if git.token and transport_of(self._url) == "https":
             pair = f"{git.username}:{git.token.get_secret_value()}"
             header = base64.b64encode(pair.encode()).decode()
             address = urlsplit(self._url)
@@ -254,7 +261,7 @@ class Remote:
         return f"https://{host}/{path.removesuffix('.git')}/{kind}/{sha}"
 
 
-def _transport(url: str) -> str:
+def transport_of(url: str) -> str:
     """How git reaches ``url``, in the words of its GIT_ALLOW_PROTOCOL."""
     scheme, separator, _ = url.partition("://")
     if separator:
@@ -264,7 +271,7 @@ def _transport(url: str) -> str:
 
 def _host(url: str) -> tuple[str, str]:
     """The transport and the host of ``url``; the host is "" if it is this machine."""
-    transport = _transport(url)
+    transport = transport_of(url)
     if "://" in url:
         return transport, urlsplit(url).netloc.rpartition("@")[2]
     return transport, url.partition(":")[0].rpartition("@")[2] if transport == "ssh" else ""
