@@ -97,3 +97,24 @@ def test_a_profile_does_not_see_them(
     (project / "profiles.yml").write_text(stated.replace("SNOWFLAKE_SUFFIX', ''", "DAGSTER_X'"))
     monkeypatch.setenv("DAGSTER_X", "set")
     assert missing_credentials(settings, "prod") == ["DAGSTER_X"]
+
+
+def test_a_password_of_the_profile_decides_no_name(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = """      settings:
+        s3_secret_access_key: "{{ env_var('SNOWFLAKE_PASSWORD') }}"
+"""
+    other = "    other: {type: snowflake, account: x, password: LITERAL}\n"
+    (project / "profiles.yml").write_text(f"{PROFILES}{secret}{other}")
+    settings = make_settings(tmp_path / "state", project, profile="shop")
+    digests = set()
+    for password in ("hunter2", "hunter3"):
+        monkeypatch.setenv("SNOWFLAKE_PASSWORD", password)
+        text = (project / "profiles.yml").read_text()
+        (project / "profiles.yml").write_text(text.replace("LITERAL", f"written-{password}"))
+        digests.add(prepare(settings, "prod").digest)
+        (project / "profiles.yml").write_text(text)
+    assert len(digests) == 1
+    monkeypatch.setenv("SNOWFLAKE_SUFFIX", "_other")
+    assert prepare(settings, "prod").digest not in digests

@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dbt_orchestration.changes.fingerprints import scheme
 from dbt_orchestration.changes.profile import NAMES, relevant_settings
 from dbt_orchestration.changes.terms import digest_value
@@ -50,8 +52,10 @@ def read_facts(session: Session, target: DbtTarget, named: set[str]) -> dict[str
     # Besides what was read just now: what was when what has not changed was parsed, and whatever
     # may be read when a node is built.
     read = session.variables | set(session.manifest.env_vars) | named
-    names = {name for name in read if not name.startswith(SECRET)} - target.variables.keys()
-    connects = {name for name in session.profile_variables if not _CREDENTIAL.search(name)}
+    credentials = {name for name in session.profile_variables if _CREDENTIAL.search(name)}
+    names = {name for name in read if not name.startswith(SECRET)}
+    names -= credentials | target.variables.keys()
+    connects = session.profile_variables - credentials
     return {
         "folders": {
             str(name): str(folder.relative_to(target.project_dir))
@@ -89,8 +93,7 @@ def stamp_of(target: DbtTarget, facts: Mapping[str, Any]) -> str:
     """
     day = today() if facts["clock"] else ""
     digest = hashlib.sha256()
-    profiles = profiles_of(target)
-    digest.update(profiles.read_bytes() if profiles.is_file() else b"")
+    digest.update(digest_value(_without_credentials(_profiles(target))).encode())
     # The name of the DuckDB file is the name of its database; its folder is in no relation's name.
     duckdb = Path(target.variables.get("DBT_DUCKDB_PATH", "")).name
     digest.update(repr((*versions(), target.profile, target.target, duckdb, day)).encode())
@@ -98,6 +101,19 @@ def stamp_of(target: DbtTarget, facts: Mapping[str, Any]) -> str:
     for name in (*facts["variables"], *facts["profile_variables"]):
         digest.update(f"\0{name}={seen.get(name)}".encode())
     return digest.hexdigest()[:8]
+
+
+def _profiles(target: DbtTarget) -> Any:
+    try:
+        return _plain(yaml.safe_load(profiles_of(target).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None  # dbt says what is wrong with it
+
+
+def _without_credentials(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_credentials(v) for k, v in value.items() if not _CREDENTIAL.search(k)}
+    return [_without_credentials(each) for each in value] if isinstance(value, list) else value
 
 
 def versions() -> list[str]:

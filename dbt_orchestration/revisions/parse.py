@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget, dbt
 from dbt_orchestration.revisions.clock import clock_nodes
 from dbt_orchestration.revisions.facts import (
     folders_of,
+    profiles_of,
     read_facts,
     stamp_of,
     variables_named,
@@ -167,7 +168,7 @@ def parse_into(target: DbtTarget, folder: Path, seed: Revision | None) -> Revisi
     revision = Revision("", folder, target.project_dir)
     if seed and seed.partial_parse_path.is_file():
         shutil.copy(seed.partial_parse_path, folder)
-    named = variables_named(Layout.of(target).source_files())
+    named = variables_named(_project_files(target))
     try:
         with dbt_session(target, ["parse", "--target-path", str(folder)]) as session:
             session.write_manifest(revision.manifest_path)
@@ -180,9 +181,14 @@ def parse_into(target: DbtTarget, folder: Path, seed: Revision | None) -> Revisi
     return replace(revision, parsed=[session.manifest])
 
 
+def _project_files(target: DbtTarget) -> Iterator[Path]:
+    """All but the profile: its credentials decide nothing, and the rest is in the stamp."""
+    return (path for path in Layout.of(target).source_files() if path != profiles_of(target))
+
+
 def _files_digest(target: DbtTarget) -> str:
     digest = hashlib.sha256(str(target.project_dir).encode())
-    for path in Layout.of(target).source_files():
+    for path in _project_files(target):
         digest.update(f"\0{path}\0".encode())
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:16]
