@@ -120,7 +120,7 @@ def _where(folder: Path, number: int) -> str:
     file = folder / "dependencies.yml"
     if read_yaml(file).get("packages") is None:
         file = folder / "packages.yml"
-    top = yaml.compose(file.read_text(encoding="utf-8"))
+    top: Any = yaml.compose(file.read_text(encoding="utf-8"))
     [entries] = [value for key, value in top.value if key.value == "packages"]
     return f"{file}, line {entries.value[number].start_mark.line + 1}"
 
