@@ -27,6 +27,8 @@ HOST = "127.0.0.1"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _START_SECONDS = 180
 _STOP_SECONDS = 60
+_WATCH_SECONDS = 5
+_UNREACHABLE = "Could not reach user code server"
 _LOCATIONS = """query { workspaceOrError { ... on Workspace { locationEntries {
     name loadStatus locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
 
@@ -158,6 +160,29 @@ def _wait_until_loaded(process: subprocess.Popen[bytes], port: int, log: Path) -
             return
         time.sleep(0.3)
     raise LaptopError(f"Dagster did not start within {_START_SECONDS} s: see {log}")
+
+
+def watch(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until Dagster ends. Until then reload code locations whose server was killed.
+
+    Dagster starts a code server again whose parent is alive, but only when it is told to reload.
+    """
+    lost: set[str] = set()
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_WATCH_SECONDS)
+            return
+        before, lost = (
+            lost,
+            {
+                entry["name"]
+                for entry in _location_entries(port)
+                if _UNREACHABLE in ((entry["locationOrLoadError"] or {}).get("message") or "")
+            },
+        )
+        for name in lost & before:
+            with contextlib.suppress(Exception):  # it is tried again, as long as it is lost
+                DagsterGraphQLClient(HOST, port_number=port).reload_repository_location(name)
 
 
 def _location_entries(port: int) -> list[dict[str, Any]]:

@@ -26,7 +26,14 @@ from dbt_orchestration.assets.definition import dbt_assets
 from dbt_orchestration.assets.inspection import inspect, ours
 from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.provenance import PUSH_TAG
-from dbt_orchestration.dagster_process import HOST, Home, LaptopError, dagster_dev, interruptible
+from dbt_orchestration.dagster_process import (
+    HOST,
+    Home,
+    LaptopError,
+    dagster_dev,
+    interruptible,
+    watch,
+)
 from dbt_orchestration.doctor import find_profile, missing_credentials
 from dbt_orchestration.invocation import DbtError, DbtTarget
 from dbt_orchestration.location import LOAD_RAW, check_revision, warehouse_pool
@@ -75,7 +82,7 @@ def _serve(settings: Settings, port: int, console: Console) -> None:
         with running(settings, port, console, {}) as dagster:
             dagster.first_build()
             console.print(_WELCOME.format(port=port))
-            dagster.process.wait()
+            watch(dagster.process, port)
         quickly = quickly + 1 if time.monotonic() - started < _LIVED_SECONDS else 0
         if quickly == _GIVES_UP:
             raise LaptopError(f"Dagster stopped by itself, again and again: see {dagster.log}")

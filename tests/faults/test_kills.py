@@ -112,10 +112,19 @@ def worker(pushed: Pushed, run_id: str) -> list[int]:
     return [*filter(None, [pushed.worker(run_id)])]
 
 
+def _loaded(pushed: Pushed) -> bool:
+    entries = pushed.up.query(_LOADED)["locationEntries"]
+    return all(
+        (entry["locationOrLoadError"] or {}).get("__typename") == "RepositoryLocation"
+        for entry in entries
+    )
+
+
 def _settled(pushed: Pushed, sha: str) -> list[Any] | None:
     """Runs of the commit, once nothing is due; None if Dagster went away in between."""
-    with suppress(requests.RequestException, KeyError):
-        return pushed.settled(sha)
+    # A tick that found no code server has failed, and says so.
+    with suppress(requests.RequestException, KeyError, AssertionError):
+        return pushed.settled(sha, seconds=60)
     return None
 
 
@@ -156,7 +165,4 @@ def test_it_ends_as_if_nothing_had_been_killed(
     ]
     tables = pushed.up.rows("select table_name from information_schema.tables")
     assert [name for (name,) in tables if "__" in name] == []
-    entries = pushed.up.query(_LOADED)["locationEntries"]
-    assert {entry["locationOrLoadError"]["__typename"] for entry in entries} == {
-        "RepositoryLocation"
-    }
+    until(lambda: _loaded(pushed) or None)
