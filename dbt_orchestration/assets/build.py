@@ -101,8 +101,8 @@ class Build:
         self._record = planner.record(self._work, stands)
         made_anew = nodes.keys() if self._config.full_refresh else set(self._work.rebuilt)
         say_anew(context, [added_to[u] for u in made_anew & added_to.keys()])
-        pushes = savings_key(place.name)
-        announce(context, place.name, pushes, planner.touches(self._work, stands))
+        self._touched = planner.touches(self._work, stands)
+        announce(context, place.name, savings_key(place.name), self._touched)
         yield from self._build(manifest)
 
     def _build(self, manifest: Any) -> Iterator[Any]:
@@ -123,7 +123,8 @@ class Build:
                 yield result
         if anew := self._inspection.absent & work.nodes.keys() - self._failed:
             self._inspection.after(anew, self._saved_parse())
-        give_back(self._context, [self._place.keys[u] for u in self._broken])
+        broken = {self._place.keys[u] for u in self._broken}
+        give_back(self._context, broken & self._touched.keys())
         if PUSH_TAG in self._context.run.tags:
             yield savings(
                 self._place.name,

@@ -164,12 +164,16 @@ class Site:
         """Do what is due."""
         return self.run(self.request(name), name)
 
-    def materialize(self, *names: str, name: str = "prod") -> dg.ExecuteInProcessResult:
+    def materialize(
+        self, *names: str, name: str = "prod", config: Mapping[str, Any] | None = None
+    ) -> dg.ExecuteInProcessResult:
         """What a person does who presses Materialize."""
         keys = {dg.AssetKey([name, each]) for each in names}
         job = self.loaded[name].resolve_implicit_global_asset_job_def()
         return job.get_subset(asset_selection=keys).execute_in_process(
-            instance=self.instance, raise_on_error=False
+            instance=self.instance,
+            run_config={"ops": {f"dbt_{name}": {"config": dict(config)}}} if config else None,
+            raise_on_error=False,
         )
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:

@@ -106,3 +106,19 @@ def test_what_dbt_fails_at_half_way_is_built_again(built: Site) -> None:  # noqa
     assert built.run(request).success
     assert "nothing is due" in built.says()
     assert_from_nothing(built)
+
+
+FAILING = """\
+{{ config(
+    materialized='incremental', post_hook="{% if var('fail', false) %}select nothing{% endif %}"
+) }}
+select 1 as one
+"""
+
+
+def test_what_dbt_fails_at_with_the_same_code_is_not_due(built: Site) -> None:  # noqa: F811
+    built.clone.write("models/failing.sql", FAILING)
+    built.clone.push("a hook that may fail")
+    assert built.build().success
+    assert not built.materialize("failing", config={"vars": {"fail": True}}).success
+    assert "nothing is due" in built.says()
