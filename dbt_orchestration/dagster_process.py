@@ -101,7 +101,8 @@ def dagster_dev(
     Raises:
         LaptopError: it does not start, or a code location does not load.
     """
-    command = [sys.executable, "-m", "dagster", "dev", "--host", HOST, "--port", str(port)]
+    command = [sys.executable, "-m", "dbt_orchestration.dagster_dev", "--host", HOST]
+    command += ["--port", str(port)]
     command += ["--workspace", str(REPOSITORY / "workspace.yaml")]
     _end_runs(instance)
     with home.log.open("wb") as log:

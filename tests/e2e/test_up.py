@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
+import requests
 
 from dbt_orchestration.automation.jobs import RETRY_TAGS
 from tests.conftest import EVERY_NODE
@@ -21,6 +23,7 @@ _RATES = "create schema raw; create table raw.rates as select 2 as rate, now() a
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 _RUNS = "query { runsOrError { ... on Runs { results { runId status rootRunId } } } }"
+_LAUNCHES = "mutation { reloadWorkspace { __typename } }"
 _TERMINATE = """mutation($id: String!) { terminateRun(runId: $id) { __typename } }"""
 _SCHEDULES = """query { repositoryOrError(repositorySelector:
     {repositoryLocationName: "prod", repositoryName: "__repository__"}) { ... on Repository {
@@ -170,6 +173,47 @@ def _query_runs(up: Up) -> bool:
         time.sleep(3)
         return held()
     return False
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "sent"),
+    [
+        ("GET", {}, {"params": {"query": _LAUNCHES}}),
+        ("POST", {}, {"params": {"query": _LAUNCHES}}),
+        ("POST", {}, {"data": {"query": _LAUNCHES}}),
+        ("POST", {"Content-Type": "text/plain"}, {"data": json.dumps({"query": _LAUNCHES})}),
+        (
+            "POST",
+            {"Content-Type": "text/plain; application/json"},
+            {"data": json.dumps({"query": _LAUNCHES})},
+        ),
+        ("POST", {"Content-Type": "application/graphql"}, {"data": _LAUNCHES}),
+        ("POST", {"Origin": "https://evil.example"}, {"json": {"query": _LAUNCHES}}),
+        ("POST", {"Origin": "null"}, {"json": {"query": _LAUNCHES}}),
+        ("POST", {"Host": "evil.example"}, {"json": {"query": _LAUNCHES}}),
+    ],
+)
+def test_another_web_page_launches_nothing(
+    up: Up, method: str, headers: dict[str, str], sent: dict[str, Any]
+) -> None:
+    url = f"http://127.0.0.1:{up.port}/graphql"
+    answer = requests.request(method, url, headers=headers, timeout=60, **sent)
+    assert answer.status_code == 403, answer.text
+    assert "__typename" not in answer.text
+
+
+def test_its_own_page_may_ask(up: Up) -> None:
+    for host in ("127.0.0.1", "localhost"):
+        place = f"http://{host}:{up.port}"
+        page = requests.get(place, timeout=60)
+        assert page.status_code == 200
+        answer = requests.post(
+            f"{place}/graphql",
+            json={"query": "{ version }"},
+            headers={"Origin": place},
+            timeout=60,
+        )
+        assert answer.json()["data"]["version"]
 
 
 def test_a_port_in_use_is_one_clear_line(up: Up) -> None:

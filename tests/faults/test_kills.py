@@ -89,7 +89,7 @@ def up_alone(pushed: Pushed, _: str) -> list[int]:
 
 
 def dagster_dev(pushed: Pushed, _: str) -> list[int]:
-    return _of(pushed, "-m dagster dev")
+    return _of(pushed, "dbt_orchestration.dagster_dev")
 
 
 def daemon(pushed: Pushed, _: str) -> list[int]:
@@ -97,7 +97,7 @@ def daemon(pushed: Pushed, _: str) -> list[int]:
 
 
 def webserver(pushed: Pushed, _: str) -> list[int]:
-    return _of(pushed, "dagster_webserver")
+    return _of(pushed, "dbt_orchestration.webserver")
 
 
 def code_servers(pushed: Pushed, _: str) -> list[int]:
