@@ -19,6 +19,8 @@ from dbt_orchestration import upstream
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.operation import operate
 from dbt_orchestration.partitions.config import check_nodes
+from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.settings import Settings
 from dbt_orchestration.upstream_dbt import seen_by_jinja
 
@@ -122,20 +124,37 @@ def _guarded(what: str, check: Callable[[], str]) -> Finding:
 
 
 def _parses(settings: Settings, environment: str) -> str:
-    from dbt_orchestration.revisions.working_tree import prepare
-
-    manifest = prepare(settings, environment).manifest
+    revision = _what_is_built(settings, environment)
+    manifest, commit = revision.manifest, revision.commit
     check_nodes(manifest, datetime.now(UTC))
     nodes = manifest["nodes"].values()
-    return f"{sum(node['resource_type'] == 'model' for node in nodes)} models parse"
+    count = sum(node["resource_type"] == "model" for node in nodes)
+    place = f"{commit.branch} at {commit.short}" if commit else "the working tree"
+    return f"{count} models parse, {place}"
+
+
+def _what_is_built(settings: Settings, environment: str) -> Revision:
+    """The newest commit of the environment's branch; the working tree, if there is none."""
+    from dbt_orchestration.revisions.commits import prepare_newest
+    from dbt_orchestration.revisions.remote import Remote
+    from dbt_orchestration.revisions.working_tree import prepare
+
+    followed = settings.environment(environment)
+    if followed.push.enabled:
+        try:
+            if Remote.of(settings).head(followed.branch):
+                return prepare_newest(settings, environment)
+        except GitError:
+            if settings.git.remote:
+                raise
+    return prepare(settings, environment)
 
 
 def _connects(settings: Settings, environment: str) -> str:
-    from dbt_orchestration.revisions.working_tree import prepare
-
-    target = DbtTarget.of(settings, environment)
+    revision = _what_is_built(settings, environment)
+    target = DbtTarget.of(settings, environment, revision.project_dir)
     DbtInvocation(target, ["debug", "--connection", "--quiet"]).finish()
-    manifest = upstream.load_manifest(prepare(settings, environment).partial_parse_path)
+    manifest = upstream.load_manifest(revision.partial_parse_path)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         zone = operate(target, manifest, "time_zone", scratch)
     if zone and str(zone).upper() not in _UTC:

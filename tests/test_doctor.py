@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from dbt_orchestration.cli import app
 from dbt_orchestration.doctor import Finding, examine, missing_credentials
 from dbt_orchestration.settings import Environment, Settings
+from tests.automation.site import git
 from tests.conftest import EVERY_NODE, make_settings
 
 
@@ -21,7 +23,7 @@ def by_name(settings: Settings) -> dict[str, Finding]:
 def test_a_healthy_laptop(settings: Settings) -> None:
     found = by_name(settings)
     assert all(finding.ok for finding in found.values()), found
-    assert found["prod: project"].message == "13 models parse"
+    assert found["prod: project"].message == "13 models parse, the working tree"
     assert found["dev: warehouse"].message == "connected, in UTC"
 
 
@@ -60,8 +62,6 @@ def test_a_profile_that_does_not_exist(settings: Settings) -> None:
 
 
 def test_a_model_that_does_not_parse_is_named(tmp_path: Path) -> None:
-    import shutil
-
     project = tmp_path / "project"
     shutil.copytree(EVERY_NODE, project)
     (project / "models" / "broken.sql").write_text("select * from {{ ref('nobody') }}")
@@ -73,8 +73,6 @@ def test_a_model_that_does_not_parse_is_named(tmp_path: Path) -> None:
 
 
 def test_a_model_that_says_something_wrong_to_dagster_is_named(tmp_path: Path) -> None:
-    import shutil
-
     project = tmp_path / "project"
     shutil.copytree(EVERY_NODE, project)
     (project / "models" / "odd.sql").write_text(
@@ -106,3 +104,21 @@ def test_the_command_counts_problems(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert result.exit_code == 1
     assert "dev wants target 'dev'" in result.stdout
     assert "1 problem found" in result.stderr
+
+
+@pytest.mark.parametrize("ignored", ["profiles.yml", "nothing"])
+def test_it_looks_at_the_commit_that_is_going_to_be_built(tmp_path: Path, ignored: str) -> None:
+    project = tmp_path / "repository" / "project"
+    shutil.copytree(EVERY_NODE, project)
+    (project / ".gitignore").write_text(f"{ignored}\n")
+    git(project, "init", "--quiet", "--initial-branch=main")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "-m", "first")
+    prod = {"prod": Environment(branch="main", target="prod")}
+    settings = make_settings(tmp_path / "state", project, profiles_dir=project, environments=prod)
+    found = by_name(settings)["prod: project"]
+    if ignored == "nothing":
+        assert found.message.startswith("13 models parse, main at ")
+    else:
+        assert not found.ok
+        assert "profiles.yml" in found.message

@@ -160,6 +160,11 @@ def _prepare(
         provide_files(scratch / _FILES)
         if not (project / "dbt_project.yml").is_file():
             raise PrepareError(f"there is no dbt_project.yml in {project_path} (git.project_path)")
+        if target.profiles_dir == project and not (project / "profiles.yml").is_file():
+            raise PrepareError(
+                f"there is no profiles.yml in {project_path or 'the repository'}, where"
+                " profiles_dir says that it is: commit it, or set profiles_dir to another folder"
+            )
         say("installing packages")
         previous = kept_commits(settings, environment)
         stated = copy_packages(target, scratch / _FILES, _installed(previous, scratch, target))
