@@ -31,8 +31,9 @@ EVERY_NODE = PROJECTS / "every_node"
 
 # So that no worker is left with one of them when the others have nothing more to do.
 LONGEST = [
-    *("tests/e2e/test_push.py", "tests/e2e/test_up.py", "tests/automation/test_push.py"),
-    *("tests/automation/test_history.py", "tests/test_demo.py"),
+    *("tests/e2e/test_push.py", "tests/faults/test_kills.py", "tests/e2e/test_up.py"),
+    *("tests/automation/test_push.py", "tests/automation/test_history.py", "tests/test_demo.py"),
+    *("tests/automation/test_from_nothing.py", "tests/automation/test_doubt.py"),
 ]
 
 
