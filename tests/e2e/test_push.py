@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +15,7 @@ import yaml
 
 from dbt_orchestration.settings import REPOSITORY
 from tests.automation.site import SHOP, Clone
-from tests.e2e.running import FINISHED, Up, free_port, materialized, until
+from tests.e2e.running import Up, free_port, materialized, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -279,35 +277,3 @@ def test_a_worker_that_is_killed_is_replaced(pushed: Pushed) -> None:
     assert landed < days
     assert set(materialized(replaced)) == {*(days - landed), ("pushes", None)}
     assert pushed.up.rows("select count(*), min(amount) > 1000000 from main.daily") == [(3, True)]
-
-
-@pytest.mark.parametrize("seconds", [8.0])
-def test_everything_killed_and_started_again_ends_as_without(
-    pushed: Pushed, seconds: float
-) -> None:
-    number = int(seconds * 10)
-    pushed.clone.edit("models/big_customers.sql", "amount >", f"amount <> {number} and amount >")
-    sha = pushed.clone.push(f"killed after {seconds} s")
-    time.sleep(seconds)
-    assert pushed.up.process is not None
-    _kill_all(pushed.up.process.pid)
-    pushed.up.start()
-    runs = pushed.settled(sha)
-    assert [_built(run) for run in runs if run["status"] == "SUCCESS"] == [["big_customers"]]
-    assert all(run["status"] in FINISHED for run in runs)
-
-
-def _kill_all(pid: int) -> None:
-    """Kill a process and all it started, sessions of their own included."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
-    children: dict[int, list[int]] = {}
-    for line in listed.stdout.splitlines():
-        child, parent = map(int, line.split())
-        children.setdefault(parent, []).append(child)
-    waiting, found = [pid], list[int]()
-    while waiting:
-        found.append(waiting.pop())
-        waiting += children.get(found[-1], [])
-    for each in found:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(each, signal.SIGKILL)
