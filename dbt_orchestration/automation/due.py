@@ -25,6 +25,8 @@ from dbt_orchestration.settings import Settings
 APPROVED_TAG = "dbt/approved"
 ENVIRONMENT_TAG = "dbt/environment"
 _NAMED = 5
+# A run that is killed each time, for want of memory, is not to be started for ever.
+_MOST_DEATHS = 5
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Due:
         partitions: what to build of nodes whose history is rebuilt; of others it is the newest.
         waiting: why, of nodes that a person has to start, and of those that read them.
         gone: what was built last of nodes whose relations are not in the warehouse any more.
+        deaths: how often a run for this died, and Dagster did not start it again.
     """
 
     nodes: Mapping[str, Why]
@@ -46,6 +49,7 @@ class Due:
     partitions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     waiting: Mapping[str, Why] = field(default_factory=dict)
     gone: Mapping[str, Built] = field(default_factory=dict)
+    deaths: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.nodes or self.checks)
@@ -260,9 +264,12 @@ class Ledger:
         succeeded: set[dg.AssetKey] = set()
         runs: set[str] = set()
         checked: set[dg.AssetCheckKey] = set()
+        deaths = 0
         for record in self.instance.get_run_records(dg.RunsFilter(tags=tags)):
             if record.dagster_run.status is dg.DagsterRunStatus.NOT_STARTED:
                 continue  # the daemon died before it could launch it, and will when asked again
+            if _died(record.dagster_run) and (deaths := deaths + 1) <= _MOST_DEATHS:
+                continue
             started = record.create_timestamp.timestamp()
             runs.add(record.dagster_run.run_id)
             if record.dagster_run.status is dg.DagsterRunStatus.SUCCESS:
@@ -285,4 +292,17 @@ class Ledger:
             due,
             nodes={u: why for u, why in due.nodes.items() if is_new(u)},
             checks=[key for key in due.checks if key not in checked],
+            deaths=deaths,
         )
+
+
+def _died(run: dg.DagsterRun) -> bool:
+    """Whether a run's process died, and nobody goes on from it.
+
+    Dagster starts it again, unless it cannot reach the code location at that moment.
+    """
+    return (
+        run.status is dg.DagsterRunStatus.FAILURE
+        and run.tags.get("dagster/failure_reason") != "STEP_FAILURE"
+        and run.tags.get("dagster/will_retry") == "false"
+    )

@@ -304,6 +304,7 @@ def _request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> 
             sorted((u, last[u].timestamp if u in last else 0) for u in due.nodes),
             sorted((u, list(keys)) for u, keys in due.partitions.items() if u in due.nodes),
             sorted(map(str, due.checks)),
+            due.deaths,
         ]
     )
     return dg.RunRequest(

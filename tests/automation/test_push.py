@@ -558,6 +558,24 @@ def test_every_job_of_ours_has_a_name_that_settings_refuse(built: Site) -> None:
     assert names | {"load_raw", "nothing"} == set(OUR_JOBS)
 
 
+def test_a_run_that_died_and_is_not_started_again_is_asked_for_again(built: Site) -> None:
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("largest")
+    keys = set()
+    for _ in range(6):
+        request = built.request()
+        keys.add(request.run_key)
+        built.instance.create_run_for_job(
+            built.loaded["prod"].resolve_implicit_global_asset_job_def(),
+            tags={**request.tags, "dagster/will_retry": "false"},
+            status=dg.DagsterRunStatus.FAILURE,
+            asset_selection=frozenset(request.asset_selection or ()),
+        )
+        built.cursors.clear()
+    assert len(keys) == 6
+    assert "still due, and tried already" in built.says()
+
+
 def test_what_is_wrong_is_said_until_git_is_asked_again(
     built: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
