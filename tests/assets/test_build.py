@@ -16,6 +16,7 @@ import dagster as dg
 import pytest
 
 from dbt_orchestration.assets.creation import ANEW_TAG
+from dbt_orchestration.project_meta import ProjectError
 from dbt_orchestration.settings import Environment, Settings
 from tests.assets.test_translator import BUILT
 from tests.conftest import (
@@ -502,17 +503,17 @@ def test_a_model_called_as_its_folder_is_built_alone(tmp_path: Path) -> None:
         assert ("detail",) not in tables
 
 
-def test_a_model_that_begins_in_the_future_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_a_model_that_begins_in_the_future_is_refused_by_name(tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(EVERY_NODE, project)
     model = project / "models" / "marts" / "orders_hourly.sql"
     later = model.read_text().replace('begin="2024-01-01"', 'begin="2999-01-01"')
     model.write_text(later.replace('"end": "2024-01-03"', '"end": "2999-01-03"'))
-    with dg.DagsterInstance.ephemeral() as instance:
-        warehouse = Warehouse(make_settings(tmp_path / "state", project), "prod", instance)
-        result = warehouse.build()
-        assert result.success
-        assert set(materialized(result)) == BUILT - {"orders_hourly"}
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        pytest.raises(ProjectError, match=r"orders_hourly\.sql: .*begin"),
+    ):
+        Warehouse(make_settings(tmp_path / "state", project), "prod", instance)
 
 
 def test_a_retry_asks_for_what_the_first_attempt_asked_for(warehouse: Warehouse) -> None:
