@@ -154,7 +154,8 @@ class Living(Site):
                 PROJECT,
                 profile="soundness",
                 duckdb_path=home / "warehouse" / DATABASE,
-                environments={NAME: environment},
+                # The second is in environments.yaml, and may not have the same target.
+                environments={NAME: environment, "dev": Environment(branch="dev", target="other")},
             )
             if not site.settings.duckdb_path.is_file():
                 site.settings.duckdb_path.parent.mkdir()
