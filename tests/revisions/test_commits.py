@@ -125,7 +125,9 @@ def test_another_profile_or_variable_prepares_the_commit_anew(
     assert second.digest[:40] == first.digest[:40]
     assert second.fingerprints["model.shop.totals"] != first.fingerprints["model.shop.totals"]
     profiles = settings.profiles_dir / "profiles.yml"
-    profiles.write_text(profiles.read_text() + "# edited\n")
+    profiles.write_text(profiles.read_text() + "# a comment\n")
+    assert is_current(settings, "prod", second)
+    profiles.write_text(profiles.read_text().replace("schema: main", "schema: other"))
     assert not is_current(settings, "prod", second)
 
 
