@@ -124,10 +124,11 @@ def dagster_dev(
         yield process
     finally:
         # Pressed again, Ctrl-C must not leave a daemon behind that holds the port.
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
         with console.status("Stopping …"):
             _stop(process, instance, port)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _end_runs(instance: dg.DagsterInstance) -> None:

@@ -92,7 +92,7 @@ class Up:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=240)
+        return self.process.wait(timeout=120)
 
     def query(self, query: str, **variables: Any) -> Any:
         answer = requests.post(
