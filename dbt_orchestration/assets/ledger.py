@@ -107,7 +107,8 @@ def _read(
         lost = partitions_until(instance, key, since) if is_there and since is not None else set()
         doubted = in_doubt.get(key, ())
         stopped = any(d.partitions is None and last.storage_id <= d.place for d in doubted)
-        for doubt in doubted:
+        # Each takes a query, for ever, and only what has partitions can have lost some.
+        for doubt in doubted if event.partition else ():
             until = partitions_until(instance, key, doubt.place)
             lost |= until if doubt.partitions is None else until & set(doubt.partitions)
         wanted = names[key] in partitioned and is_there
