@@ -39,7 +39,8 @@ from benchmarks.history_world import (
 from benchmarks.soundness_world import SOURCES, State
 from dbt_orchestration import upstream
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
-from dbt_orchestration.partitions.config import PartitionError, window
+from dbt_orchestration.partitions.config import window
+from dbt_orchestration.project_meta import ProjectError
 
 _QUIET = ("--quiet", "--log-level=none", "--no-write-json")
 _NO_TESTS = ("--exclude-resource-type", "test", "unit_test")
@@ -193,7 +194,7 @@ class Nothing:
         for node in nodes.values():
             try:
                 model = node.partitions
-            except PartitionError as error:
+            except ProjectError as error:
                 raise NotBuiltError(str(error)) from None
             if not model or not model.start_var or not model.end_var:
                 continue
