@@ -10,17 +10,21 @@ import os
 import pickle
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 from filelock import FileLock, Timeout
 
 from dbt_orchestration.invocation import DbtError, DbtTarget
-from dbt_orchestration.revisions.commits import find_commit, prepare_newest, revisions_home
+from dbt_orchestration.revisions.commits import (
+    find_commit,
+    prepare_newest,
+    revisions_home,
+)
 from dbt_orchestration.revisions.explain import Recorded, explain
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.parse import PrepareError, Revision
@@ -31,6 +35,8 @@ from dbt_orchestration.settings import REPOSITORY, Settings
 # fault.
 _RETRY_SECONDS = 300
 _POLL_SECONDS = 0.1
+# A process that is killed each time, for want of memory, is not to be started for ever.
+_MOST_DEATHS = 3
 
 
 @dataclass(frozen=True)
@@ -59,21 +65,24 @@ class Follower:
         while time.monotonic() < deadline:
             if process is None:
                 # Whoever holds the lock may prepare something else, or be dying.
-                process = None if self._is_working() else self._start(sha, recorded)
+                if not self._is_working():
+                    process = self._start(sha, recorded) if self._begin(sha) else None
+                    if process is None:
+                        return True
             elif (code := process.poll()) is not None:
-                if code and not self.problem(sha):
-                    self._note(sha, f"preparing it ended with exit status {code}: see {self._log}")
-                return True
+                if code >= 0:
+                    if code and not self.problem(sha):
+                        said = f"preparing it ended with exit status {code}: see {self._log}"
+                        self._note(sha, said)
+                    return True
+                process = None  # killed, which says nothing about the commit
             time.sleep(_POLL_SECONDS)
         return False
 
     def problem(self, sha: str) -> str:
         """Why the commit could not be prepared a short while ago; "" if nothing is known."""
-        try:
-            failed = orjson.loads(self._failed.read_bytes())
-        except (OSError, orjson.JSONDecodeError):
-            return ""
-        if failed["sha"] != sha or time.time() - failed["at"] > _RETRY_SECONDS:
+        failed = _read(self._failed)
+        if failed.get("sha") != sha or time.time() - failed["at"] > _RETRY_SECONDS:
             return ""
         return str(failed["message"])
 
@@ -98,6 +107,8 @@ class Follower:
             except Exception as error:
                 self._note(sha, f"{type(error).__name__}: {error} (see {self._log})")
                 raise
+            finally:
+                self._begun.unlink(missing_ok=True)
             self._failed.unlink(missing_ok=True)
         return 0
 
@@ -106,20 +117,20 @@ class Follower:
 
         Comes with the place in the event log at which the warehouse was asked.
         """
-        try:
-            found = orjson.loads(self._seen.read_bytes())
-        except (OSError, orjson.JSONDecodeError):
-            return None
+        found = _read(self._seen)
         self._seen.unlink(missing_ok=True)
+        if "seen" not in found:
+            return None
         return found["place"], {u: Seen(**each) for u, each in found["seen"].items()}
 
     def _look(self, revision: Revision, recorded: Mapping[str, str]) -> None:
         settings, environment = self.settings, self.environment
         wanted = as_it_says(settings, environment, revision, recorded)
         try:
-            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-                target = DbtTarget.of(settings, environment, revision.project_dir)
-                seen = look_without_waiting(target, revision, wanted, scratch)
+            target = DbtTarget.of(settings, environment, revision.project_dir)
+            # Always the same folder: one that is killed leaves nothing that somebody has to remove.
+            scratch = str(settings.state_dir / "target" / environment)
+            seen = look_without_waiting(target, revision, wanted, scratch)
         except DbtError as error:
             _log(f"not seen: {error}")
             return
@@ -148,6 +159,18 @@ class Follower:
         process.stdin.write(pickle.dumps((self, sha, set(recorded))))
         process.stdin.close()
         return process
+
+    def _begin(self, sha: str) -> bool:
+        """Whether to start a process, rather than to say that they are all killed."""
+        begun = _read(self._begun)
+        times = begun["times"] if begun.get("sha") == sha else 0
+        if times < _MOST_DEATHS:
+            _write(self._begun, {"sha": sha, "times": times + 1})
+            return True
+        said = f"the process that prepares it was killed {times} times, perhaps for want of memory"
+        self._note(sha, f"{said}: see {self._log}")
+        self._begun.unlink(missing_ok=True)
+        return False
 
     def _is_working(self) -> bool:
         try:
@@ -179,8 +202,22 @@ class Follower:
         return self._home / "seen.json"
 
     @property
+    def _begun(self) -> Path:
+        """How many processes were started for a commit, and have not ended by themselves."""
+        return self._home / "begun.json"
+
+    @property
     def _log(self) -> Path:
         return self._home / "follow.log"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What ``_write`` has written; nothing if it is not there, or cannot be read."""
+    try:
+        content = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _write(path: Path, content: Mapping[str, object]) -> None:
