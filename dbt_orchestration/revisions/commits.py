@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import orjson
@@ -49,12 +49,19 @@ def kept_commits(settings: Settings, environment: str) -> list[Revision]:
     """The prepared commits that are on this machine, the one used last first."""
     found = revisions_home(settings, environment).glob(f"*/{_ABOUT}")
     folders = sorted((path.parent for path in found), key=lambda path: -path.stat().st_mtime)
-    return [read_commit(folder) for folder in folders if not folder.name.startswith(".")]
+    shown = (folder for folder in folders if not folder.name.startswith("."))
+    return [revision for folder in shown if (revision := read_commit(folder))]
 
 
-def read_commit(folder: Path) -> Revision:
-    """The revision in ``folder``."""
-    about = orjson.loads((folder / _ABOUT).read_bytes())
+def read_commit(folder: Path) -> Revision | None:
+    """The revision in ``folder``; None if it is not whole, as after a power cut."""
+    try:
+        about = orjson.loads((folder / _ABOUT).read_bytes())
+        sizes: Mapping[str, int] = about.get("sizes", {})
+        if any((folder / name).stat().st_size != size for name, size in sizes.items()):
+            return None
+    except (OSError, orjson.JSONDecodeError):
+        return None
     project = folder / _FILES / about["project_path"]
     return Revision(folder.name, folder, project, Commit(**about["commit"]))
 
@@ -160,10 +167,14 @@ def _prepare(
         provide_files(scratch / _FILES)
         if not (project / "dbt_project.yml").is_file():
             raise PrepareError(f"there is no dbt_project.yml in {project_path} (git.project_path)")
-        if target.profiles_dir == project and not (project / "profiles.yml").is_file():
+        profiles = target.profiles_dir
+        if profiles and not (profiles / "profiles.yml").is_file():
+            own = profiles == project
+            where = (project_path or "the repository") if own else profiles
+            remedy = "commit it, or" if own else "put it there, or"
             raise PrepareError(
-                f"there is no profiles.yml in {project_path or 'the repository'}, where"
-                " profiles_dir says that it is: commit it, or set profiles_dir to another folder"
+                f"there is no profiles.yml in {where}, where profiles_dir says that it is:"
+                f" {remedy} set profiles_dir to another folder"
             )
         say("installing packages")
         previous = kept_commits(settings, environment)
@@ -178,6 +189,7 @@ def _prepare(
             "project_path": project_path,
             "packages": stated,
             "made_by": versions(),
+            "sizes": {p.name: p.stat().st_size for p in scratch.iterdir() if p.is_file()},
         }
         (scratch / _ABOUT).write_bytes(orjson.dumps(about))
         folder = home / f"{commit.sha}-{stamp_of(target, revision.facts)}"
@@ -189,7 +201,9 @@ def _prepare(
         raise PrepareError(f"{commit.short}: {said}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return read_commit(folder)
+    prepared = read_commit(folder)
+    assert prepared is not None
+    return prepared
 
 
 def _cause(error: Exception, home: Path) -> str:

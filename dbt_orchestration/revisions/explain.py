@@ -68,9 +68,9 @@ def read_explanations(settings: Settings, environment: str, digest: str) -> Mapp
     """What was explained of a revision so far."""
     try:
         content = orjson.loads(_path(settings, environment, digest).read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return {}
-    return {(unique_id, why["recorded"]): Why(**why) for unique_id, why in content}
+        return {(unique_id, why["recorded"]): Why(**why) for unique_id, why in content}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}  # not there, not whole, or of another version
 
 
 def explain(

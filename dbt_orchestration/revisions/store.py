@@ -56,11 +56,11 @@ def open_commit(
     folder = home / digest
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / "open.lock"):
-        if not folder.is_dir():
+        if read_commit(folder) is None:
             _download(environment, digest, folder, storage)
     os.utime(folder)
     revision = read_commit(folder)
-    if not revision.facts_path.is_file():
+    if revision is None or not revision.facts_path.is_file():
         raise PrepareError(f"revision {digest} is of an older version: the push sensor renews it")
     return revision
 
@@ -80,6 +80,7 @@ def _download(
             except (OSError, ValueError, EOFError, tarfile.TarError) as error:
                 problem = error  # perhaps it is being written just now
                 continue
+            shutil.rmtree(folder, ignore_errors=True)  # what is not whole
             files.rename(folder)
             return
     raise PrepareError(
