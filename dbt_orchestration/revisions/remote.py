@@ -137,10 +137,11 @@ class Remote:
             )  # fmt: skip
             try:
                 self._run(self._mirror, *fetch)
-            except GitError as error:
-                if ".lock" not in str(error):
+            except GitError:
+                if self.head(branch) is None:  # which raises, if the remote is at fault
                     raise
-                # A fetch that was killed leaves locks behind, and nobody else's fetch is running.
+                # What is ours is at fault. A fetch that was killed leaves locks behind, and nobody
+                # else's fetch is running; a disk that was full leaves half a file.
                 shutil.rmtree(self._mirror)
                 run_git(self._home, "init", "--quiet", "--bare", str(self._mirror))
                 self._run(self._mirror, *fetch)
