@@ -22,6 +22,7 @@ from dbt_orchestration.assets.deferral import deferral_options
 from dbt_orchestration.assets.doubt import announce, doubt_stopped, give_back
 from dbt_orchestration.assets.in_place import InPlace
 from dbt_orchestration.assets.inspection import Inspection
+from dbt_orchestration.assets.locked import wait_for_file
 from dbt_orchestration.assets.place import Place
 from dbt_orchestration.assets.plan import Planner
 from dbt_orchestration.assets.provenance import PUSH_TAG, commit_tags, savings, savings_key
@@ -34,6 +35,7 @@ from dbt_orchestration.assets.results import (
     partition_results,
     seconds_of,
 )
+from dbt_orchestration.assets.scratch import remove_left, scratch_of
 from dbt_orchestration.assets.translator import MADE_FROM_CLOCK
 from dbt_orchestration.invocation import DbtError, DbtInvocation
 from dbt_orchestration.partitions.config import PartitionError, window
@@ -50,7 +52,7 @@ class Build:
         self._place = place
         self._context = context
         self._config = config
-        self._scratch = str(place.settings.state_dir / "runs" / context.run.run_id)
+        self._scratch = str(scratch_of(place.settings, context.run.run_id))
         self._failed: set[str] = set()
         self._inspection = Inspection(place, context, self._scratch)
         self._broken: set[str] = set()
@@ -79,7 +81,9 @@ class Build:
         manifest = self._saved_parse()
         added_to = {u: place.keys[u] for u, node in nodes.items() if adds_to_its_table(node)}
         wait_for_tables(context, added_to)
+        wait_for_file(context, place.target)
         doubt_stopped(context.instance, place.name)
+        remove_left(place.settings, context.instance)
         self._inspection.before(nodes, manifest)
         stands = planner.standing(nodes)
         nodes, tests, results = planner.still_due(nodes, tests, stands)

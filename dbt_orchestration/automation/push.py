@@ -26,6 +26,7 @@ from dbt_orchestration.assets.inspection import built_here, ours
 from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.present import keep, place_in_the_log
 from dbt_orchestration.assets.provenance import PUSH_TAG, commit_metadata, commit_tags, savings_key
+from dbt_orchestration.assets.scratch import remove_left
 from dbt_orchestration.automation.due import Due, Ledger
 from dbt_orchestration.automation.jobs import CRASH_TAGS
 from dbt_orchestration.changes.terms import digest_value
@@ -248,6 +249,7 @@ class _Tick:
         # more, rather than what it built last being taken for not built.
         unfinished = unfinished_runs(instance)
         doubt_stopped(instance, self.environment)
+        remove_left(self.settings, instance)
         ledger = Ledger(self.settings, self.environment, instance, revision, dbt)
         assert revision.commit is not None
         explain = partial(self._follower.prepare, revision.commit.sha, seconds=_WAIT_SECONDS)

@@ -53,7 +53,7 @@ def look(
         DbtError: the warehouse cannot be reached.
     """
     wanted = _relations(revision.manifest, nodes)
-    duckdb = _duckdb(target)
+    duckdb = duckdb_credentials(target)
     if not wanted or (duckdb and duckdb.path == ":memory:"):
         return {}
     schemas = sorted({relation[:2] for relation in wanted.values()})
@@ -75,7 +75,7 @@ def look_without_waiting(
     Raises:
         DbtError: as ``look``.
     """
-    credentials = _duckdb(target)
+    credentials = duckdb_credentials(target)
     if credentials and not urlparse(credentials.path).scheme:
         path = Path(credentials.path)
         if not path.is_absolute() or not path.parent.is_dir():
@@ -171,7 +171,7 @@ def _opens(path: Path) -> bool:
     return True
 
 
-def _duckdb(target: DbtTarget) -> Any | None:
+def duckdb_credentials(target: DbtTarget) -> Any | None:
     """dbt's credentials of a DuckDB warehouse; None of any other."""
     from dbt_common.exceptions import DbtBaseException
 

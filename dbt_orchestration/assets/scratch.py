@@ -1,0 +1,42 @@
+"""The folders that dbt writes to while it runs, one for each run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import dagster as dg
+
+from dbt_orchestration.settings import Settings
+
+# Of runs that failed: dbt's message names the file that it compiled.
+_KEEP = 10
+
+
+def scratch_of(settings: Settings, run_id: str) -> Path:
+    """The folder of a run, which removes it when it has succeeded."""
+    return _home(settings) / run_id
+
+
+def remove_left(settings: Settings, instance: dg.DagsterInstance) -> None:
+    """Remove the folders of runs that were killed or stopped, and all but the last that failed."""
+    folders = {path.name: path.stat().st_mtime for path in _home(settings).glob("*")}
+    if not folders:
+        return
+    runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=list(folders)))}
+    failed = 0
+    for run_id in sorted(folders, key=lambda each: -folders[each]):
+        run = runs.get(run_id)
+        if run and not run.is_finished:
+            continue
+        failed += 1 if (keep := run is not None and _failed(run)) else 0
+        if not keep or failed > _KEEP:
+            shutil.rmtree(scratch_of(settings, run_id), ignore_errors=True)
+
+
+def _failed(run: dg.DagsterRun) -> bool:
+    return run.tags.get("dagster/failure_reason") == "STEP_FAILURE"
+
+
+def _home(settings: Settings) -> Path:
+    return settings.state_dir / "runs"
