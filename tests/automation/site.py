@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import patch
 
 import dagster as dg
 import duckdb
 
+from dbt_orchestration import upstream_session
 from dbt_orchestration.location import build_definitions
+from dbt_orchestration.revisions.explain import Recorded
+from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.settings import Environment, Git, Push, Schedule, Settings
 from tests.conftest import PROJECTS
 
 SHOP = PROJECTS / "shop"
 # A tick asks git if the last one that did is a second ago or more.
 ALWAYS = Push(interval_seconds=1)
+_MOST_RUNS = 5
 _GIT = {
     "GIT_AUTHOR_NAME": "Ann",
     "GIT_AUTHOR_EMAIL": "ann@example.com",
@@ -134,6 +140,15 @@ class Site:
         assert len(requests) == 1, data.skip_message
         return requests[0]
 
+    def build_all(self, name: str = "prod") -> str:
+        """Build what is due, until no more runs are asked for; what a tick then says."""
+        for _ in range(_MOST_RUNS):
+            data = self._settled(name)
+            if not data.run_requests:
+                return data.skip_message or ""
+            self.run(data.run_requests[0], name)
+        raise AssertionError(f"still asks for runs after {_MOST_RUNS}")
+
     def _settled(self, name: str) -> dg.SensorExecutionData:
         """The first tick that is not about what has still to come by itself."""
         while True:
@@ -200,6 +215,28 @@ def follow(home: Path, remote: str, project: Path = SHOP, **changes: Any) -> Set
         **changes,
     }
     return Settings(**values)
+
+
+@dataclass
+class _Ended:
+    """A process that has ended."""
+
+    status: int
+
+    def poll(self) -> int:
+        return self.status
+
+
+@contextlib.contextmanager
+def prepared_here() -> Iterator[None]:
+    """Commits are prepared in this process, rather than in processes of their own."""
+
+    def start(self: Follower, sha: str, recorded: Collection[Recorded]) -> _Ended:
+        upstream_session.close_duckdb()  # so has the process of a run that has ended
+        return _Ended(self.work(sha, recorded))
+
+    with patch.object(Follower, "_start", start):
+        yield
 
 
 def names(request: dg.RunRequest) -> list[str]:

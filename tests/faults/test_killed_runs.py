@@ -1,0 +1,197 @@
+"""A run's process is killed at any moment: what it did is not lost, and what is left is done.
+
+The run is a real process, which kills itself with SIGKILL when that moment comes. Of Dagster's
+daemon only what it does about such a run is played: it ends it, and then resumes it, or does not if
+it cannot reach the code location, so that the push sensor asks again.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import pickle
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import dagster as dg
+import pytest
+from dagster._daemon.monitoring.run_monitoring import monitor_started_run
+
+from dbt_orchestration.assets.build import Build
+from dbt_orchestration.invocation import DbtInvocation
+from tests.automation.site import Site, prepared_here
+from tests.conftest import clean_environment
+from tests.faults.shop import End, dagster_in
+
+# Its processes are forks of one that has loaded dbt and Dagster, and has no threads.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["tests.faults.test_killed_runs", "dbt.cli.main"])
+
+
+@dataclass(frozen=True)
+class Sql:
+    """When dbt is about to send a statement that matches, the ``time``-th time."""
+
+    pattern: str
+    time: int = 1
+
+    def kill(self) -> None:
+        before, left = DbtInvocation._on_event, [self.time]
+
+        def on_event(self_: DbtInvocation, event: Any) -> None:
+            if event.info.name == "SQLQuery" and re.search(
+                self.pattern, " ".join(event.info.msg.split())
+            ):
+                left[0] -= 1
+                if not left[0]:
+                    _die()
+            before(self_, event)
+
+        patch.object(DbtInvocation, "_on_event", on_event).start()
+
+
+@dataclass(frozen=True)
+class Built:
+    """When dbt has built the node, and nothing says so yet."""
+
+    name: str
+
+    def kill(self) -> None:
+        before = Build._results
+
+        def results(self_: Build, event: Any) -> Iterator[Any]:
+            if event["data"]["node_info"]["node_name"] == self.name:
+                _die()
+            return before(self_, event)
+
+        patch.object(Build, "_results", results).start()
+
+
+@dataclass(frozen=True)
+class Call:
+    """When this function of ours is called."""
+
+    function: str
+
+    def kill(self) -> None:
+        patch(f"dbt_orchestration.{self.function}", lambda *_, **__: _die()).start()
+
+
+Moment = Sql | Built | Call
+RESUMED, ASKED_AGAIN = "it is resumed", "the push sensor asks again"
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+# Each with what Dagster does about the run.
+MOMENTS = {
+    "before it says that it is alive": (Call("liveness.hold"), RESUMED),
+    "before it looks what is to do": (Call("assets.plan.Planner.selected"), ASKED_AGAIN),
+    "while it looks into the warehouse": (Sql("__relations:"), RESUMED),
+    "before it says what it touches": (Call("assets.build.announce"), ASKED_AGAIN),
+    "before dbt starts": (Call("assets.build.Build._build"), RESUMED),
+    "in a seed, whose table is dropped": (Sql(r"On seed\.shop\.raw_orders: COPY"), ASKED_AGAIN),
+    "a seed is built and not recorded": (Built("raw_orders"), RESUMED),
+    "in a view, between its two renames": (
+        Sql(r"stg_orders:.*alter view .*__dbt_tmp"),
+        ASKED_AGAIN,
+    ),
+    "in a table, between its two renames": (Sql(r"customers:.*alter table .*__dbt_tmp"), RESUMED),
+    "in a table, before its commit": (Sql(r"On model\.shop\.customers: COMMIT"), ASKED_AGAIN),
+    "a table is built and not recorded": (Built("customers"), RESUMED),
+    "in a full refresh, between its two renames": (
+        Sql(r"shop\.kept:.*alter table .*__dbt_tmp"),
+        ASKED_AGAIN,
+    ),
+    "in the second batch beside": (Sql(r"On model\.shop\.anew:.*create temporary table"), RESUMED),
+    "all is built beside and not swapped": (Call("assets.beside.Beside.swap_in"), ASKED_AGAIN),
+    "in a swap, between its two renames": (
+        Sql(r"swap_in:.*alter table .*__rebuild_\w+. rename"),
+        RESUMED,
+    ),
+    "a table is swapped in and not recorded": (Call("assets.build.Build._swapped"), ASKED_AGAIN),
+    "before older tables beside are dropped": (Call("assets.beside.Beside.tidy"), RESUMED),
+    "in a snapshot": (Sql(r"On snapshot\.shop\.history:.*update "), ASKED_AGAIN),
+    "a snapshot is taken and not recorded": (Built("history"), RESUMED),
+    "in a test": (Sql(r"On test\.shop\.unique"), ASKED_AGAIN),
+    "in the second batch of a history": (Sql(r"On model\.shop\.daily:.*delete from", 2), RESUMED),
+    "a history is built and not recorded": (Built("daily"), ASKED_AGAIN),
+    "before it gives back what it touched": (Call("assets.build.give_back"), RESUMED),
+    "all is recorded and it has not ended": (Call("assets.build.savings"), ASKED_AGAIN),
+}
+
+
+@pytest.mark.parametrize("home", ["asked"], indirect=True)
+@pytest.mark.parametrize(("moment", "then"), MOMENTS.values(), ids=MOMENTS)
+def test_a_killed_run_loses_nothing(
+    home: Path, undisturbed: End, moment: Moment, then: str
+) -> None:
+    process = _FORKS.Process(target=_run, args=(home, moment))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, (home / "run.log").read_text()
+    with prepared_here(), dagster_in(home) as instance:
+        site = Site.of(home, instance)
+        site.load()
+        killed = _ended(instance)
+        if then == RESUMED:
+            assert killed.tags["dagster/will_retry"] == "true"
+            assert _resume(site, killed).success
+        else:
+            instance.add_run_tags(killed.run_id, {"dagster/will_retry": "false"})
+        assert "nothing is due" in site.build_all()
+        assert End.of(site) == undisturbed
+
+
+def _run(home: Path, moment: Moment) -> None:
+    clean_environment(pytest.MonkeyPatch())
+    sys.stdout = sys.stderr = (home / "run.log").open("w")
+    with dagster_in(home) as instance:
+        site = Site.of(home, instance)
+        site.load()
+        moment.kill()
+        site.run(pickle.loads((home / "request.pickle").read_bytes()))
+
+
+def _ended(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    """The run that nobody works on any more, once Dagster's run monitoring has seen it."""
+    [record] = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    workspace: Any = None  # only asked if the run's process could be started again
+    monitor_started_run(instance, workspace, record, logging.getLogger("monitoring"))
+    run = instance.get_run_by_id(record.dagster_run.run_id)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    return run
+
+
+def _resume(site: Site, killed: dg.DagsterRun) -> dg.ExecuteInProcessResult:
+    """What the daemon starts: the rest of the run."""
+    landed = {
+        record.asset_key
+        for record in site.instance.get_records_for_run(
+            killed.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+        ).records
+    }
+    assets = set(killed.asset_selection or ()) - landed
+    job = site.loaded["prod"].resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(
+        instance=site.instance,
+        asset_selection=sorted(assets),
+        run_config=killed.run_config,
+        tags={
+            **{k: v for k, v in killed.tags.items() if not k.startswith(("dagster/", ".dagster"))},
+            "dagster/parent_run_id": killed.run_id,
+            "dagster/root_run_id": killed.root_run_id or killed.run_id,
+            "dagster/is_asset_resume_retry": "true",
+        },
+        raise_on_error=False,
+    )
