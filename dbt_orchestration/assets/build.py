@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration import liveness, upstream
-from dbt_orchestration.assets.attempts import unfinished_runs
+from dbt_orchestration.assets.attempts import DISK_FULL_TAG, unfinished_runs
 from dbt_orchestration.assets.beside import Beside
 from dbt_orchestration.assets.command import (
     command_options,
@@ -37,6 +37,7 @@ from dbt_orchestration.assets.results import (
 )
 from dbt_orchestration.assets.scratch import remove_left, scratch_of
 from dbt_orchestration.assets.translator import MADE_FROM_CLOCK
+from dbt_orchestration.disk import full_disk
 from dbt_orchestration.invocation import DbtError, DbtInvocation
 from dbt_orchestration.partitions.config import PartitionError, window
 from dbt_orchestration.partitions.phases import Phase, descendants, phases
@@ -63,9 +64,21 @@ class Build:
         """Yield a result for each node, test and batch as it lands.
 
         Raises:
-            dagster.Failure: the request cannot be met, or nodes failed. Everything that landed
-                before is recorded.
+            dagster.Failure: the request cannot be met, nodes failed, or a disk is full. Everything
+                that landed before is recorded.
         """
+        try:
+            yield from self._run()
+        except (dg.Failure, OSError) as error:
+            full = full_disk(self._place.settings)
+            if not full:
+                raise
+            said = error.description if isinstance(error, dg.Failure) else error
+            run_id = self._context.run.run_id
+            self._context.instance.add_run_tags(run_id, {DISK_FULL_TAG: "true"})
+            raise dg.Failure(f"{full}\n{said}") from None
+
+    def _run(self) -> Iterator[Any]:
         context, place = self._context, self._place
         liveness.hold(context.instance, context.run.run_id)
         planner = Planner(place, context, self._config)

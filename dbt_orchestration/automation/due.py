@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster_dbt.asset_utils import get_upstream_unique_ids
 
+from dbt_orchestration.assets.attempts import DISK_FULL_TAG
 from dbt_orchestration.assets.deferral import same_elsewhere
 from dbt_orchestration.assets.definition import DbtAssets
 from dbt_orchestration.assets.ledger import Built, read_checked, read_gone
@@ -297,10 +298,12 @@ class Ledger:
 
 
 def _died(run: dg.DagsterRun) -> bool:
-    """Whether a run's process died, and nobody goes on from it.
+    """Whether a run's process died, or had a full disk, and nobody goes on from it.
 
     Dagster starts it again, unless it cannot reach the code location at that moment.
     """
+    if DISK_FULL_TAG in run.tags:
+        return run.status is dg.DagsterRunStatus.FAILURE
     return (
         run.status is dg.DagsterRunStatus.FAILURE
         and run.tags.get("dagster/failure_reason") != "STEP_FAILURE"

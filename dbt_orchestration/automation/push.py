@@ -30,6 +30,7 @@ from dbt_orchestration.assets.scratch import remove_left
 from dbt_orchestration.automation.due import Due, Ledger
 from dbt_orchestration.automation.jobs import CRASH_TAGS
 from dbt_orchestration.changes.terms import digest_value
+from dbt_orchestration.disk import full_disk
 from dbt_orchestration.partitions.request import ranges_of
 from dbt_orchestration.revisions.commits import find_commit, is_current
 from dbt_orchestration.revisions.explain import Recorded, Why
@@ -118,6 +119,10 @@ class _Tick:
     def look(self) -> None:
         """Prepare and load the newest commit, or if it is loaded build what is due."""
         known = _read(self.context.cursor)
+        if full := full_disk(self.settings):
+            self.said.append(f"Waiting: {full}.")
+            self.cursor = self.context.cursor
+            return
         if self._is_time_to_ask(known):
             if (sha := self._newest()) and not self._is_loaded(sha) and self._load(sha):
                 return
@@ -188,7 +193,7 @@ class _Tick:
                 self.said.append(f"Preparing {self._branch} at {sha[:10]}.")
                 return True
             revision = self._prepared(sha, storage)
-            problem = self._follower.problem(sha)
+            problem = self._follower.problem(sha) or full_disk(self.settings)
         if revision is None and problem:
             self.said.append(f"{self._branch} at {sha[:10]} cannot be prepared: {problem}")
             return False

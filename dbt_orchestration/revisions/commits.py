@@ -17,6 +17,7 @@ from pathlib import Path
 import orjson
 from filelock import FileLock
 
+from dbt_orchestration.disk import full_disk
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.revisions.analyse import analyse
 from dbt_orchestration.revisions.git import GitError
@@ -34,7 +35,6 @@ from dbt_orchestration.revisions.remote import Commit, Remote
 from dbt_orchestration.settings import Settings
 
 _FILES, _ABOUT = "files", "commit.json"
-_LEAST_FREE = 20 * 2**20
 _SCRATCH = ".preparing-"
 
 Check = Callable[[Revision], None]
@@ -197,7 +197,7 @@ def _prepare(
         scratch.rename(folder)
     except Exception as error:
         # Whatever a commit makes dbt, or us, do: it must not take the other commits with it.
-        said = _cause(error, home).replace(f", {project}", "").replace(f"{project}{os.sep}", "")
+        said = _cause(error, settings).replace(f", {project}", "").replace(f"{project}{os.sep}", "")
         raise PrepareError(f"{commit.short}: {said}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -206,13 +206,9 @@ def _prepare(
     return prepared
 
 
-def _cause(error: Exception, home: Path) -> str:
-    free = shutil.disk_usage(home).free
-    if free < _LEAST_FREE:
-        return (
-            f"the disk of {home} is full: it has {free // 2**20} MB left, and a commit needs"
-            f" {_LEAST_FREE // 2**20} MB. Make room, and it goes on by itself"
-        )
+def _cause(error: Exception, settings: Settings) -> str:
+    if full := full_disk(settings):
+        return full
     if isinstance(error, PrepareError | GitError | OSError):
         return str(error)
     [*_, last] = traceback.extract_tb(error.__traceback__)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import orjson
 from filelock import FileLock, Timeout
 
+from dbt_orchestration.disk import full_disk
 from dbt_orchestration.invocation import DbtError, DbtTarget
 from dbt_orchestration.revisions.commits import (
     find_commit,
@@ -63,17 +65,16 @@ class Follower:
         deadline = time.monotonic() + seconds
         process = None
         while time.monotonic() < deadline:
-            if process is None:
-                # Whoever holds the lock may prepare something else, or be dying.
-                if not self._is_working():
-                    process = self._start(sha, recorded) if self._begin(sha) else None
-                    if process is None:
-                        return True
-            elif (code := process.poll()) is not None:
+            # Whoever holds the lock may prepare something else, or be dying.
+            if process is None and not self._is_working():
+                if not self._begin(sha):
+                    return True
+                process = self._start(sha, recorded)
+            elif process and (code := process.poll()) is not None:
                 if code >= 0:
                     if code and not self.problem(sha):
                         said = f"preparing it ended with exit status {code}: see {self._log}"
-                        self._note(sha, said)
+                        self._note(sha, full_disk(self.settings) or said)
                     return True
                 process = None  # killed, which says nothing about the commit
             time.sleep(_POLL_SECONDS)
@@ -102,7 +103,7 @@ class Follower:
                     self._look(revision, dict(recorded))
                 _log("done")
             except (PrepareError, GitError, OSError) as error:
-                self._note(sha, str(error))
+                self._note(sha, full_disk(self.settings) or str(error))
                 return 1
             except Exception as error:
                 self._note(sha, f"{type(error).__name__}: {error} (see {self._log})")
@@ -165,7 +166,8 @@ class Follower:
         begun = _read(self._begun)
         times = begun["times"] if begun.get("sha") == sha else 0
         if times < _MOST_DEATHS:
-            _write(self._begun, {"sha": sha, "times": times + 1})
+            with suppress(OSError):  # a disk that is full
+                _write(self._begun, {"sha": sha, "times": times + 1})
             return True
         said = f"the process that prepares it was killed {times} times, perhaps for want of memory"
         self._note(sha, f"{said}: see {self._log}")
@@ -183,7 +185,8 @@ class Follower:
 
     def _note(self, sha: str, message: str) -> None:
         content = {"sha": sha, "message": " ".join(message.split()), "at": time.time()}
-        _write(self._failed, content)
+        with suppress(OSError):  # a disk that is full: a tick says so
+            _write(self._failed, content)
 
     @property
     def _home(self) -> Path:

@@ -548,7 +548,7 @@ def test_a_full_disk_is_not_the_commits_fault(built: Site, monkeypatch: pytest.M
     built.clone.push("big")
     monkeypatch.setattr("dbt_orchestration.revisions.commits.analyse", full)
     free = shutil.disk_usage("/")._replace(free=1_000_000)
-    monkeypatch.setattr("dbt_orchestration.revisions.commits.shutil.disk_usage", lambda _: free)
+    monkeypatch.setattr("dbt_orchestration.disk.shutil.disk_usage", lambda _: free)
     said = built.says()
     assert "is full: it has 0 MB left, and a commit needs 20 MB" in said
 

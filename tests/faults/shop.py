@@ -74,7 +74,8 @@ class End:
         partitions: those that are recorded, by asset.
         running: runs that have not ended.
         helpers: tables of ours and dbt's that should have gone.
-        scratch: files and folders of ours that should have gone.
+        scratch: files and folders of ours that should have gone. What dbt compiled for a run that
+            failed stays for a while.
     """
 
     rows: Mapping[str, Any]
@@ -89,7 +90,9 @@ class End:
         unfinished = [status for status in dg.DagsterRunStatus if not _ended(status)]
         rows = relations(site.settings.duckdb_path)
         state = site.settings.state_dir
-        scratch = [*state.glob("runs/*"), *state.glob("revisions/*/.*")]
+        failed = {run.run_id for run in site.instance.get_runs() if is_failure(run)}
+        scratch = [path for path in state.glob("runs/*") if path.name not in failed]
+        scratch += [*state.glob("revisions/*/.*")]
         scratch += [*state.glob("revisions/*/*.new"), *state.glob("tmp/tmp*")]
         return cls(
             rows,
@@ -98,6 +101,11 @@ class End:
             [name for name in rows if "__" in name],
             [str(path.relative_to(state)) for path in scratch],
         )
+
+
+def is_failure(run: dg.DagsterRun) -> bool:
+    """Whether dbt failed at something, or we did, while the run's process was alive."""
+    return run.tags.get("dagster/failure_reason") == "STEP_FAILURE"
 
 
 def _ended(status: dg.DagsterRunStatus) -> bool:
