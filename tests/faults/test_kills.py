@@ -131,8 +131,6 @@ def _settled(pushed: Pushed, sha: str) -> list[Any] | None:
 VICTIMS: list[Callable[[Pushed, str], list[int]]]
 VICTIMS = [everything, up_alone, daemon, code_servers_and_worker, code_servers]
 VICTIMS += [dagster_dev, webserver, worker]
-if os.environ.get("FAULTS") != "all":
-    VICTIMS = [everything, daemon, code_servers_and_worker]
 
 
 @pytest.mark.timeout(900)
