@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -141,8 +140,9 @@ class Remote:
                 if ".lock" not in str(error):
                     raise
                 # A fetch that was killed leaves locks behind, and nobody else's fetch is running.
-                shutil.rmtree(self._mirror)
-                run_git(self._home, "init", "--quiet", "--bare", str(self._mirror))
+                # The rest stays: another environment may be checking out a commit.
+                for left in self._mirror.rglob("*.lock"):
+                    left.unlink(missing_ok=True)
                 self._run(self._mirror, *fetch)
             said = run_git(self._mirror, "log", "-1", "--format=%H%x00%an <%ae>%x00%s%x00%cI", ours)
         sha, author, subject, committed_at = said.split("\0")
