@@ -22,6 +22,9 @@ from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadContext,
     DefinitionsLoadType,
 )
+from dagster._core.definitions.metadata.metadata_value import (
+    CodeLocationReconstructionMetadataValue,
+)
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
@@ -160,6 +163,14 @@ def pin(key: str, load: Callable[[], str]) -> str:
     if key not in pending:
         context.add_to_pending_reconstruction_metadata(key, load())
     return str(pending[key])
+
+
+def pinned(instance: dg.DagsterInstance, run: dg.DagsterRun, key: str) -> str | None:
+    """The value of ``key`` that a run was launched with; None if its location has pinned none."""
+    plan = run.execution_plan_snapshot_id
+    loaded = plan and instance.get_execution_plan_snapshot(plan).repository_load_data
+    value = loaded and loaded.reconstruction_metadata.get(key)
+    return value.data if isinstance(value, CodeLocationReconstructionMetadataValue) else None
 
 
 def state_storage() -> StateStorage | None:

@@ -86,6 +86,7 @@ def test_a_run_gets_what_the_code_server_pinned(tmp_path: Path) -> None:
         initialize_repository_def_from_pointer,
         reconstruct_repository_def_from_pointer,
     )
+    from dagster._core.execution.api import create_execution_plan
 
     world = tmp_path / "world"
     (tmp_path / "location.py").write_text(
@@ -94,7 +95,9 @@ def test_a_run_gets_what_the_code_server_pinned(tmp_path: Path) -> None:
         "from dbt_orchestration.upstream import pin\n"
         "def load():\n"
         f"    name = pin('key', lambda: Path({str(world)!r}).read_text())\n"
-        "    return dg.Definitions(assets=[dg.AssetSpec(name)])\n"
+        "    @dg.asset(name=name)\n"
+        "    def made(): ...\n"
+        "    return dg.Definitions(assets=[made])\n"
     )
     pointer = CodePointer.from_python_file(str(tmp_path / "location.py"), "load", None)
 
@@ -107,6 +110,12 @@ def test_a_run_gets_what_the_code_server_pinned(tmp_path: Path) -> None:
     reconstructed = reconstruct_repository_def_from_pointer(pointer, loaded.repository_load_data)
     assert assets(loaded) == assets(reconstructed) == {"before"}
     assert assets(initialize_repository_def_from_pointer(pointer)) == {"after"}
+    with dg.DagsterInstance.ephemeral() as instance:
+        job, data = loaded.get_job("__ASSET_JOB"), loaded.repository_load_data
+        plan = create_execution_plan(job, repository_load_data=data)  # as the code server does
+        run = instance.create_run_for_job(job, execution_plan=plan)
+        assert upstream.pinned(instance, run, "key") == "before"
+        assert upstream.pinned(instance, run, "other") is None
 
 
 def test_the_limit_of_a_pool_can_be_set() -> None:

@@ -31,6 +31,7 @@ from dbt_orchestration.automation.jobs import CRASH_TAGS
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.partitions.request import ranges_of
 from dbt_orchestration.revisions.commits import find_commit, is_current
+from dbt_orchestration.revisions.current import used_by
 from dbt_orchestration.revisions.explain import Recorded, Why
 from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.revisions.git import GitError
@@ -197,12 +198,10 @@ class _Tick:
         self._keep_seen(revision)
         if published(self.environment, storage) != revision.digest:
             publish(self.environment, revision, storage)
-        runs = unfinished_runs(self.context.instance)
-        if all("dbt/revision" in run.tags for run in runs):
-            # A run that has not begun does not say yet what it will read.
-            in_use = {revision.digest, *(run.tags["dbt/revision"] for run in runs)}
-            in_use |= {self.loaded.digest} if self.loaded else set()
-            forget_old(self.settings, self.environment, in_use, storage)
+        instance = self.context.instance
+        in_use = {revision.digest, *used_by(instance, unfinished_runs(instance))}
+        in_use |= {self.loaded.digest} if self.loaded else set()
+        forget_old(self.settings, self.environment, in_use, storage)
         upstream.reload_code_location(self.context, _RELOAD_SECONDS)
         self.said.append(f"{_title(revision)}: prepared, and being loaded.")
         return True

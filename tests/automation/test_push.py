@@ -11,10 +11,18 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.metadata.metadata_value import (
+    CodeLocationReconstructionMetadataValue,
+)
+from dagster._core.definitions.repository_definition.repository_definition import (
+    RepositoryLoadData,
+)
+from dagster._core.execution.api import create_execution_plan
 
 from dbt_orchestration.assets.standing import Standing, standing
 from dbt_orchestration.automation import due, push
 from dbt_orchestration.changes import fingerprints
+from dbt_orchestration.revisions.store import published
 from dbt_orchestration.setting_types import OUR_JOBS
 from dbt_orchestration.settings import Environment, Git, Push
 from tests.automation.site import ALWAYS, SHOP, Clone, Site, follow, git, names
@@ -788,20 +796,49 @@ def test_a_remote_that_is_down_changes_nothing(built: Site) -> None:
     assert built.says().startswith("main at ")
 
 
-def test_old_revisions_are_forgotten(tmp_path: Path, persistent: dg.DagsterInstance) -> None:
-    site = Site.of(tmp_path, persistent, keep_revisions=2)
+def kept(site: Site) -> list[str]:
+    home = site.settings.state_dir / "revisions" / "prod"
+    return sorted(path.name[:40] for path in home.iterdir() if path.is_dir())
+
+
+def next_commits(site: Site, *subjects: str) -> list[str]:
+    """Pushed, prepared and loaded one after the other."""
     shas = []
-    for number in range(3):
-        shas.append(site.clone.push(str(number)))
+    for subject in subjects:
+        shas.append(site.clone.push(subject))
         site.tick()
         site.load()
-    kept = sorted(
-        p.name[:40]
-        for p in (site.settings.state_dir / "revisions" / "prod").iterdir()
-        if p.is_dir()
-    )
+    return shas
+
+
+def test_old_revisions_are_forgotten(tmp_path: Path, persistent: dg.DagsterInstance) -> None:
+    site = Site.of(tmp_path, persistent, keep_revisions=2)
+    shas = next_commits(site, "0", "1", "2")
     # The last two, and the one that was loaded when the newest was prepared.
-    assert kept == sorted(shas[-2:])
+    assert kept(site) == sorted(shas[-2:])
+
+
+def test_a_revision_is_kept_for_a_run_that_waits_and_no_other_run_keeps_any(
+    tmp_path: Path, persistent: dg.DagsterInstance
+) -> None:
+    site = Site.of(tmp_path, persistent, keep_revisions=1)
+    [first] = next_commits(site, "0")
+    loaded = published("prod", persistent.defs_state_storage)
+    job = site.loaded["prod"].resolve_implicit_global_asset_job_def()
+    # As the code server gives it to the daemon.
+    pinned = RepositoryLoadData(
+        reconstruction_metadata={"revision": CodeLocationReconstructionMetadataValue(str(loaded))}
+    )
+    plan = create_execution_plan(job)._replace(repository_load_data=pinned)
+    persistent.create_run_for_job(job, execution_plan=plan, status=dg.DagsterRunStatus.STARTING)
+    persistent.create_run_for_job(_of_somebody_else, status=dg.DagsterRunStatus.STARTING)
+    shas = next_commits(site, "1", "2", "3")
+    assert kept(site) == sorted([first, *shas[-2:]])
+
+
+@dg.job
+def _of_somebody_else() -> None:
+    push.wait_for_the_first_commit()
 
 
 def test_a_machine_without_the_revision_downloads_it(built: Site) -> None:
