@@ -1,7 +1,6 @@
 """What a run does: dbt commands for everything selected, and a record of all that landed."""
 
 import shlex
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,17 +41,21 @@ from dbt_orchestration.partitions.request import window_vars
 
 
 class Build:
-    """One run of an environment's dbt assets."""
+    """One run of an environment's dbt assets.
+
+    Args:
+        scratch: a folder that dbt may write to.
+    """
 
     def __init__(
-        self, place: Place, context: dg.AssetExecutionContext, config: BuildConfig
+        self, place: Place, context: dg.AssetExecutionContext, config: BuildConfig, scratch: str
     ) -> None:
         self._place = place
         self._context = context
         self._config = config
-        self._scratch = str(place.settings.state_dir / "runs" / context.run.run_id)
+        self._scratch = scratch
         self._failed: set[str] = set()
-        self._inspection = Inspection(place, context, self._scratch)
+        self._inspection = Inspection(place, context, scratch)
         self._broken: set[str] = set()
         self._problems: list[str] = []
         self._landed: dict[str, set[str]] = {}
@@ -135,7 +138,6 @@ class Build:
             )
         if self._problems:
             raise dg.Failure("\n".join(self._problems))
-        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _make_way(self) -> None:
         if self._work.fresh:

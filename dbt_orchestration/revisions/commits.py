@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -31,11 +30,11 @@ from dbt_orchestration.revisions.parse import (
     versions,
 )
 from dbt_orchestration.revisions.remote import Commit, Remote
+from dbt_orchestration.revisions.scratch import PREPARING, scratch_in
 from dbt_orchestration.settings import Settings
 
 _FILES, _ABOUT = "files", "commit.json"
 _LEAST_FREE = 20 * 2**20
-_SCRATCH = ".preparing-"
 
 Check = Callable[[Revision], None]
 
@@ -150,45 +149,44 @@ def _prepare(
     check: Check,
 ) -> Revision:
     home = revisions_home(settings, environment)
-    for left in home.glob(f"{_SCRATCH}*"):  # by a preparer that was killed: we hold the lock
-        shutil.rmtree(left, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(dir=home, prefix=_SCRATCH))
-    project = scratch / _FILES / project_path
-    target = DbtTarget.of(settings, environment, project)
-    try:
-        say("checking out")
-        provide_files(scratch / _FILES)
-        if not (project / "dbt_project.yml").is_file():
-            raise PrepareError(f"there is no dbt_project.yml in {project_path} (git.project_path)")
-        if target.profiles_dir == project and not (project / "profiles.yml").is_file():
-            raise PrepareError(
-                f"there is no profiles.yml in {project_path or 'the repository'}, where"
-                " profiles_dir says that it is: commit it, or set profiles_dir to another folder"
-            )
-        say("installing packages")
-        previous = kept_commits(settings, environment)
-        stated = copy_packages(target, scratch / _FILES, _installed(previous, scratch, target))
-        say("parsing")
-        revision = parse_into(target, scratch, seed_of(target, previous))
-        say("analysing")
-        analyse(revision, target, home)
-        check(revision)
-        about = {
-            "commit": commit.as_json(),
-            "project_path": project_path,
-            "packages": stated,
-            "made_by": versions(),
-        }
-        (scratch / _ABOUT).write_bytes(orjson.dumps(about))
-        folder = home / f"{commit.sha}-{stamp_of(target, revision.facts)}"
-        shutil.rmtree(folder, ignore_errors=True)
-        scratch.rename(folder)
-    except Exception as error:
-        # Whatever a commit makes dbt, or us, do: it must not take the other commits with it.
-        said = _cause(error, home).replace(f", {project}", "").replace(f"{project}{os.sep}", "")
-        raise PrepareError(f"{commit.short}: {said}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch_in(home, PREPARING) as scratch:
+        project = scratch / _FILES / project_path
+        target = DbtTarget.of(settings, environment, project)
+        try:
+            say("checking out")
+            provide_files(scratch / _FILES)
+            if not (project / "dbt_project.yml").is_file():
+                raise PrepareError(
+                    f"there is no dbt_project.yml in {project_path} (git.project_path)"
+                )
+            if target.profiles_dir == project and not (project / "profiles.yml").is_file():
+                raise PrepareError(
+                    f"there is no profiles.yml in {project_path or 'the repository'}, where"
+                    " profiles_dir says that it is: commit it, or set profiles_dir to another"
+                    " folder"
+                )
+            say("installing packages")
+            previous = kept_commits(settings, environment)
+            stated = copy_packages(target, scratch / _FILES, _installed(previous, scratch, target))
+            say("parsing")
+            revision = parse_into(target, scratch, seed_of(target, previous))
+            say("analysing")
+            analyse(revision, target, home)
+            check(revision)
+            about = {
+                "commit": commit.as_json(),
+                "project_path": project_path,
+                "packages": stated,
+                "made_by": versions(),
+            }
+            (scratch / _ABOUT).write_bytes(orjson.dumps(about))
+            folder = home / f"{commit.sha}-{stamp_of(target, revision.facts)}"
+            shutil.rmtree(folder, ignore_errors=True)
+            scratch.rename(folder)
+        except Exception as error:
+            # Whatever a commit makes dbt, or us, do: it must not take the other commits with it.
+            said = _cause(error, home).replace(f", {project}", "").replace(f"{project}{os.sep}", "")
+            raise PrepareError(f"{commit.short}: {said}") from error
     return read_commit(folder)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -32,6 +31,7 @@ from dbt_orchestration.revisions.facts import (
 )
 from dbt_orchestration.revisions.layout import Layout, PrepareError
 from dbt_orchestration.revisions.remote import Commit
+from dbt_orchestration.revisions.scratch import PREPARING, scratch_in
 
 __all__ = ["PrepareError", "Revision", "parse", "parse_into", "run_dbt", "stamp_of", "versions"]
 
@@ -208,15 +208,12 @@ def _name(target: DbtTarget, files: str, revision: Revision) -> str:
 
 def _parse(target: DbtTarget, home: Path, files: str) -> Revision:
     # dbt parses into a folder of its own, renamed when it is whole: a crash leaves nothing behind.
-    scratch = Path(tempfile.mkdtemp(dir=home, prefix="."))
-    try:
+    with scratch_in(home, PREPARING) as scratch:
         parsed = parse_into(target, scratch, seed_of(target, _revisions(home)))
         name = _name(target, files, parsed)
         shutil.rmtree(home / name, ignore_errors=True)
         scratch.rename(home / name)
-        return replace(parsed, digest=name, directory=home / name)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    return replace(parsed, digest=name, directory=home / name)
 
 
 def seed_of(target: DbtTarget, revisions: Iterable[Revision]) -> Revision | None:

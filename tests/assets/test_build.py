@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 
 from dbt_orchestration.assets.creation import ANEW_TAG
 from dbt_orchestration.project_meta import ProjectError
@@ -468,6 +469,34 @@ def test_two_environments_live_in_one_file(
     assert prod.execute("select count(*) from main.stg_orders") == [(6,)]
 
 
+def scratch_folders(warehouse: Warehouse) -> list[str]:
+    return sorted(path.name for path in (warehouse.settings.state_dir / "runs").glob("*"))
+
+
+def test_a_run_leaves_no_folder_however_it_ends(warehouse: Warehouse) -> None:
+    assert warehouse.build("orders", "stg_orders").success
+    assert not warehouse.build("orders_daily", config=broken("2024-01-02")).success
+    nowhere = ("2024-01-02", "2024-02-02")
+    assert not warehouse.build("orders_window", partitions=nowhere).success
+    assert scratch_folders(warehouse) == []
+
+
+def test_folders_of_killed_runs_go_and_those_of_living_ones_stay(warehouse: Warehouse) -> None:
+    job, status = warehouse.definitions.resolve_job_def("full_build"), dg.DagsterRunStatus
+    ended, taken_for_dead, working = (
+        warehouse.instance.create_run_for_job(job, status=each).run_id
+        for each in (status.FAILURE, status.FAILURE, status.STARTED)
+    )
+    for run_id in (ended, taken_for_dead, working):
+        (warehouse.settings.state_dir / "runs" / run_id).mkdir(parents=True)
+    alive = Path(warehouse.instance.storage_directory()) / taken_for_dead / "alive.lock"
+    alive.parent.mkdir(parents=True)
+    alive.with_suffix(".pid").write_text("1")
+    with FileLock(alive):
+        assert warehouse.build("orders").success
+    assert scratch_folders(warehouse) == sorted([taken_for_dead, working])
+
+
 def test_cancelling_stops_dbt_and_its_query(warehouse: Warehouse) -> None:
     """A query that would take minutes; its run is interrupted as the UI's Terminate does."""
     started = time.monotonic()
@@ -478,6 +507,7 @@ def test_cancelling_stops_dbt_and_its_query(warehouse: Warehouse) -> None:
     assert event.step_failure_data.error.cls_name == "DagsterExecutionInterruptedError"
     assert time.monotonic() - started < 40
     assert "dbt" not in {thread.name for thread in threading.enumerate()}
+    assert scratch_folders(warehouse) == []
     assert warehouse.execute(
         "select count(*) from information_schema.tables where table_name = 'slow'"
     ) == [(0,)]

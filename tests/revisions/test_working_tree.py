@@ -58,6 +58,15 @@ def test_a_model_that_does_not_parse_leaves_nothing_behind(editable: Settings) -
     assert prepare(editable, "prod") == good
 
 
+def test_what_a_killed_process_left_goes_with_the_next_parse(editable: Settings) -> None:
+    good = prepare(editable, "prod")
+    (good.directory.parent / ".preparing-left" / "compiled").mkdir(parents=True)
+    (editable.project_dir / "models" / "another.sql").write_text("select 1 as one")
+    new = prepare(editable, "prod")
+    folders = {path for path in good.directory.parent.iterdir() if path.is_dir()}
+    assert folders == {good.directory, new.directory}
+
+
 def test_local_packages_are_installed(editable: Settings) -> None:
     package = editable.project_dir / "local" / "extra"
     (package / "models").mkdir(parents=True)
