@@ -7,11 +7,15 @@ there.
 from __future__ import annotations
 
 import inspect
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
+import grpc  # type: ignore[import-untyped]
 import pytest
 from dbt.graph.graph import Graph
 from dbt.graph.selector_spec import SelectionCriteria
@@ -116,6 +120,27 @@ def test_a_run_gets_what_the_code_server_pinned(tmp_path: Path) -> None:
         run = instance.create_run_for_job(job, execution_plan=plan)
         assert upstream.pinned(instance, run, "key") == "before"
         assert upstream.pinned(instance, run, "other") is None
+
+
+def test_a_location_that_takes_long_to_load_is_not_waited_for() -> None:
+    from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
+
+    loading = threading.Event()
+    reload = grpc.unary_unary_rpc_method_handler(lambda *_: loading.wait(10))
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("api.DagsterApi", {"ReloadCode": reload})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    context: Any = SimpleNamespace(
+        code_location_origin=GrpcServerCodeLocationOrigin("127.0.0.1", port, location_name="prod")
+    )
+    upstream.reload_code_location(context, 0.5)
+    loading.set()
+    server.stop(None).wait()
+    with pytest.raises(dg.DagsterError):
+        upstream.reload_code_location(context, 5)
 
 
 def test_the_limit_of_a_pool_can_be_set() -> None:

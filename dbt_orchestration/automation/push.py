@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from time import monotonic
 from typing import Any
 
 import dagster as dg
@@ -43,9 +43,12 @@ from dbt_orchestration.settings import Settings
 # A tick asks git only every ``push.interval_seconds``. Those between are for what is in progress: a
 # commit that has just been loaded, a run that has ended.
 _TICK_SECONDS = 5
-# A tick may take a minute; what is not prepared by then is there for one of the next.
-_WAIT_SECONDS = 30.0
-_RELOAD_SECONDS = 60
+# Dagster gives a tick 60 seconds (DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS). All that a tick waits for
+# shares these; what has not ended by then is there for one of the next.
+_BUDGET_SECONDS = 50.0
+_LOOK_SECONDS, _WAIT_SECONDS = 20.0, 30.0
+# Publishing a commit cannot be cut short, and is not begun with less.
+_LOAD_SECONDS = 25.0
 # A person who wipes what Dagster knows of an asset leaves no event.
 _SAME_SECONDS = 60.0
 
@@ -105,6 +108,12 @@ class _Tick:
     events: list[dg.AssetMaterialization] = field(default_factory=list)
     requests: list[dg.RunRequest] = field(default_factory=list)
     cursor: str | None = None
+    ends: float = field(default_factory=lambda: monotonic() + _BUDGET_SECONDS)
+
+    @property
+    def left(self) -> float:
+        """Seconds that it may still wait."""
+        return max(0.0, self.ends - monotonic())
 
     def result(self) -> dg.SensorResult:
         """What Dagster is told."""
@@ -155,7 +164,7 @@ class _Tick:
     def _newest(self) -> str | None:
         try:
             remote = Remote.of(self.settings)
-            sha = remote.head(self._branch)
+            sha = remote.head(self._branch, min(_LOOK_SECONDS, self.left))
         except GitError as error:
             self.said.append(f"Cannot see the branch {self._branch}: {error}.")
             return None
@@ -184,8 +193,9 @@ class _Tick:
         revision = self._prepared(sha, storage)
         if revision is None and not (problem := self._follower.problem(sha)):
             follower = replace(self._follower, place=place_in_the_log(self.context.instance))
-            if not follower.prepare(sha, self._recorded(), _WAIT_SECONDS):
-                self.said.append(f"Preparing {self._branch} at {sha[:10]}.")
+            recorded = self._recorded()
+            if not follower.prepare(sha, recorded, min(_WAIT_SECONDS, self.left)):
+                self.said.append(f"Preparing {self._branch} at {sha[:10]}{follower.doing}.")
                 return True
             revision = self._prepared(sha, storage)
             problem = self._follower.problem(sha)
@@ -195,6 +205,9 @@ class _Tick:
         if revision is None:
             self.said.append(f"{self._branch} has moved on from {sha[:10]}.")
             return True
+        if self.left < _LOAD_SECONDS:
+            self.said.append(f"{_title(revision)}: prepared, and to be loaded by the next tick.")
+            return True
         self._keep_seen(revision)
         if published(self.environment, storage) != revision.digest:
             publish(self.environment, revision, storage)
@@ -202,7 +215,7 @@ class _Tick:
         in_use = {revision.digest, *used_by(instance, unfinished_runs(instance))}
         in_use |= {self.loaded.digest} if self.loaded else set()
         forget_old(self.settings, self.environment, in_use, storage)
-        upstream.reload_code_location(self.context, _RELOAD_SECONDS)
+        upstream.reload_code_location(self.context, self.left)
         self.said.append(f"{_title(revision)}: prepared, and being loaded.")
         return True
 
@@ -249,10 +262,15 @@ class _Tick:
         doubt_stopped(instance, self.environment)
         ledger = Ledger(self.settings, self.environment, instance, revision, dbt)
         assert revision.commit is not None
-        explain = partial(self._follower.prepare, revision.commit.sha, seconds=_WAIT_SECONDS)
+        sha = revision.commit.sha
+
+        def explain(recorded: Collection[Recorded]) -> bool:
+            return self._follower.prepare(sha, recorded, min(_WAIT_SECONDS, self.left))
+
         due = ledger.due(explain)
         if due is None:
-            self.said.append(f"{_title(revision)}: finding out what is due.")
+            doing = self._follower.doing
+            self.said.append(f"{_title(revision)}: finding out what is due{doing}.")
             return
         if due and (missing := self._not_loaded()):
             said = f"{due.count} due, waiting for {', '.join(missing)} to be loaded (load_raw)."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,8 @@ from dbt_orchestration.settings import REPOSITORY, Settings
 # fault.
 _RETRY_SECONDS = 300
 _POLL_SECONDS = 0.1
+# What ``_log`` writes.
+_DOING = re.compile(r"^\d+\.\d{3} (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,15 @@ class Follower:
                 return True
             time.sleep(_POLL_SECONDS)
         return False
+
+    @property
+    def doing(self) -> str:
+        """What the process that works does just now: " (parsing)"; "" if that is not known."""
+        try:
+            said = _DOING.findall(self._log.read_text(errors="replace"))
+        except FileNotFoundError:
+            return ""
+        return f" ({said[-1]})" if said else ""
 
     def problem(self, sha: str) -> str:
         """Why the commit could not be prepared a short while ago; "" if nothing is known."""

@@ -107,16 +107,18 @@ class Remote:
         """The remote, to be shown."""
         return self._url
 
-    def head(self, branch: str) -> str | None:
+    def head(self, branch: str, seconds: float = _LOOK_SECONDS) -> str | None:
         """The SHA that ``branch`` points to; None if there is no such branch.
+
+        Args:
+            seconds: how long the remote may take.
 
         Raises:
             GitError: the remote cannot be reached, or refuses.
         """
         self._home.mkdir(parents=True, exist_ok=True)
-        line = self._run(
-            self._home, "ls-remote", "--heads", "--", self._url, f"refs/heads/{branch}"
-        )
+        look = ("ls-remote", "--heads", "--", self._url, f"refs/heads/{branch}")
+        line = self._run(self._home, *look, seconds=seconds)
         return line.split()[0] if line else None
 
     def fetch(self, branch: str) -> Commit:
@@ -198,10 +200,9 @@ class Remote:
         git = self._git if same else Git(submodules=True)
         return Remote(url, ".", git, self._home, transports=transports, anonymous=anonymous)
 
-    def _run(self, folder: Path, *arguments: str) -> str:
+    def _run(self, folder: Path, *arguments: str, seconds: float = _FETCH_SECONDS) -> str:
         what = f"git {arguments[0]} {self._url}"
         try:
-            seconds = _LOOK_SECONDS if arguments[0] == "ls-remote" else _FETCH_SECONDS
             extra = {"GIT_ALLOW_PROTOCOL": ":".join(self._transports), **self._credentials()}
             return run_git(folder, *arguments, what=what, extra=extra, seconds=seconds)
         except GitError as error:

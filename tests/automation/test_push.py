@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,14 @@ from dagster._core.definitions.repository_definition.repository_definition impor
 )
 from dagster._core.execution.api import create_execution_plan
 
+from dbt_orchestration import upstream
 from dbt_orchestration.assets.standing import Standing, standing
 from dbt_orchestration.automation import due, push
 from dbt_orchestration.changes import fingerprints
-from dbt_orchestration.revisions.store import published
+from dbt_orchestration.revisions.explain import Recorded
+from dbt_orchestration.revisions.follow import Follower
+from dbt_orchestration.revisions.remote import Remote
+from dbt_orchestration.revisions.store import publish, published
 from dbt_orchestration.setting_types import OUR_JOBS
 from dbt_orchestration.settings import Environment, Git, Push
 from tests.automation.site import ALWAYS, SHOP, Clone, Site, follow, git, names
@@ -794,6 +799,68 @@ def test_a_remote_that_is_down_changes_nothing(built: Site) -> None:
     assert "nothing is due" in said
     (built.clone.home / "away.git").rename(built.clone.remote)
     assert built.says().startswith("main at ")
+
+
+@dataclass
+class Slow:
+    """Whatever a tick waits for takes as long as it may; the clock is only looked at."""
+
+    site: Site
+    patch: pytest.MonkeyPatch
+    now: float = 1_000.0
+    ready: bool = False
+
+    def __post_init__(self) -> None:
+        head, prepare = Remote.head, Follower.prepare
+
+        def slow_head(remote: Remote, branch: str, seconds: float) -> str | None:
+            self.now += seconds
+            return head(remote, branch)
+
+        def slow_prepare(
+            follower: Follower, sha: str, recorded: Collection[Recorded], seconds: float
+        ) -> bool:
+            self.now += seconds
+            return self.ready and prepare(follower, sha, recorded, 60)
+
+        def slow_publish(*arguments: Any) -> None:
+            self.now += 10
+            publish(*arguments)
+
+        def slow_reload(_: object, seconds: float) -> None:
+            assert seconds > 0
+            self.now += seconds
+
+        self.patch.setattr(push, "monotonic", lambda: self.now)
+        self.patch.setattr(Remote, "head", slow_head)
+        self.patch.setattr(Follower, "prepare", slow_prepare)
+        self.patch.setattr(push, "publish", slow_publish)
+        self.patch.setattr(upstream, "reload_code_location", slow_reload)
+
+    def tick(self) -> str:
+        """What a tick says that took no longer than Dagster lets it."""
+        began = self.now
+        said = self.site.tick().skip_message or ""
+        assert self.now - began < 60
+        return said
+
+
+def test_a_tick_ends_in_time_however_long_it_has_to_wait(
+    built: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built.load()
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    sha = built.clone.push("largest")
+    slow = Slow(built, monkeypatch)
+    assert "Preparing main at " in slow.tick()
+    slow.ready = True
+    assert "“largest”: prepared, and to be loaded by the next tick." in slow.tick()
+    assert "“largest”: prepared, and being loaded." in slow.tick()
+    built.load()
+    slow.ready = False
+    [explained] = (built.settings.state_dir / "revisions" / "prod").glob(f"{sha}*.why.json")
+    explained.unlink()
+    assert "finding out what is due" in slow.tick()
 
 
 def kept(site: Site) -> list[str]:

@@ -193,6 +193,7 @@ def test_a_preparer_waits_for_another_and_then_does_its_own_work(
     release = Timer(1, other.release)
     release.start()
     assert follower.prepare(sha, {}, 60)
+    assert follower.doing == " (done)"
     release.join()
     assert find_commit(settings, "prod", sha) is not None
 
