@@ -36,6 +36,7 @@ from dbt_orchestration.revisions.scratch import PREPARING, scratch_in
 __all__ = ["PrepareError", "Revision", "parse", "parse_into", "run_dbt", "stamp_of", "versions"]
 
 _KEEP = 10
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -130,17 +131,22 @@ def parse(target: DbtTarget, home: Path) -> Revision:
     """The project of ``target``, parsed into a folder under ``home``, unless it is there.
 
     Raises:
-        PrepareError: the project does not parse.
+        PrepareError: the project does not parse, or does not keep still.
     """
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / "prepare.lock"):
-        while True:
+        for _ in range(_TRIES):
             files = _files_digest(target)
             revision = _known(target, home, files) or _parse(target, home, files)
             # A file saved while dbt parsed: what was parsed is neither the old project nor the new.
             if not revision.parsed or _files_digest(target) == files:
                 break
             shutil.rmtree(revision.directory)
+        else:
+            raise PrepareError(
+                f"{target.project_dir}: files changed each time while dbt parsed them, {_TRIES}"
+                " times in a row. Find what writes them, and reload the code location"
+            )
         os.utime(revision.directory)
         _forget_old(home)
     return revision

@@ -337,6 +337,18 @@ def test_a_run_waits_until_one_that_makes_its_table_anew_has_it_in_its_place(
     assert len(earlier.waited) == 4
 
 
+def test_a_run_does_not_wait_for_ever(
+    warehouse: Warehouse, earlier: Earlier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse.build("orders", "stg_orders")
+    first = earlier.start("full_build", "orders_daily")
+    earlier.then(nothing)
+    monkeypatch.setattr("dbt_orchestration.assets.creation._MOST_HOURS", 0)
+    said = failure(warehouse.build("orders_daily", partitions=("2024-01-01", "2024-01-02")))
+    assert f"run {first.run_id[:8]}, which creates orders_daily" in said
+    assert earlier.waited == []
+
+
 def test_a_run_says_which_tables_it_makes_anew(warehouse: Warehouse) -> None:
     def said(result: dg.ExecuteInProcessResult) -> str:
         run = warehouse.instance.get_run_by_id(result.run_id)
