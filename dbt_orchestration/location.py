@@ -73,7 +73,7 @@ def definitions_of(settings: Settings, name: str, revision: Revision) -> dg.Defi
     environment = settings.environment(name)
     pool = warehouse_pool(settings)
     dbt = dbt_assets(settings, name, revision, pool)
-    raw = settings.load_raw and raw_assets(settings, name, dbt.sources, revision.manifest, pool)
+    raw = settings.load_raw and raw_assets(settings, name, dbt.sources, revision, pool)
     loaded = raw.keys if raw else ()
     jobs, schedules = jobs_and_schedules(environment, name, dbt)
     by_hand, starter = rebuild_job(name, revision, dbt)

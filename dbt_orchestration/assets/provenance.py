@@ -14,6 +14,7 @@ from dbt_orchestration.revisions.explain import BEHIND, WAITING
 from dbt_orchestration.revisions.parse import Revision
 
 PUSH_TAG = "dbt/push"
+RAW_TAG = "dbt/raw"
 CODE_VERSION_TAG = "dagster/code_version"
 DATA_VERSION_TAG = "dagster/data_version"
 RELATION, READS = "dbt/relation", "dbt/reads"

@@ -25,7 +25,13 @@ from dbt_orchestration.assets.doubt import doubt_stopped
 from dbt_orchestration.assets.inspection import built_here, ours
 from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.present import keep, place_in_the_log
-from dbt_orchestration.assets.provenance import PUSH_TAG, commit_metadata, commit_tags, savings_key
+from dbt_orchestration.assets.provenance import (
+    PUSH_TAG,
+    RAW_TAG,
+    commit_metadata,
+    commit_tags,
+    savings_key,
+)
 from dbt_orchestration.automation.due import Due, Ledger
 from dbt_orchestration.automation.jobs import CRASH_TAGS
 from dbt_orchestration.changes.terms import digest_value
@@ -68,7 +74,7 @@ def push_sensor(
     followed = settings.environment(environment)
     selection = None
     if dbt:
-        selection = everything(dbt)
+        selection = everything(dbt) | dg.AssetSelection.assets(*raw)
 
     @dg.sensor(
         name="push",
@@ -273,8 +279,8 @@ class _Tick:
             self.said.append(f"{_title(revision)}: finding out what is due{doing}.")
             return
         if due and (missing := self._not_loaded()):
-            said = f"{due.count} due, waiting for {', '.join(missing)} to be loaded (load_raw)."
-        elif due and (waiting := ledger.building(due, unfinished)):
+            said = f"{due.count} due, waiting for {self._load_raw(ledger, missing, unfinished)}."
+        elif due and (waiting := ledger.building(ledger.wanted(due), unfinished)):
             said = f"{due.count} due, waiting for run {waiting[0].run_id[:8]}."
         elif fresh := ledger.not_tried(due):
             said = f"{due.count} due: {due.names(dbt)}."
@@ -298,9 +304,30 @@ class _Tick:
         found = {"revision": revision.digest, "position": position, "at": time.time()}
         self.cursor = json.dumps({**known, **found, "said": said})
 
-    def _not_loaded(self) -> list[str]:
-        names = {key.path[-1]: key for key in self.raw}
-        return sorted(names.keys() - read_built(self.context.instance, names).keys())
+    def _not_loaded(self) -> list[dg.AssetKey]:
+        names = {key.to_user_string(): key for key in self.raw}
+        missing = names.keys() - read_built(self.context.instance, names).keys()
+        return sorted(names[name] for name in missing)
+
+    def _load_raw(
+        self, ledger: Ledger, missing: Sequence[dg.AssetKey], unfinished: Sequence[dg.DagsterRun]
+    ) -> str:
+        """Have raw tables loaded, once for a revision; what is waited for."""
+        names = ", ".join(key.path[-1] for key in missing)
+        if loading := ledger.building(missing, unfinished):
+            return f"run {loading[0].run_id[:8]} to load {names}"
+        tags = {RAW_TAG: self.environment, "dbt/revision": ledger.revision.digest}
+        tried = self.context.instance.get_runs(dg.RunsFilter(tags=tags), limit=1)
+        if tried and tried[0].is_finished:
+            return f"{names}, which run {tried[0].run_id[:8]} did not load: materialize them"
+        self.requests.append(
+            dg.RunRequest(
+                run_key=f"{ledger.revision.digest} raw",
+                asset_selection=list(missing),
+                tags={**commit_tags(ledger.revision), **CRASH_TAGS, RAW_TAG: self.environment},
+            )
+        )
+        return f"{names} to be loaded"
 
 
 def _request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> dg.RunRequest:

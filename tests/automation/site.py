@@ -168,7 +168,7 @@ class Site:
         self, *names: str, name: str = "prod", config: Mapping[str, Any] | None = None
     ) -> dg.ExecuteInProcessResult:
         """What a person does who presses Materialize."""
-        keys = {dg.AssetKey([name, each]) for each in names}
+        keys = {dg.AssetKey([name, *each.split("/")]) for each in names}
         job = self.loaded[name].resolve_implicit_global_asset_job_def()
         return job.get_subset(asset_selection=keys).execute_in_process(
             instance=self.instance,

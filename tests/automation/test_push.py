@@ -22,7 +22,7 @@ from dagster._core.execution.api import create_execution_plan
 
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.standing import Standing, standing
-from dbt_orchestration.automation import due, push
+from dbt_orchestration.automation import due
 from dbt_orchestration.changes import fingerprints
 from dbt_orchestration.revisions.explain import Recorded
 from dbt_orchestration.revisions.follow import Follower
@@ -750,22 +750,41 @@ def test_git_is_asked_only_now_and_then(
     assert names(site.request()) == ["big_customers", "customers"]
 
 
-def test_nothing_is_built_before_the_raw_tables_are_there(
-    built: Site, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def demo_like(tmp_path: Path, persistent: dg.DagsterInstance) -> Site:
+    """A site with a table of the demo's raw data, which nobody has loaded."""
+    site = Site.of(tmp_path, persistent, load_raw=True)
+    site.clone.write(
+        "models/raw.yml",
+        "sources: [{name: nycflights, schema: raw_flights, tables: [{name: airlines}]}]",
+    )
+    site.clone.write("models/carriers.sql", "select * from {{ source('nycflights', 'airlines') }}")
+    site.clone.push("carriers")
+    return site
+
+
+def test_the_raw_tables_are_loaded_before_anything_is_built(demo_like: Site) -> None:
+    load = demo_like.request()
+    assert names(load) == ["airlines"]
+    demo_like.run(load)
+    build = demo_like.request()
+    assert "carriers" in names(build)
+    demo_like.run(build)
+    assert "nothing is due" in demo_like.says()
+    assert demo_like.query("select count(*) from carriers") == [(16,)]
+
+
+def test_raw_tables_that_cannot_be_loaded_are_asked_for_once(
+    demo_like: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw = dg.AssetKey(["prod", "raw", "flights"])
-    real = push.push_sensor
-
-    def with_raw(*arguments: Any) -> dg.SensorDefinition:
-        settings, environment, revision, dbt, _ = arguments
-        return real(settings, environment, revision, dbt, [raw])
-
-    monkeypatch.setattr("dbt_orchestration.location.push_sensor", with_raw)
-    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
-    built.clone.push("largest")
-    assert "2 nodes due, waiting for flights to be loaded (load_raw)." in built.says()
-    built.instance.report_runless_asset_event(dg.AssetMaterialization(raw))
-    assert names(built.request()) == ["big_customers", "customers"]
+    with monkeypatch.context() as patched:
+        patched.setattr("dbt_orchestration.assets.raw.ROW_COUNTS", {"airlines": 17})
+        load = demo_like.request()
+        run_id = demo_like.run(load).run_id
+    said = f"waiting for airlines, which run {run_id[:8]} did not load: materialize them."
+    assert said in demo_like.says()
+    assert demo_like.materialize("nycflights/airlines").success
+    assert "carriers" in names(demo_like.request())
 
 
 def test_a_laptop_follows_the_repository_it_stands_in(

@@ -71,6 +71,7 @@ def port(clone: Clone, tmp_path: Path) -> Iterator[int]:
             stack.callback(process.wait)
             stack.callback(process.terminate)
         yield web
+    print((tmp_path / "dagster.log").read_text())  # pytest shows it when the test has failed
 
 
 def query(port: int, text: str) -> list[dict[str, object]]:

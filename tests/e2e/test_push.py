@@ -142,6 +142,13 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
     site.up.stop()
 
 
+def test_the_first_start_builds_everything_once(pushed: Pushed) -> None:
+    assert "First full build of prod: done" in pushed.up.output()
+    [run] = pushed.up.query(_EVERY_RUN)["results"]
+    assert run["status"] == "SUCCESS"
+    assert _tags(run)["dbt/due"].startswith("7 nodes of 7: ")
+
+
 def test_a_push_runs_what_it_changed_and_nothing_else(pushed: Pushed) -> None:
     pushed.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
     sha = pushed.clone.push("largest")
