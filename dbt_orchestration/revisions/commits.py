@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.revisions.analyse import analyse
-from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.revisions.git import GitError, share_large_files
 from dbt_orchestration.revisions.layout import Layout
 from dbt_orchestration.revisions.packages import Installed, copy_packages
 from dbt_orchestration.revisions.parse import (
@@ -170,6 +170,8 @@ def _prepare(
             stated = copy_packages(target, scratch / _FILES, _installed(previous, scratch, target))
             say("parsing")
             revision = parse_into(target, scratch, seed_of(target, previous))
+            for earlier in previous[:1]:
+                share_large_files(scratch / _FILES, earlier.directory / _FILES)
             say("analysing")
             analyse(revision, target, home)
             check(revision)
