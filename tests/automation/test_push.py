@@ -22,7 +22,7 @@ from dagster._core.execution.api import create_execution_plan
 
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.standing import Standing, standing
-from dbt_orchestration.automation import due
+from dbt_orchestration.automation import due, push
 from dbt_orchestration.changes import fingerprints
 from dbt_orchestration.revisions.explain import Recorded
 from dbt_orchestration.revisions.follow import Follower
