@@ -18,6 +18,8 @@ from dbt_orchestration.settings import Environment, Git, Push, Schedule, Setting
 from tests.conftest import PROJECTS
 
 SHOP = PROJECTS / "shop"
+# What a tick says of work that goes on without anybody.
+_BY_ITSELF = ("Preparing", "finding out", "to be loaded by the next tick")
 # A tick asks git if the last one that did is a second ago or more.
 ALWAYS = Push(interval_seconds=1)
 _GIT = {
@@ -141,7 +143,7 @@ class Site:
             said = data.skip_message or ""
             if "prepared, and being loaded" in said:
                 self.load(name)
-            elif not any(each in said for each in ("Preparing", "finding out")):
+            elif not any(each in said for each in _BY_ITSELF):
                 return data
 
     def run(self, request: dg.RunRequest, name: str = "prod") -> dg.ExecuteInProcessResult:
