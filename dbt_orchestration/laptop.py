@@ -34,7 +34,7 @@ from dbt_orchestration.dagster_process import (
     interruptible,
     watch,
 )
-from dbt_orchestration.doctor import find_profile, missing_credentials
+from dbt_orchestration.doctor import built_twice, find_profile, missing_credentials
 from dbt_orchestration.invocation import DbtError, DbtTarget
 from dbt_orchestration.location import LOAD_RAW, check_revision, warehouse_pool
 from dbt_orchestration.revisions.commits import prepare_newest
@@ -149,6 +149,8 @@ def running(
                 if revision:
                     _inspect(settings, name, revision, instance)
             console.print(f"Prepared {name}, {_what(settings, revision)}, in {_seconds(started)}.")
+        if wrong := built_twice(settings, revisions):
+            raise LaptopError("; ".join(wrong))
         upstream.set_pool_limit(instance, warehouse_pool(settings), settings.pool_limit)
         variables = {**settings.dbt_environment, **variables}
         process = stack.enter_context(dagster_dev(dagster_home, port, instance, console, variables))

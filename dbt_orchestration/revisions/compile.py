@@ -15,12 +15,10 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from dbt_orchestration.changes.actions import dagster_meta
 from dbt_orchestration.changes.components import Components, components
 from dbt_orchestration.changes.project import Compiled, Project
 from dbt_orchestration.invocation import DbtError, DbtTarget, dbt_session
-from dbt_orchestration.partitions.config import partition_config
-from dbt_orchestration.partitions.request import sample_vars
-from dbt_orchestration.project_meta import ProjectError
 from dbt_orchestration.revisions.cache import Cache
 from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.upstream_dbt import Session, answer_is_incremental, load_manifest
@@ -116,6 +114,14 @@ def _compile(
 
 def _window(node: Mapping[str, Any]) -> Mapping[str, str]:
     """The vars without which a node is never built."""
+    stated = dagster_meta(node)
+    if not isinstance(stated, Mapping) or "partitions" not in stated:
+        return {}
+    # Dagster comes with it, which takes a second: most plans have no such model to compile.
+    from dbt_orchestration.partitions.config import partition_config
+    from dbt_orchestration.partitions.request import sample_vars
+    from dbt_orchestration.project_meta import ProjectError
+
     try:
         partitioned = partition_config(node)
     except ProjectError:
