@@ -449,8 +449,9 @@ class Life:
             return
         assert self.whole is not None
         try:
-            nodes = [u for u, n in self.whole.nodes.items() if n.name in ran.failed]
-            self.nothing.again(self.whole, self.whole.database, nodes, full_refresh=False)
+            # All of them: what fails may be what reads a model that is another one the second time.
+            every = self.whole.nodes
+            self.nothing.again(self.whole, self.whole.database, every, full_refresh=False)
         except NotBuiltError:
             self.step.left_out["run"] = "dbt cannot build it a second time"
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -92,8 +91,6 @@ def plan(  # noqa: PLR0917 - typer passes by keyword
     ] = False,
 ) -> None:
     """What a commit, or what you have not committed yet, would rebuild, and why."""
-    # The Snowflake connector brings an old copy of requests, which says so to everybody.
-    warnings.filterwarnings("ignore", message=".*doesn't match a supported version")
     with errors.status("starting") as status:
         from dbt_orchestration import report
         from dbt_orchestration.revisions.compare import Comparison, compare, find_project

@@ -8,7 +8,8 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,6 +27,8 @@ from dbt_orchestration.upstream_dbt import seen_by_jinja
 
 _ENV_VAR = re.compile(r"""env_var\(\s*\\?['"]([^'"\\]+)\\?['"]\s*(,)?""")
 _UTC = ("UTC", "ETC/UTC")
+# What of a target says which warehouse it is, besides what stands in each relation's name.
+_WAREHOUSE = ("type", "account", "host", "port", "path", "dbname", "method", "http_path")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         if not missing:
             yield _guarded(f"{name}: project", lambda name=name: _parses(settings, name))  # type: ignore[misc]
             yield _guarded(f"{name}: warehouse", lambda name=name: _connects(settings, name))  # type: ignore[misc]
+    if len(settings.environments) > 1:
+        yield _guarded("environments", lambda: _apart(settings))
 
 
 def missing_credentials(settings: Settings, environment: str) -> list[str]:
@@ -116,6 +121,38 @@ def find_profile(settings: Settings) -> Finding:
     return Finding("profile", True, f"{settings.profile} in {file}")
 
 
+def built_twice(settings: Settings, revisions: Mapping[str, Revision | None]) -> list[str]:
+    """What is wrong with environments that build the same relation of the same warehouse.
+
+    Each would replace what the other built, at each of its pushes, for ever. Not so snapshots: who
+    writes ``target_schema`` wants one for all.
+
+    Args:
+        revisions: what each environment consists of; None if that is not known.
+    """
+    targets = _targets(settings) or {}
+    owners: dict[tuple[str, str], str] = {}
+    shared: dict[tuple[str, str], list[str]] = {}
+    for name, revision in revisions.items():
+        target = targets.get(settings.environment(name).target)
+        stated = target if isinstance(target, dict) else {}
+        warehouse = json.dumps([stated.get(key) for key in _WAREHOUSE], default=str)
+        for unique_id in revision.fingerprints if revision else ():
+            assert revision is not None
+            relation = revision.manifest["nodes"][unique_id].get("relation_name")
+            if relation and not unique_id.startswith("snapshot."):
+                owner = owners.setdefault((warehouse, relation), name)
+                if owner != name:
+                    shared.setdefault((owner, name), []).append(relation.replace('"', ""))
+    return [
+        f"{owner} and {name} both build {min(relations)}"
+        + (f" and {len(relations) - 1} more" if len(relations) > 1 else "")
+        + f": give one of their targets ({settings.environment(owner).target},"
+        f" {settings.environment(name).target}) in profiles.yml another schema"
+        for (owner, name), relations in shared.items()
+    ]
+
+
 def _guarded(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(what, True, check())
@@ -131,6 +168,17 @@ def _parses(settings: Settings, environment: str) -> str:
     count = sum(node["resource_type"] == "model" for node in nodes)
     place = f"{commit.branch} at {commit.short}" if commit else "the working tree"
     return f"{count} models parse, {place}"
+
+
+def _apart(settings: Settings) -> str:
+    revisions: dict[str, Revision | None] = {}
+    for name in settings.environments:
+        with suppress(DbtError, RuntimeError, ValueError, yaml.YAMLError):  # said of it already
+            if not missing_credentials(settings, name):
+                revisions[name] = _what_is_built(settings, name)
+    if wrong := built_twice(settings, revisions):
+        raise ValueError("; ".join(wrong))
+    return "no two build the same relation"
 
 
 def _what_is_built(settings: Settings, environment: str) -> Revision:

@@ -21,11 +21,11 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from dbt_orchestration import upstream
-from dbt_orchestration.assets.attempts import UNFINISHED
+from dbt_orchestration.assets.attempts import unfinished_runs
 from dbt_orchestration.assets.definition import dbt_assets
 from dbt_orchestration.assets.inspection import inspect, ours
 from dbt_orchestration.assets.ledger import read_built
-from dbt_orchestration.assets.provenance import PUSH_TAG
+from dbt_orchestration.assets.provenance import PUSH_TAG, RAW_TAG
 from dbt_orchestration.dagster_process import (
     HOST,
     Home,
@@ -34,7 +34,7 @@ from dbt_orchestration.dagster_process import (
     interruptible,
     watch,
 )
-from dbt_orchestration.doctor import find_profile, missing_credentials
+from dbt_orchestration.doctor import built_twice, find_profile, missing_credentials
 from dbt_orchestration.invocation import DbtError, DbtTarget
 from dbt_orchestration.location import LOAD_RAW, check_revision, warehouse_pool
 from dbt_orchestration.revisions.commits import prepare_newest
@@ -50,6 +50,8 @@ _FULL_BUILD = "full_build"
 # Dagster that stops by itself is started again, unless it does not live for so long so many times.
 _LIVED_SECONDS = 60
 _GIVES_UP = 3
+# How long the push sensor may take to look again.
+_TICK_SECONDS = 60
 
 
 def up(settings: Settings, port: int, console: Console) -> None:
@@ -106,7 +108,7 @@ class Running:
     log: Path
 
     def first_build(self) -> None:
-        """Build what the first environment lacks, unless the push sensor does; say what it took."""
+        """Have built what the first environment that has code lacks; say what it took."""
         _first_build(self)
 
     def ticks(self, environment: str, limit: int) -> Sequence[Any]:
@@ -147,6 +149,8 @@ def running(
                 if revision:
                     _inspect(settings, name, revision, instance)
             console.print(f"Prepared {name}, {_what(settings, revision)}, in {_seconds(started)}.")
+        if wrong := built_twice(settings, revisions):
+            raise LaptopError("; ".join(wrong))
         upstream.set_pool_limit(instance, warehouse_pool(settings), settings.pool_limit)
         variables = {**settings.dbt_environment, **variables}
         process = stack.enter_context(dagster_dev(dagster_home, port, instance, console, variables))
@@ -253,44 +257,38 @@ def _inspect(
 
 def _first_build(dagster: Running) -> None:
     # On any other warehouse than a DuckDB file that is left to a person.
-    settings, console, instance = dagster.settings, dagster.console, dagster.instance
-    name = next(iter(settings.environments))
-    revision = dagster.revisions[name]
+    settings, instance = dagster.settings, dagster.instance
+    prepared = ((name, revision) for name, revision in dagster.revisions.items() if revision)
+    name, revision = next(prepared, ("", None))
     if settings.warehouse_type != "duckdb" or revision is None:
         return
+    steps = list(_steps(settings, name, revision, instance))
+    if steps and revision.commit:
+        _follow_sensor(dagster, name, {job: label for job, label, _ in steps})
+        return
     client = DagsterGraphQLClient(HOST, port_number=dagster.port)
-    # All at once: they wait for each other in the queue, and the push sensor waits for them.
-    runs = []
-    for job, label, selected in _steps(settings, name, revision, instance):
-        # Without raw tables to wait for, the sensor may have begun already.
-        pushed = job == _FULL_BUILD and _pushed(instance, name)
-        run_id = pushed or client.submit_job_execution(
-            job,
-            repository_location_name=name,
-            repository_name="__repository__",
-            asset_selection=selected,
+    # All at once: they wait for each other in the queue.
+    runs = [
+        (
+            client.submit_job_execution(
+                job,
+                repository_location_name=name,
+                repository_name="__repository__",
+                asset_selection=selected,
+            ),
+            label,
         )
-        runs.append((label, run_id))
-    for label, run_id in runs:
-        started = time.monotonic()
-        status = dagster.follow(run_id, f"{label} of {name}")
-        if status is not dg.DagsterRunStatus.SUCCESS:
-            console.print(
-                f"[red]{label} of {name}: {status.value.lower()}.[/]"
-                f" See http://localhost:{dagster.port}/runs/{run_id}"
-            )
+        for job, label, selected in steps
+    ]
+    for run_id, label in runs:
+        if not _succeeds(dagster, run_id, f"{label} of {name}"):
             return
-        console.print(f"{label} of {name}: done in {_seconds(started)}.")
 
 
 def _steps(
     settings: Settings, name: str, revision: Revision, instance: dg.DagsterInstance
 ) -> Iterator[tuple[str, str, Sequence[dg.AssetKey] | None]]:
-    """Jobs that build what was never built or is not there, each with what to call it.
-
-    What is missing of an environment that follows its branch is left to the push sensor, unless
-    that is all of it.
-    """
+    """Jobs that build what was never built or is not there, each with what to call it."""
     dbt = dbt_assets(settings, name, revision, warehouse_pool(settings))
     keys = ours(settings, revision, dbt.keys)
     missing = keys.keys() - read_built(instance, keys).keys()
@@ -299,13 +297,39 @@ def _steps(
         yield LOAD_RAW, "Loading the raw data", None
     if nodes == dbt.nodes.keys():
         yield _FULL_BUILD, "First full build", None
-    elif nodes and revision.commit is None:
+    elif nodes:
         yield _FULL_BUILD, "Building what is not there", sorted(keys[u] for u in nodes)
 
 
-def _pushed(instance: dg.DagsterInstance, environment: str) -> str | None:
-    filters = dg.RunsFilter(tags={PUSH_TAG: environment}, statuses=UNFINISHED)
-    return next((run.run_id for run in instance.get_runs(filters, limit=1)), None)
+def _follow_sensor(dagster: Running, name: str, labels: Mapping[str, str]) -> None:
+    """Show what the push sensor builds first, until it has nothing to build."""
+    tags = {RAW_TAG: labels.get(LOAD_RAW, ""), PUSH_TAG: labels.get(_FULL_BUILD, "")}
+    since, patience = time.time(), time.monotonic() + _TICK_SECONDS
+    while time.monotonic() < patience:
+        for run in unfinished_runs(dagster.instance):
+            for tag, label in tags.items():
+                if run.tags.get(tag) == name:
+                    done = _succeeds(dagster, run.run_id, f"{label} of {name}")
+                    if not done or tag == PUSH_TAG:
+                        return
+                    since, patience = time.time(), time.monotonic() + _TICK_SECONDS
+        for tick in dagster.ticks(name, 1):
+            if tick.timestamp >= since and tick.status.name in ("SKIPPED", "FAILURE"):
+                return
+        time.sleep(0.5)
+
+
+def _succeeds(dagster: Running, run_id: str, label: str) -> bool:
+    started = time.monotonic()
+    status = dagster.follow(run_id, label)
+    if status is not dg.DagsterRunStatus.SUCCESS:
+        dagster.console.print(
+            f"[red]{label}: {status.value.lower()}.[/]"
+            f" See http://localhost:{dagster.port}/runs/{run_id}"
+        )
+        return False
+    dagster.console.print(f"{label}: done in {_seconds(started)}.")
+    return True
 
 
 def _follow(

@@ -11,7 +11,6 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-from dbt_orchestration import upstream  # noqa: E402
 from dbt_orchestration.assets.definition import dbt_assets  # noqa: E402
 from dbt_orchestration.assets.provenance import savings_spec  # noqa: E402
 from dbt_orchestration.assets.raw import raw_assets  # noqa: E402
@@ -19,12 +18,11 @@ from dbt_orchestration.assets.translator import exposure_specs  # noqa: E402
 from dbt_orchestration.automation.jobs import jobs_and_schedules  # noqa: E402
 from dbt_orchestration.automation.push import push_sensor  # noqa: E402
 from dbt_orchestration.automation.rebuild import history_job, rebuild_job  # noqa: E402
-from dbt_orchestration.revisions.current import current, open_revision  # noqa: E402
+from dbt_orchestration.revisions.current import loaded_revision, open_revision  # noqa: E402
 from dbt_orchestration.revisions.parse import PrepareError, Revision  # noqa: E402
 from dbt_orchestration.settings import Settings, load_settings  # noqa: E402
 
 LOAD_RAW = "load_raw"
-_REVISION = "revision"
 _built: dict[tuple[str, str], dg.Definitions] = {}
 
 # Manifests are hundreds of thousands of objects that live as long as the process. Python's default
@@ -41,7 +39,7 @@ def load_definitions(name: str) -> dg.Definitions:
         SettingsError: a setting is wrong, or there is no such environment.
     """
     settings = load_settings()
-    key = name, _revision(settings, name)
+    key = name, loaded_revision(settings, name)
     if key not in _built:
         _built[key] = build_definitions(settings, name)
     return _built[key]
@@ -53,7 +51,7 @@ def build_definitions(settings: Settings, name: str) -> dg.Definitions:
     In a run, from the revision that the code server had loaded when the run was launched. Where
     nothing is prepared yet, only the sensor that will.
     """
-    digest = _revision(settings, name)
+    digest = loaded_revision(settings, name)
     try:
         revision = open_revision(settings, name, digest) if digest else None
     except PrepareError:
@@ -75,7 +73,7 @@ def definitions_of(settings: Settings, name: str, revision: Revision) -> dg.Defi
     environment = settings.environment(name)
     pool = warehouse_pool(settings)
     dbt = dbt_assets(settings, name, revision, pool)
-    raw = settings.load_raw and raw_assets(settings, name, dbt.sources, revision.manifest, pool)
+    raw = settings.load_raw and raw_assets(settings, name, dbt.sources, revision, pool)
     loaded = raw.keys if raw else ()
     jobs, schedules = jobs_and_schedules(environment, name, dbt)
     by_hand, starter = rebuild_job(name, revision, dbt)
@@ -111,10 +109,6 @@ def check_revision(settings: Settings, name: str, revision: Revision) -> None:
         dg.Definitions.validate_loadable(definitions_of(settings, name, revision))
     except Exception as error:
         raise PrepareError(f"it cannot be loaded: {error}") from None
-
-
-def _revision(settings: Settings, name: str) -> str:
-    return upstream.pin(_REVISION, lambda: current(settings, name))
 
 
 def warehouse_pool(settings: Settings) -> str:

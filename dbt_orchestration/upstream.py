@@ -8,6 +8,7 @@ moves one. Nothing else in this package imports ``dagster._…`` or dbt's intern
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,9 @@ from dagster._core.definitions.assets.job.asset_job import (
 from dagster._core.definitions.definitions_load_context import (
     DefinitionsLoadContext,
     DefinitionsLoadType,
+)
+from dagster._core.definitions.metadata.metadata_value import (
+    CodeLocationReconstructionMetadataValue,
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterUserCodeUnreachableError
@@ -162,6 +166,14 @@ def pin(key: str, load: Callable[[], str]) -> str:
     return str(pending[key])
 
 
+def pinned(instance: dg.DagsterInstance, run: dg.DagsterRun, key: str) -> str | None:
+    """The value of ``key`` that a run was launched with; None if its location has pinned none."""
+    plan = run.execution_plan_snapshot_id
+    loaded = plan and instance.get_execution_plan_snapshot(plan).repository_load_data
+    value = loaded and loaded.reconstruction_metadata.get(key)
+    return value.data if isinstance(value, CodeLocationReconstructionMetadataValue) else None
+
+
 def state_storage() -> StateStorage | None:
     """Where Dagster keeps the state of definitions, while a code location is being loaded."""
     return DefsStateStorage.get()
@@ -195,8 +207,12 @@ def is_executing(launcher: Any, run_id: str) -> bool:
     try:
         answer = client.can_cancel_execution(CanCancelExecutionRequest(run_id=run_id), timeout=10)
     except DagsterUserCodeUnreachableError as error:
-        return "DEADLINE_EXCEEDED" in str(error.__cause__)  # too busy to answer is not gone
+        return _took_too_long(error)  # too busy to answer is not gone
     return bool(deserialize_value(answer, CanCancelExecutionResult).can_cancel)
+
+
+def _took_too_long(error: DagsterUserCodeUnreachableError) -> bool:
+    return "DEADLINE_EXCEEDED" in str(error.__cause__)
 
 
 def set_pool_limit(instance: dg.DagsterInstance, pool: str, limit: int) -> None:
@@ -303,12 +319,18 @@ def make_batches_atomic(manifest: Any) -> None:
     )
 
 
-def reload_code_location(context: dg.SensorEvaluationContext, seconds: int) -> None:
-    """Make the code location that a sensor belongs to load itself anew.
+def reload_code_location(context: dg.SensorEvaluationContext, seconds: float) -> None:
+    """Make the code location that a sensor belongs to load itself anew, and wait for it.
 
-    Its server has to be ``dagster code-server start``, as under ``dagster dev``:
-    ``dagster api grpc`` answers and does nothing.
+    If that takes longer than ``seconds``, it goes on by itself. The location's server has to be
+    ``dagster code-server start``, as under ``dagster dev``: ``dagster api grpc`` answers and does
+    nothing.
     """
     origin = context.code_location_origin
-    if isinstance(origin, GrpcServerCodeLocationOrigin):
-        origin.create_client().reload_code(timeout=seconds)
+    if not isinstance(origin, GrpcServerCodeLocationOrigin):
+        return
+    try:
+        origin.create_client().reload_code(timeout=math.ceil(seconds))
+    except DagsterUserCodeUnreachableError as error:
+        if not _took_too_long(error):
+            raise

@@ -184,12 +184,15 @@ class Session:
             written = json.dumps(content, cls=JSONEncoder).encode()
         path.write_bytes(written)
 
-    def compile(self, unique_id: str) -> str:
+    def compile(self, unique_id: str, variables: Mapping[str, str] | None = None) -> str:
         """The SQL of one node and of the ephemeral models it reads, without the warehouse.
 
         The number of the invocation is volatile, as the time is: in it stands ``INVOCATION``.
         ``dbt compile`` stops at the first node that does not compile and leaves others half made;
         this is what it does for one node.
+
+        Args:
+            variables: as of ``--vars``.
 
         Raises:
             dbt_common.exceptions.DbtBaseException, jinja2.TemplateError, or whatever the project's
@@ -199,6 +202,11 @@ class Session:
 
         if self._compiler is None:
             self._compiler = _make_compiler(self._config)
+        if self._config.cli_vars != (variables or {}):
+            self._config.cli_vars = dict(variables or {})
+            for each in self.manifest.nodes.values():
+                if each.is_ephemeral_model:
+                    each.compiled = False  # with the others
         node = self.manifest.nodes[unique_id]
         node.compiled, node.compiled_code, node.extra_ctes = False, None, []
         node.extra_ctes_injected, node._pre_injected_sql = False, None

@@ -5,7 +5,9 @@ Then a fourth, which is the change that docs/incremental.md leads through, while
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +25,7 @@ import pytest
 from dbt_orchestration.settings import Environment, Git, Settings
 from tests.automation.site import ALWAYS, Clone, Site, git, names
 from tests.conftest import clean_environment
+from tests.e2e.running import until
 
 HISTORY = "dbt_project/models/marts/operations/fct_flights.sql"
 
@@ -53,7 +56,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return Demo(done, home / "demo")
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_demo_builds_every_flight_and_tells_what_pushes_do(demo: Demo) -> None:
     done = demo.done
     assert done.returncode == 0, done.stderr
@@ -83,7 +86,7 @@ def test_the_demo_builds_every_flight_and_tells_what_pushes_do(demo: Demo) -> No
         assert value(f"select count(*) from marts.fct_flights where {unfilled}") == 0
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_column_fills_from_the_newest_day_while_a_dashboard_goes_on_reading(demo: Demo) -> None:
     with dg.DagsterInstance.from_config(str(demo.state / "dagster" / "duckdb")) as instance:
         site = pushed_to(demo, instance)
@@ -176,3 +179,22 @@ class Dashboard:
                         "   max(flight_date)) + 1, 0),"
                         " count(*) filter (km > 0), count(*) filter (km not in (0, n)) from days"
                     )
+
+
+@pytest.mark.timeout(1800)
+def test_stopped_it_leaves_no_dagster_behind(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dbt_orchestration.cli", "demo"],
+        env=os.environ | {"DBT_ORCHESTRATION_STATE_DIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    lock = tmp_path / "demo" / "dagster" / "duckdb" / "dagster.lock"
+    until(lambda: (lock.is_file() and lock.read_text()) or None)  # the process that runs Dagster
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode == 1
+    assert said == "error: stopped before its end\n"
+    with lock.open() as held:  # whatever is left of Dagster has this lock
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

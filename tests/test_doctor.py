@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from dbt_orchestration.cli import app
+from dbt_orchestration.dagster_process import LaptopError
 from dbt_orchestration.doctor import Finding, examine, missing_credentials
+from dbt_orchestration.laptop import up
 from dbt_orchestration.settings import Environment, Settings
 from tests.automation.site import git
 from tests.conftest import EVERY_NODE, make_settings
+from tests.e2e.running import free_port
 
 
 def by_name(settings: Settings) -> dict[str, Finding]:
@@ -25,6 +30,7 @@ def test_a_healthy_laptop(settings: Settings) -> None:
     assert all(finding.ok for finding in found.values()), found
     assert found["prod: project"].message == "13 models parse, the working tree"
     assert found["dev: warehouse"].message == "connected, in UTC"
+    assert found["environments"].message == "no two build the same relation"
 
 
 def test_missing_credentials_are_named_and_nothing_is_tried(
@@ -54,6 +60,23 @@ def test_a_target_that_is_not_in_the_profile(settings: Settings) -> None:
     found = by_name(settings.model_copy(update={"environments": stage}))
     assert "stage wants target 'stage'" in found["profile"].message
     assert found["profile"].message.endswith("has: prod, dev")
+
+
+def test_environments_that_build_the_same_relations(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(EVERY_NODE, project)
+    profiles = project / "profiles.yml"
+    profiles.write_text(profiles.read_text().replace("schema: dev", "schema: main"))
+    settings = make_settings(tmp_path / "state", project)
+    found = by_name(settings)["environments"]
+    assert not found.ok
+    assert re.fullmatch(
+        r"prod and dev both build warehouse\.main\.\w+ and \d+ more: give one of their targets"
+        r" \(prod, dev\) in profiles.yml another schema",
+        found.message,
+    )
+    with pytest.raises(LaptopError, match="prod and dev both build"):
+        up(settings, free_port(), Console(quiet=True))
 
 
 def test_a_profile_that_does_not_exist(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,15 @@ def test_installed_already_is_quick_and_silent() -> None:
     install(REPOSITORY)
     done = install(REPOSITORY)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_what_is_installed_goes_together() -> None:
+    """The warnings with which a package says that it does not know a version of another."""
+    imported = subprocess.run(
+        [sys.executable, "-c", "import dbt_orchestration.location, snowflake.connector, sqlglot"],
+        env=os.environ | {"PYTHONWARNINGS": "default:::sqlglotrs,default::UserWarning"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert imported.stderr == ""

@@ -7,11 +7,15 @@ there.
 from __future__ import annotations
 
 import inspect
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
+import grpc  # type: ignore[import-untyped]
 import pytest
 from dbt.graph.graph import Graph
 from dbt.graph.selector_spec import SelectionCriteria
@@ -86,6 +90,7 @@ def test_a_run_gets_what_the_code_server_pinned(tmp_path: Path) -> None:
         initialize_repository_def_from_pointer,
         reconstruct_repository_def_from_pointer,
     )
+    from dagster._core.execution.api import create_execution_plan
 
     world = tmp_path / "world"
     (tmp_path / "location.py").write_text(
@@ -94,7 +99,9 @@ def test_a_run_gets_what_the_code_server_pinned(tmp_path: Path) -> None:
         "from dbt_orchestration.upstream import pin\n"
         "def load():\n"
         f"    name = pin('key', lambda: Path({str(world)!r}).read_text())\n"
-        "    return dg.Definitions(assets=[dg.AssetSpec(name)])\n"
+        "    @dg.asset(name=name)\n"
+        "    def made(): ...\n"
+        "    return dg.Definitions(assets=[made])\n"
     )
     pointer = CodePointer.from_python_file(str(tmp_path / "location.py"), "load", None)
 
@@ -107,6 +114,33 @@ def test_a_run_gets_what_the_code_server_pinned(tmp_path: Path) -> None:
     reconstructed = reconstruct_repository_def_from_pointer(pointer, loaded.repository_load_data)
     assert assets(loaded) == assets(reconstructed) == {"before"}
     assert assets(initialize_repository_def_from_pointer(pointer)) == {"after"}
+    with dg.DagsterInstance.ephemeral() as instance:
+        job, data = loaded.get_job("__ASSET_JOB"), loaded.repository_load_data
+        plan = create_execution_plan(job, repository_load_data=data)  # as the code server does
+        run = instance.create_run_for_job(job, execution_plan=plan)
+        assert upstream.pinned(instance, run, "key") == "before"
+        assert upstream.pinned(instance, run, "other") is None
+
+
+def test_a_location_that_takes_long_to_load_is_not_waited_for() -> None:
+    from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
+
+    loading = threading.Event()
+    reload = grpc.unary_unary_rpc_method_handler(lambda *_: loading.wait(10))
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("api.DagsterApi", {"ReloadCode": reload})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    context: Any = SimpleNamespace(
+        code_location_origin=GrpcServerCodeLocationOrigin("127.0.0.1", port, location_name="prod")
+    )
+    upstream.reload_code_location(context, 0.5)
+    loading.set()
+    server.stop(None).wait()
+    with pytest.raises(dg.DagsterError):
+        upstream.reload_code_location(context, 5)
 
 
 def test_the_limit_of_a_pool_can_be_set() -> None:

@@ -1,7 +1,6 @@
 """What a run does: dbt commands for everything selected, and a record of all that landed."""
 
 import shlex
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,7 +34,6 @@ from dbt_orchestration.assets.results import (
     partition_results,
     seconds_of,
 )
-from dbt_orchestration.assets.scratch import remove_left, scratch_of
 from dbt_orchestration.assets.translator import MADE_FROM_CLOCK
 from dbt_orchestration.disk import full_disk
 from dbt_orchestration.invocation import DbtError, DbtInvocation
@@ -45,17 +43,21 @@ from dbt_orchestration.partitions.request import window_vars
 
 
 class Build:
-    """One run of an environment's dbt assets."""
+    """One run of an environment's dbt assets.
+
+    Args:
+        scratch: a folder that dbt may write to.
+    """
 
     def __init__(
-        self, place: Place, context: dg.AssetExecutionContext, config: BuildConfig
+        self, place: Place, context: dg.AssetExecutionContext, config: BuildConfig, scratch: str
     ) -> None:
         self._place = place
         self._context = context
         self._config = config
-        self._scratch = str(scratch_of(place.settings, context.run.run_id))
+        self._scratch = scratch
         self._failed: set[str] = set()
-        self._inspection = Inspection(place, context, self._scratch)
+        self._inspection = Inspection(place, context, scratch)
         self._broken: set[str] = set()
         self._problems: list[str] = []
         self._landed: dict[str, set[str]] = {}
@@ -96,7 +98,6 @@ class Build:
         wait_for_tables(context, added_to)
         wait_for_file(context, place.target)
         doubt_stopped(context.instance, place.name)
-        remove_left(place.settings, context.instance)
         self._inspection.before(nodes, manifest)
         stands = planner.standing(nodes)
         nodes, tests, results = planner.still_due(nodes, tests, stands)
@@ -152,7 +153,6 @@ class Build:
             )
         if self._problems:
             raise dg.Failure("\n".join(self._problems))
-        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _make_way(self) -> None:
         if self._work.fresh:

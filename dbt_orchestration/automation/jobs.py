@@ -50,7 +50,8 @@ def _job(name: str, selection: dg.AssetSelection, description: str) -> MixedPart
 
 
 def _checks_on(dbt: DbtAssets, keys: Sequence[dg.AssetKey]) -> Sequence[dg.AssetCheckKey]:
-    return [spec.key for spec in dbt.definition.check_specs if spec.asset_key in set(keys)]
+    wanted = set(keys)
+    return [spec.key for spec in dbt.definition.check_specs if spec.asset_key in wanted]
 
 
 def _selection(environment: str, name: str, job: Job, dbt: DbtAssets) -> dg.AssetSelection:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from time import monotonic
 from typing import Any
 
 import dagster as dg
@@ -25,14 +25,20 @@ from dbt_orchestration.assets.doubt import doubt_stopped
 from dbt_orchestration.assets.inspection import built_here, ours
 from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.present import keep, place_in_the_log
-from dbt_orchestration.assets.provenance import PUSH_TAG, commit_metadata, commit_tags, savings_key
-from dbt_orchestration.assets.scratch import remove_left
+from dbt_orchestration.assets.provenance import (
+    PUSH_TAG,
+    RAW_TAG,
+    commit_metadata,
+    commit_tags,
+    savings_key,
+)
 from dbt_orchestration.automation.due import Due, Ledger
 from dbt_orchestration.automation.jobs import CRASH_TAGS
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.disk import full_disk
 from dbt_orchestration.partitions.request import ranges_of
 from dbt_orchestration.revisions.commits import find_commit, is_current
+from dbt_orchestration.revisions.current import used_by
 from dbt_orchestration.revisions.explain import Recorded, Why
 from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.revisions.git import GitError
@@ -44,9 +50,12 @@ from dbt_orchestration.settings import Settings
 # A tick asks git only every ``push.interval_seconds``. Those between are for what is in progress: a
 # commit that has just been loaded, a run that has ended.
 _TICK_SECONDS = 5
-# A tick may take a minute; what is not prepared by then is there for one of the next.
-_WAIT_SECONDS = 30.0
-_RELOAD_SECONDS = 60
+# Dagster gives a tick 60 seconds (DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS). All that a tick waits for
+# shares these; what has not ended by then is there for one of the next.
+_BUDGET_SECONDS = 50.0
+_LOOK_SECONDS, _WAIT_SECONDS = 20.0, 30.0
+# Publishing a commit cannot be cut short, and is not begun with less.
+_LOAD_SECONDS = 25.0
 # A person who wipes what Dagster knows of an asset leaves no event.
 _SAME_SECONDS = 60.0
 
@@ -66,7 +75,7 @@ def push_sensor(
     followed = settings.environment(environment)
     selection = None
     if dbt:
-        selection = everything(dbt)
+        selection = everything(dbt) | dg.AssetSelection.assets(*raw)
 
     @dg.sensor(
         name="push",
@@ -106,6 +115,12 @@ class _Tick:
     events: list[dg.AssetMaterialization] = field(default_factory=list)
     requests: list[dg.RunRequest] = field(default_factory=list)
     cursor: str | None = None
+    ends: float = field(default_factory=lambda: monotonic() + _BUDGET_SECONDS)
+
+    @property
+    def left(self) -> float:
+        """Seconds that it may still wait."""
+        return max(0.0, self.ends - monotonic())
 
     def result(self) -> dg.SensorResult:
         """What Dagster is told."""
@@ -160,7 +175,7 @@ class _Tick:
     def _newest(self) -> str | None:
         try:
             remote = Remote.of(self.settings)
-            sha = remote.head(self._branch)
+            sha = remote.head(self._branch, min(_LOOK_SECONDS, self.left))
         except GitError as error:
             self.said.append(f"Cannot see the branch {self._branch}: {error}.")
             return None
@@ -189,8 +204,9 @@ class _Tick:
         revision = self._prepared(sha, storage)
         if revision is None and not (problem := self._follower.problem(sha)):
             follower = replace(self._follower, place=place_in_the_log(self.context.instance))
-            if not follower.prepare(sha, self._recorded(), _WAIT_SECONDS):
-                self.said.append(f"Preparing {self._branch} at {sha[:10]}.")
+            recorded = self._recorded()
+            if not follower.prepare(sha, recorded, min(_WAIT_SECONDS, self.left)):
+                self.said.append(f"Preparing {self._branch} at {sha[:10]}{follower.doing}.")
                 return True
             revision = self._prepared(sha, storage)
             problem = self._follower.problem(sha) or full_disk(self.settings)
@@ -200,16 +216,17 @@ class _Tick:
         if revision is None:
             self.said.append(f"{self._branch} has moved on from {sha[:10]}.")
             return True
+        if self.left < _LOAD_SECONDS:
+            self.said.append(f"{_title(revision)}: prepared, and to be loaded by the next tick.")
+            return True
         self._keep_seen(revision)
         if published(self.environment, storage) != revision.digest:
             publish(self.environment, revision, storage)
-        runs = unfinished_runs(self.context.instance)
-        if all("dbt/revision" in run.tags for run in runs):
-            # A run that has not begun does not say yet what it will read.
-            in_use = {revision.digest, *(run.tags["dbt/revision"] for run in runs)}
-            in_use |= {self.loaded.digest} if self.loaded else set()
-            forget_old(self.settings, self.environment, in_use, storage)
-        upstream.reload_code_location(self.context, _RELOAD_SECONDS)
+        instance = self.context.instance
+        in_use = {revision.digest, *used_by(instance, unfinished_runs(instance))}
+        in_use |= {self.loaded.digest} if self.loaded else set()
+        forget_old(self.settings, self.environment, in_use, storage)
+        upstream.reload_code_location(self.context, self.left)
         self.said.append(f"{_title(revision)}: prepared, and being loaded.")
         return True
 
@@ -254,17 +271,21 @@ class _Tick:
         # more, rather than what it built last being taken for not built.
         unfinished = unfinished_runs(instance)
         doubt_stopped(instance, self.environment)
-        remove_left(self.settings, instance)
         ledger = Ledger(self.settings, self.environment, instance, revision, dbt)
         assert revision.commit is not None
-        explain = partial(self._follower.prepare, revision.commit.sha, seconds=_WAIT_SECONDS)
+        sha = revision.commit.sha
+
+        def explain(recorded: Collection[Recorded]) -> bool:
+            return self._follower.prepare(sha, recorded, min(_WAIT_SECONDS, self.left))
+
         due = ledger.due(explain)
         if due is None:
-            self.said.append(f"{_title(revision)}: finding out what is due.")
+            doing = self._follower.doing
+            self.said.append(f"{_title(revision)}: finding out what is due{doing}.")
             return
         if due and (missing := self._not_loaded()):
-            said = f"{due.count} due, waiting for {', '.join(missing)} to be loaded (load_raw)."
-        elif due and (waiting := ledger.building(due, unfinished)):
+            said = f"{due.count} due, waiting for {self._load_raw(ledger, missing, unfinished)}."
+        elif due and (waiting := ledger.building(ledger.wanted(due), unfinished)):
             said = f"{due.count} due, waiting for run {waiting[0].run_id[:8]}."
         elif fresh := ledger.not_tried(due):
             said = f"{due.count} due: {due.names(dbt)}."
@@ -288,9 +309,30 @@ class _Tick:
         found = {"revision": revision.digest, "position": position, "at": time.time()}
         self.cursor = json.dumps({**known, **found, "said": said})
 
-    def _not_loaded(self) -> list[str]:
-        names = {key.path[-1]: key for key in self.raw}
-        return sorted(names.keys() - read_built(self.context.instance, names).keys())
+    def _not_loaded(self) -> list[dg.AssetKey]:
+        names = {key.to_user_string(): key for key in self.raw}
+        missing = names.keys() - read_built(self.context.instance, names).keys()
+        return sorted(names[name] for name in missing)
+
+    def _load_raw(
+        self, ledger: Ledger, missing: Sequence[dg.AssetKey], unfinished: Sequence[dg.DagsterRun]
+    ) -> str:
+        """Have raw tables loaded, once for a revision; what is waited for."""
+        names = ", ".join(key.path[-1] for key in missing)
+        if loading := ledger.building(missing, unfinished):
+            return f"run {loading[0].run_id[:8]} to load {names}"
+        tags = {RAW_TAG: self.environment, "dbt/revision": ledger.revision.digest}
+        tried = self.context.instance.get_runs(dg.RunsFilter(tags=tags), limit=1)
+        if tried and tried[0].is_finished:
+            return f"{names}, which run {tried[0].run_id[:8]} did not load: materialize them"
+        self.requests.append(
+            dg.RunRequest(
+                run_key=f"{ledger.revision.digest} raw",
+                asset_selection=list(missing),
+                tags={**commit_tags(ledger.revision), **CRASH_TAGS, RAW_TAG: self.environment},
+            )
+        )
+        return f"{names} to be loaded"
 
 
 def _request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> dg.RunRequest:

@@ -147,6 +147,7 @@ def plan(
         raise ValueError(f"fingerprints of schemes {base.scheme} and {head.scheme} do not compare")
     former = _renamed(base, head)
     reasons = Reasons(base, head, former)
+    own = own_materializations(head.project.manifest)
     due: list[Due] = []
     unchanged = 0
     for unique_id, node in head.nodes.items():
@@ -154,12 +155,12 @@ def plan(
         if _is_ephemeral(head, unique_id):
             continue
         if before is not None and before.value == node.value:
-            if moved := _moved(base, head, before, node):
+            if moved := _moved(base, head, before, node, own):
                 due.append(moved)
             else:
                 unchanged += 1
             continue
-        made = _due(base, head, before, node, alone)
+        made = _due(base, head, before, node, alone=alone, own=own)
         due.append(replace(made, reasons=reasons.of(unique_id)))
     return Plan(
         tuple(due),
@@ -175,7 +176,9 @@ def _due(
     head: Fingerprints,
     before: Fingerprint | None,
     node: Fingerprint,
+    *,
     alone: Callable[[str], str],
+    own: Collection[str],
 ) -> Due:
     """A node that is due, without the reasons."""
     project = head.project
@@ -186,7 +189,7 @@ def _due(
         base.project.nodes[before.unique_id] if before else None,
         properties,
         changes,
-        own=own_materializations(project.manifest),
+        own=own,
         alone=alone(node.unique_id) if microbatch else "",
     )
     name, kind = display_name(head, node.unique_id), properties["resource_type"]
@@ -235,7 +238,11 @@ def _other_profile(before: Fingerprint, node: Fingerprint) -> bool:
 
 
 def _moved(
-    base: Fingerprints, head: Fingerprints, before: Fingerprint, node: Fingerprint
+    base: Fingerprints,
+    head: Fingerprints,
+    before: Fingerprint,
+    node: Fingerprint,
+    own: Collection[str],
 ) -> Due | None:
     """A node that is the same, in another database or schema of the target, or reads such a one."""
     unique_id = node.unique_id
@@ -250,7 +257,6 @@ def _moved(
         change, reason = Change("config", "reads"), "name of a relation it reads"
     else:
         return None
-    own = own_materializations(head.project.manifest)
     action, note = action_for(former, properties, (change,), own=own)
     kind = properties["resource_type"]
     return Due(unique_id, name, kind, action, (change,), ((name, reason),), note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from heapq import nsmallest
 
 from dbt_orchestration.changes.components import describe
 from dbt_orchestration.changes.fingerprints import Fingerprint, Fingerprints
@@ -46,7 +47,7 @@ class Reasons:
         if not causes:
             labels = self._labels(unique_id, old.code, new.code)
             causes = {label: (label,) for label in labels or ["columns of what it reads"]}
-        chains = sorted({(name, *chain) for chain in causes.values()}, key=lambda c: (len(c), c))
+        chains = sorted({(name, *chain) for chain in causes.values()}, key=_order)
         return tuple(chains[:_MOST])
 
     def of_check(self, unique_id: str) -> tuple[Chain, ...]:
@@ -70,8 +71,10 @@ class Reasons:
             causes: dict[str, Chain] = {f"new {unique_id}": (f"new ({path})",)}
         else:
             causes = self._causes(unique_id, before, node, target)
-        self._known[unique_id, target] = causes
-        return causes
+        # Of thousands, those that could be shown: the next node's chains are made of them.
+        few = dict(nsmallest(_MOST, causes.items(), key=lambda cause: _order(cause[1])))
+        self._known[unique_id, target] = few
+        return few
 
     def _causes(
         self, unique_id: str, before: Fingerprint, node: Fingerprint, target: str
@@ -190,6 +193,10 @@ def _terms(relation: Relation, target: str) -> tuple[Term, ...]:
 
 def _keys(relation: Relation, target: str) -> list[str]:
     return [term.key for term in _terms(relation, target)]
+
+
+def _order(chain: Chain) -> tuple[int, Chain]:
+    return len(chain), chain
 
 
 def _merge(causes: dict[str, Chain], more: Mapping[str, Chain]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from dbt_orchestration.partitions.config import (
     PartitionConfig,
@@ -23,6 +23,8 @@ from dbt_orchestration.partitions.config import (
 PARENT_TAG = "dagster/parent_run_id"
 _PARTITION_TAG = "dagster/partition"
 _RANGE_TAGS = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+_IN_VARS = "%Y-%m-%dT%H:%M:%S"
+_SAMPLE = datetime(2000, 1, 1, tzinfo=UTC)
 _RESUME_TAGS = "dagster/is_asset_resume_retry", "dagster/is_resume_retry"
 
 
@@ -139,7 +141,21 @@ def window_vars(
             start, end = window(model, keys[0])[0], window(model, keys[-1])[1]
             starts[model.start_var] = min(start, starts.get(model.start_var, start))
             ends[model.end_var] = max(end, ends.get(model.end_var, end))
-    return {name: time.strftime("%Y-%m-%dT%H:%M:%S") for name, time in (starts | ends).items()}
+    return {name: time.strftime(_IN_VARS) for name, time in (starts | ends).items()}
+
+
+def sample_vars(model: PartitionConfig) -> dict[str, str]:
+    """The vars for one partition, which is the same whatever the model's first and last are.
+
+    SQL that differs only for a window is compared with them. A microbatch model needs none.
+    """
+    if not model.start_var or not model.end_var:
+        return {}
+    like = PartitionConfig(batch_size=model.batch_size, begin=_SAMPLE)
+    first = like.definition.get_first_partition_window()
+    assert first is not None
+    times = {model.start_var: first.start, model.end_var: first.end}
+    return {name: time.strftime(_IN_VARS) for name, time in times.items()}
 
 
 def resumes(tags: Mapping[str, str]) -> str | None:

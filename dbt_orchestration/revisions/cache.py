@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import pickle
 import sqlite3
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 _SLICE = 500
 # Entries no command asked for in this many days are dropped.
 _DAYS = 30
+_BUSY_SECONDS = 60.0
+# The last one says that the table has other columns: another version of this package made it.
+_BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 
 
 class Cache:
-    """A mapping on disk from digests to values. A file that cannot be read is an empty cache."""
+    """A mapping on disk from digests to values, which several processes use.
+
+    A file that cannot be read is begun anew. One that another process does not let go of, and a
+    disk that is full, lose speed and nothing else.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -24,45 +31,48 @@ class Cache:
         """The values that are there."""
         wanted = sorted(set(keys))
         found: dict[str, Any] = {}
-        try:
-            with closing(self._connect()) as connection, connection:
-                for start in range(0, len(wanted), _SLICE):
-                    part = wanted[start : start + _SLICE]
-                    marks = ",".join("?" * len(part))
-                    rows = connection.execute(
-                        f"select key, value from entries where key in ({marks})",
-                        part,
-                    )
-                    found.update({key: pickle.loads(value) for key, value in rows})
-                    connection.execute(
-                        f"update entries set used = unixepoch() where key in ({marks})",
-                        part,
-                    )
-        except Exception:  # whatever another version of this package has written
-            self._path.unlink(missing_ok=True)
-            return {}
+        with self._as_far_as_possible(), closing(self._connect()) as connection, connection:
+            for start in range(0, len(wanted), _SLICE):
+                part = wanted[start : start + _SLICE]
+                marks = ",".join("?" * len(part))
+                rows = connection.execute(
+                    f"select key, value from entries where key in ({marks})", part
+                )
+                found.update({key: pickle.loads(value) for key, value in rows})
+                connection.execute(
+                    f"update entries set used = unixepoch() where key in ({marks})", part
+                )
         return found
 
     def put(self, values: Mapping[str, Any]) -> None:
-        """Keep ``values``. A disk that is full loses speed, nothing else."""
+        """Keep ``values``."""
         if not values:
             return
         rows = [(key, pickle.dumps(value, protocol=5)) for key, value in values.items()]
-        try:
-            with closing(self._connect()) as connection, connection:
-                connection.executemany(
-                    "insert or replace into entries values (?, ?, unixepoch())", rows
-                )
-                connection.execute(
-                    "delete from entries where used < unixepoch() - ?", (_DAYS * 86_400,)
-                )
-        except sqlite3.DatabaseError:
-            self._path.unlink(missing_ok=True)
+        with self._as_far_as_possible(), closing(self._connect()) as connection, connection:
+            connection.executemany(
+                "insert or replace into entries values (?, ?, unixepoch())", rows
+            )
+            connection.execute(
+                "delete from entries where used < unixepoch() - ?", (_DAYS * 86_400,)
+            )
 
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=60)
+        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS)
         connection.execute(
             "create table if not exists entries (key text primary key, value blob, used integer)"
         )
         return connection
+
+    @contextmanager
+    def _as_far_as_possible(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode & 0xFF in _BROKEN:
+                self._path.unlink(missing_ok=True)
+        except OSError:
+            pass
+        except Exception:  # a value that another version of this package has written
+            self._path.unlink(missing_ok=True)

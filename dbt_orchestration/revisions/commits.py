@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from filelock import FileLock
 from dbt_orchestration.disk import full_disk
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.revisions.analyse import analyse
-from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.revisions.git import GitError, share_large_files
 from dbt_orchestration.revisions.layout import Layout
 from dbt_orchestration.revisions.packages import Installed, copy_packages
 from dbt_orchestration.revisions.parse import (
@@ -32,10 +31,10 @@ from dbt_orchestration.revisions.parse import (
     versions,
 )
 from dbt_orchestration.revisions.remote import Commit, Remote
+from dbt_orchestration.revisions.scratch import PREPARING, scratch_in
 from dbt_orchestration.settings import Settings
 
 _FILES, _ABOUT = "files", "commit.json"
-_SCRATCH = ".preparing-"
 
 Check = Callable[[Revision], None]
 
@@ -157,50 +156,54 @@ def _prepare(
     check: Check,
 ) -> Revision:
     home = revisions_home(settings, environment)
-    for left in home.glob(f"{_SCRATCH}*"):  # by a preparer that was killed: we hold the lock
-        shutil.rmtree(left, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(dir=home, prefix=_SCRATCH))
-    project = scratch / _FILES / project_path
-    target = DbtTarget.of(settings, environment, project)
-    try:
-        say("checking out")
-        provide_files(scratch / _FILES)
-        if not (project / "dbt_project.yml").is_file():
-            raise PrepareError(f"there is no dbt_project.yml in {project_path} (git.project_path)")
-        profiles = target.profiles_dir
-        if profiles and not (profiles / "profiles.yml").is_file():
-            own = profiles == project
-            where = (project_path or "the repository") if own else profiles
-            remedy = "commit it, or" if own else "put it there, or"
-            raise PrepareError(
-                f"there is no profiles.yml in {where}, where profiles_dir says that it is:"
-                f" {remedy} set profiles_dir to another folder"
+    with scratch_in(home, PREPARING) as scratch:
+        project = scratch / _FILES / project_path
+        target = DbtTarget.of(settings, environment, project)
+        try:
+            say("checking out")
+            provide_files(scratch / _FILES)
+            if not (project / "dbt_project.yml").is_file():
+                raise PrepareError(
+                    f"there is no dbt_project.yml in {project_path} (git.project_path)"
+                )
+            profiles = target.profiles_dir
+            if profiles and not (profiles / "profiles.yml").is_file():
+                own = profiles == project
+                where = (project_path or "the repository") if own else profiles
+                remedy = "commit it, or" if own else "put it there, or"
+                raise PrepareError(
+                    f"there is no profiles.yml in {where}, where profiles_dir says that it is:"
+                    f" {remedy} set profiles_dir to another folder"
+                )
+            say("installing packages")
+            previous = kept_commits(settings, environment)
+            stated = copy_packages(target, scratch / _FILES, _installed(previous, scratch, target))
+            say("parsing")
+            revision = parse_into(target, scratch, seed_of(target, previous))
+            for earlier in previous[:1]:
+                share_large_files(scratch / _FILES, earlier.directory / _FILES)
+            say("analysing")
+            analyse(revision, target, home)
+            check(revision)
+            about = {
+                "commit": commit.as_json(),
+                "project_path": project_path,
+                "packages": stated,
+                "made_by": versions(),
+                "sizes": {p.name: p.stat().st_size for p in scratch.iterdir() if p.is_file()},
+            }
+            (scratch / _ABOUT).write_bytes(orjson.dumps(about))
+            folder = home / f"{commit.sha}-{stamp_of(target, revision.facts)}"
+            shutil.rmtree(folder, ignore_errors=True)
+            scratch.rename(folder)
+        except Exception as error:
+            # Whatever a commit makes dbt, or us, do: it must not take the other commits with it.
+            said = (
+                _cause(error, settings)
+                .replace(f", {project}", "")
+                .replace(f"{project}{os.sep}", "")
             )
-        say("installing packages")
-        previous = kept_commits(settings, environment)
-        stated = copy_packages(target, scratch / _FILES, _installed(previous, scratch, target))
-        say("parsing")
-        revision = parse_into(target, scratch, seed_of(target, previous))
-        say("analysing")
-        analyse(revision, target, home)
-        check(revision)
-        about = {
-            "commit": commit.as_json(),
-            "project_path": project_path,
-            "packages": stated,
-            "made_by": versions(),
-            "sizes": {p.name: p.stat().st_size for p in scratch.iterdir() if p.is_file()},
-        }
-        (scratch / _ABOUT).write_bytes(orjson.dumps(about))
-        folder = home / f"{commit.sha}-{stamp_of(target, revision.facts)}"
-        shutil.rmtree(folder, ignore_errors=True)
-        scratch.rename(folder)
-    except Exception as error:
-        # Whatever a commit makes dbt, or us, do: it must not take the other commits with it.
-        said = _cause(error, settings).replace(f", {project}", "").replace(f"{project}{os.sep}", "")
-        raise PrepareError(f"{commit.short}: {said}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+            raise PrepareError(f"{commit.short}: {said}") from error
     prepared = read_commit(folder)
     assert prepared is not None
     return prepared

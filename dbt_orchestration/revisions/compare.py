@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orjson
 from platformdirs import user_cache_path
 
+from dbt_orchestration.changes.actions import dagster_meta
 from dbt_orchestration.changes.fingerprints import Fingerprints
 from dbt_orchestration.changes.plan import Plan, plan
 from dbt_orchestration.changes.project import Project
@@ -98,6 +101,7 @@ class _Comparing:
             base = repository.merge_base(head or "HEAD")
         old = self._fingerprints(base)
         new = self._fingerprints(head)
+        _refuse_wrong_meta(self._name, new.project.manifest)
         self._analyst.keep()
         made = plan(old, new, partial(_alone, (old.project, new.project)))
         notes = (*_notes(old, new), *self._clock_notes(new))
@@ -160,6 +164,20 @@ class _Comparing:
         except DbtError as error:
             raise PrepareError(f"--select {select}: {error}") from None
         return frozenset(str(orjson.loads(line)["unique_id"]) for line in lines)
+
+
+def _refuse_wrong_meta(name: str, manifest: Mapping[str, Any]) -> None:
+    """Say now what would keep the commit from being loaded."""
+    if not any(map(dagster_meta, (*manifest["nodes"].values(), *manifest["sources"].values()))):
+        return
+    # Dagster comes with it, which takes a second.
+    from dbt_orchestration.partitions.config import check_nodes
+    from dbt_orchestration.project_meta import ProjectError
+
+    try:
+        check_nodes(manifest, datetime.now(UTC))
+    except ProjectError as error:
+        raise PrepareError(f"{name}: {error}") from None
 
 
 def _alone(projects: Collection[Project], unique_id: str) -> str:

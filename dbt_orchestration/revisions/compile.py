@@ -15,6 +15,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from dbt_orchestration.changes.actions import dagster_meta
 from dbt_orchestration.changes.components import Components, components
 from dbt_orchestration.changes.project import Compiled, Project
 from dbt_orchestration.invocation import DbtError, DbtTarget, dbt_session
@@ -24,7 +25,7 @@ from dbt_orchestration.upstream_dbt import Session, answer_is_incremental, load_
 
 _KINDS = frozenset({"model", "snapshot"})
 # Raise it when compiled SQL that is kept may be wrong.
-_KEPT = "compiled 2"
+_KEPT = "compiled 3"
 _EVERY = 50
 _COMMAND = ("compile", "--no-introspect", "--no-populate-cache", "--no-defer", "--no-favor-state")
 
@@ -58,9 +59,10 @@ def compile_nodes(
 
         done(0)
         twice = {unique_id for unique_id in missing if wanted[unique_id].incremental}
+        windows = {unique_id: _window(project.nodes[unique_id]) for unique_id in missing}
         try:
             manifest = manifest or load_manifest(revision.partial_parse_path)
-            new = _compile(manifest, target, missing, twice, done)
+            new = _compile(manifest, target, windows, twice, done)
         except DbtError as error:
             made |= dict.fromkeys(missing, " ".join(str(error).split()))
         else:
@@ -79,37 +81,60 @@ def _is_sql(node: Mapping[str, Any]) -> bool:
 def _compile(
     manifest: Any,
     target: DbtTarget,
-    wanted: Collection[str],
+    wanted: Mapping[str, Mapping[str, str]],
     twice: Collection[str],
     done: Callable[[int], None],
 ) -> dict[str, Compiled | str]:
     """Compiled SQL of each node, or why there is none.
 
+    Args:
+        wanted: vars to compile with, by unique id.
+
     Raises:
         DbtError: the project cannot be loaded.
     """
     made: dict[str, Compiled | str] = {}
+    # Those with the same vars together: with others the ephemeral models are compiled again.
+    ordered = sorted(wanted, key=lambda unique_id: sorted(wanted[unique_id].items()))
     with dbt_session(target, [*_COMMAND], manifest) as session:
         answer_is_incremental(manifest, False)
-        for count, unique_id in enumerate(wanted):
+        for count, unique_id in enumerate(ordered):
             if count % _EVERY == 0:
                 done(count)
-            sql, why = _sql(session, unique_id)
+            sql, why = _sql(session, unique_id, wanted[unique_id])
             made[unique_id] = why or Compiled(sql)
         answer_is_incremental(manifest, True)
-        for unique_id in twice:
-            if isinstance(full := made[unique_id], Compiled):
-                sql, why = _sql(session, unique_id)
+        for unique_id in ordered:
+            full = made[unique_id]
+            if unique_id in twice and isinstance(full, Compiled):
+                sql, why = _sql(session, unique_id, wanted[unique_id])
                 made[unique_id] = why or replace(full, incremental=sql)
     return made
 
 
-def _sql(session: Session, unique_id: str) -> tuple[str, str]:
+def _window(node: Mapping[str, Any]) -> Mapping[str, str]:
+    """The vars without which a node is never built."""
+    stated = dagster_meta(node)
+    if not isinstance(stated, Mapping) or "partitions" not in stated:
+        return {}
+    # Dagster comes with it, which takes a second: most plans have no such model to compile.
+    from dbt_orchestration.partitions.config import partition_config
+    from dbt_orchestration.partitions.request import sample_vars
+    from dbt_orchestration.project_meta import ProjectError
+
+    try:
+        partitioned = partition_config(node)
+    except ProjectError:
+        return {}  # said elsewhere; nothing is built of it
+    return sample_vars(partitioned) if partitioned else {}
+
+
+def _sql(session: Session, unique_id: str, variables: Mapping[str, str]) -> tuple[str, str]:
     """The compiled SQL of a node, and why there is none; one of them is empty."""
     from dbt.adapters.exceptions import InvalidConnectionError
 
     try:
-        return session.compile(unique_id), ""
+        return session.compile(unique_id, variables), ""
     except InvalidConnectionError:
         return "", "it asks the warehouse while it compiles"
     except Exception as error:  # whatever Jinja of the project may cause

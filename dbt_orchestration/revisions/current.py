@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+
+import dagster as dg
 
 from dbt_orchestration import upstream
 from dbt_orchestration.revisions import working_tree
@@ -10,6 +13,7 @@ from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.revisions.store import open_commit, published
 from dbt_orchestration.settings import Settings
 
+_PIN = "revision"
 _COMMIT = re.compile(r"[0-9a-f]{40}-[0-9a-f]{8}")
 
 
@@ -29,6 +33,20 @@ def current(settings: Settings, environment: str) -> str:
     if settings.git.remote or not (settings.project_dir / "dbt_project.yml").is_file():
         return ""
     return working_tree.prepare(settings, environment).digest
+
+
+def loaded_revision(settings: Settings, environment: str) -> str:
+    """What ``current`` said when this code location, or that of this run, was loaded.
+
+    Raises:
+        PrepareError: as ``current``.
+    """
+    return upstream.pin(_PIN, lambda: current(settings, environment))
+
+
+def used_by(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[str]:
+    """The digests of the revisions that these runs have opened, or will open when they begin."""
+    return {digest for run in runs if (digest := upstream.pinned(instance, run, _PIN))}
 
 
 def open_revision(settings: Settings, environment: str, digest: str) -> Revision:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -39,6 +40,8 @@ _RETRY_SECONDS = 300
 _POLL_SECONDS = 0.1
 # A process that is killed each time, for want of memory, is not to be started for ever.
 _MOST_DEATHS = 3
+# What ``_log`` writes.
+_DOING = re.compile(r"^\d+\.\d{3} (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,15 @@ class Follower:
                 process = None  # killed, which says nothing about the commit
             time.sleep(_POLL_SECONDS)
         return False
+
+    @property
+    def doing(self) -> str:
+        """What the process that works does just now: " (parsing)"; "" if that is not known."""
+        try:
+            said = _DOING.findall(self._log.read_text(errors="replace"))
+        except FileNotFoundError:
+            return ""
+        return f" ({said[-1]})" if said else ""
 
     def problem(self, sha: str) -> str:
         """Why the commit could not be prepared a short while ago; "" if nothing is known."""

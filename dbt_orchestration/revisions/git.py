@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _KEEP = 10
+_LEAST_SHARED = 2**20
 _DEFAULT_BRANCHES = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 
 
@@ -67,6 +70,8 @@ class Repository:
             with tempfile.TemporaryDirectory(dir=home, prefix=".") as scratch:
                 files = Path(scratch) / "files"
                 check_out(self._git_dir, commit, files)
+                for earlier in _checkouts(home)[:1]:
+                    share_large_files(files, earlier)
                 if not folder.is_dir():
                     files.rename(folder)
         os.utime(folder)
@@ -93,6 +98,27 @@ def check_out(git_dir: Path, commit: str, folder: Path) -> None:
     finally:
         Path(index["GIT_INDEX_FILE"]).unlink(missing_ok=True)
     refuse_links(folder)
+
+
+def share_large_files(folder: Path, earlier: Path) -> None:
+    """Keep each large file that two checkouts have once on the disk; nobody writes to a checkout.
+
+    Args:
+        folder: the checkout whose files become links.
+        earlier: a checkout on the same file system.
+    """
+    for place, _, names in os.walk(folder):
+        for path in (Path(place) / name for name in names):
+            same = earlier / path.relative_to(folder)
+            if _is_large(path) and _is_large(same) and filecmp.cmp(path, same, shallow=False):
+                link = path.with_name(f"{path.name}.shared")
+                with suppress(OSError):  # a file system that knows no links
+                    link.hardlink_to(same)
+                    link.replace(path)
+
+
+def _is_large(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and path.stat().st_size >= _LEAST_SHARED
 
 
 def refuse_links(folder: Path) -> None:
@@ -153,7 +179,11 @@ def run_git(
 
 
 def _forget_old(home: Path) -> None:
-    checkouts = [path for path in home.iterdir() if not path.name.startswith(".")]
-    checkouts.sort(key=lambda path: -path.stat().st_mtime)
-    for old in checkouts[_KEEP:]:
+    for old in _checkouts(home)[_KEEP:]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _checkouts(home: Path) -> list[Path]:
+    """The one used last first."""
+    found = [path for path in home.iterdir() if not path.name.startswith(".")]
+    return sorted(found, key=lambda path: -path.stat().st_mtime)

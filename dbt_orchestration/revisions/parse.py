@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -32,10 +31,12 @@ from dbt_orchestration.revisions.facts import (
 )
 from dbt_orchestration.revisions.layout import Layout, PrepareError
 from dbt_orchestration.revisions.remote import Commit
+from dbt_orchestration.revisions.scratch import PREPARING, scratch_in
 
 __all__ = ["PrepareError", "Revision", "parse", "parse_into", "run_dbt", "stamp_of", "versions"]
 
 _KEEP = 10
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -130,17 +131,22 @@ def parse(target: DbtTarget, home: Path) -> Revision:
     """The project of ``target``, parsed into a folder under ``home``, unless it is there.
 
     Raises:
-        PrepareError: the project does not parse.
+        PrepareError: the project does not parse, or does not keep still.
     """
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / "prepare.lock"):
-        while True:
+        for _ in range(_TRIES):
             files = _files_digest(target)
             revision = _known(target, home, files) or _parse(target, home, files)
             # A file saved while dbt parsed: what was parsed is neither the old project nor the new.
             if not revision.parsed or _files_digest(target) == files:
                 break
             shutil.rmtree(revision.directory)
+        else:
+            raise PrepareError(
+                f"{target.project_dir}: files changed each time while dbt parsed them, {_TRIES}"
+                " times in a row. Find what writes them, and reload the code location"
+            )
         os.utime(revision.directory)
         _forget_old(home)
     return revision
@@ -208,15 +214,12 @@ def _name(target: DbtTarget, files: str, revision: Revision) -> str:
 
 def _parse(target: DbtTarget, home: Path, files: str) -> Revision:
     # dbt parses into a folder of its own, renamed when it is whole: a crash leaves nothing behind.
-    scratch = Path(tempfile.mkdtemp(dir=home, prefix="."))
-    try:
+    with scratch_in(home, PREPARING) as scratch:
         parsed = parse_into(target, scratch, seed_of(target, _revisions(home)))
         name = _name(target, files, parsed)
         shutil.rmtree(home / name, ignore_errors=True)
         scratch.rename(home / name)
-        return replace(parsed, digest=name, directory=home / name)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    return replace(parsed, digest=name, directory=home / name)
 
 
 def seed_of(target: DbtTarget, revisions: Iterable[Revision]) -> Revision | None:

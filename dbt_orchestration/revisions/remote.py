@@ -108,16 +108,18 @@ class Remote:
         """The remote, to be shown."""
         return self._url
 
-    def head(self, branch: str) -> str | None:
+    def head(self, branch: str, seconds: float = _LOOK_SECONDS) -> str | None:
         """The SHA that ``branch`` points to; None if there is no such branch.
+
+        Args:
+            seconds: how long the remote may take.
 
         Raises:
             GitError: the remote cannot be reached, or refuses.
         """
         self._home.mkdir(parents=True, exist_ok=True)
-        line = self._run(
-            self._home, "ls-remote", "--heads", "--", self._url, f"refs/heads/{branch}"
-        )
+        look = ("ls-remote", "--heads", "--", self._url, f"refs/heads/{branch}")
+        line = self._run(self._home, *look, seconds=seconds)
         return line.split()[0] if line else None
 
     def fetch(self, branch: str) -> Commit:
@@ -141,10 +143,15 @@ class Remote:
                 if self.head(branch) is None:  # which raises, if the remote is at fault
                     raise
                 # What is ours is at fault. A fetch that was killed leaves locks behind, and nobody
-                # else's fetch is running; a disk that was full leaves half a file.
-                shutil.rmtree(self._mirror)
-                run_git(self._home, "init", "--quiet", "--bare", str(self._mirror))
-                self._run(self._mirror, *fetch)
+                # else's fetch is running.
+                for left in self._mirror.rglob("*.lock"):
+                    left.unlink(missing_ok=True)
+                try:
+                    self._run(self._mirror, *fetch)
+                except GitError:  # a disk that was full leaves half a file
+                    shutil.rmtree(self._mirror)
+                    run_git(self._home, "init", "--quiet", "--bare", str(self._mirror))
+                    self._run(self._mirror, *fetch)
             said = run_git(self._mirror, "log", "-1", "--format=%H%x00%an <%ae>%x00%s%x00%cI", ours)
         sha, author, subject, committed_at = said.split("\0")
         return Commit(sha, branch, author, subject, committed_at, self._page(sha))
@@ -199,10 +206,9 @@ class Remote:
         git = self._git if same else Git(submodules=True)
         return Remote(url, ".", git, self._home, transports=transports, anonymous=anonymous)
 
-    def _run(self, folder: Path, *arguments: str) -> str:
+    def _run(self, folder: Path, *arguments: str, seconds: float = _FETCH_SECONDS) -> str:
         what = f"git {arguments[0]} {self._url}"
         try:
-            seconds = _LOOK_SECONDS if arguments[0] == "ls-remote" else _FETCH_SECONDS
             extra = {"GIT_ALLOW_PROTOCOL": ":".join(self._transports), **self._credentials()}
             return run_git(folder, *arguments, what=what, extra=extra, seconds=seconds)
         except GitError as error:

@@ -18,6 +18,7 @@ from filelock import FileLock
 from dbt_orchestration import upstream
 from dbt_orchestration.revisions.commits import kept_commits, read_commit, revisions_home
 from dbt_orchestration.revisions.parse import PrepareError, Revision
+from dbt_orchestration.revisions.scratch import DOWNLOADING, PREPARING, scratch_in
 from dbt_orchestration.settings import Settings
 
 _ATTEMPTS = 3
@@ -71,8 +72,8 @@ def _download(
     problem: Exception | None = None
     for _ in range(_ATTEMPTS if storage else 0):
         assert storage is not None
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
-            archive, files = Path(scratch) / "revision.tar.gz", Path(scratch) / "files"
+        with scratch_in(folder.parent, DOWNLOADING) as scratch:
+            archive, files = scratch / "revision.tar.gz", scratch / "files"
             try:
                 storage.download_state_to_path(state_key(environment), digest, archive)
                 with tarfile.open(archive) as tar:
@@ -101,6 +102,6 @@ def forget_old(
         if revision.digest not in in_use:
             upstream.delete_state(storage, state_key(environment), revision.digest)
             # Renamed first: half a revision must not look like one.
-            folder = revision.directory.with_name(f".preparing-{revision.digest}")
+            folder = revision.directory.with_name(f"{PREPARING}{revision.digest}")
             revision.directory.rename(folder)
             shutil.rmtree(folder, ignore_errors=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 
 from dbt_orchestration.assets.creation import ANEW_TAG
 from dbt_orchestration.project_meta import ProjectError
@@ -336,6 +337,18 @@ def test_a_run_waits_until_one_that_makes_its_table_anew_has_it_in_its_place(
     assert len(earlier.waited) == 4
 
 
+def test_a_run_does_not_wait_for_ever(
+    warehouse: Warehouse, earlier: Earlier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse.build("orders", "stg_orders")
+    first = earlier.start("full_build", "orders_daily")
+    earlier.then(nothing)
+    monkeypatch.setattr("dbt_orchestration.assets.creation._MOST_HOURS", 0)
+    said = failure(warehouse.build("orders_daily", partitions=("2024-01-01", "2024-01-02")))
+    assert f"run {first.run_id[:8]}, which creates orders_daily" in said
+    assert earlier.waited == []
+
+
 def test_a_run_says_which_tables_it_makes_anew(warehouse: Warehouse) -> None:
     def said(result: dg.ExecuteInProcessResult) -> str:
         run = warehouse.instance.get_run_by_id(result.run_id)
@@ -468,6 +481,36 @@ def test_two_environments_live_in_one_file(
     assert prod.execute("select count(*) from main.stg_orders") == [(6,)]
 
 
+def scratch_folders(warehouse: Warehouse) -> list[str]:
+    return sorted(path.name for path in (warehouse.settings.state_dir / "runs").glob("*"))
+
+
+def test_a_run_leaves_no_folder_unless_dbt_failed(warehouse: Warehouse) -> None:
+    assert warehouse.build("orders", "stg_orders").success
+    nowhere = ("2024-01-02", "2024-02-02")
+    assert not warehouse.build("orders_window", partitions=nowhere).success
+    assert scratch_folders(warehouse) == []
+    failed = warehouse.build("orders_daily", config=broken("2024-01-02"))
+    assert not failed.success
+    assert scratch_folders(warehouse) == [failed.run_id]
+
+
+def test_folders_of_killed_runs_go_and_those_of_living_ones_stay(warehouse: Warehouse) -> None:
+    job, status = warehouse.definitions.resolve_job_def("full_build"), dg.DagsterRunStatus
+    ended, taken_for_dead, working = (
+        warehouse.instance.create_run_for_job(job, status=each).run_id
+        for each in (status.FAILURE, status.FAILURE, status.STARTED)
+    )
+    for run_id in (ended, taken_for_dead, working):
+        (warehouse.settings.state_dir / "runs" / run_id).mkdir(parents=True)
+    alive = Path(warehouse.instance.storage_directory()) / taken_for_dead / "alive.lock"
+    alive.parent.mkdir(parents=True)
+    alive.with_suffix(".pid").write_text("1")
+    with FileLock(alive):
+        assert warehouse.build("orders").success
+    assert scratch_folders(warehouse) == sorted([taken_for_dead, working])
+
+
 def test_cancelling_stops_dbt_and_its_query(warehouse: Warehouse) -> None:
     """A query that would take minutes; its run is interrupted as the UI's Terminate does."""
     started = time.monotonic()
@@ -478,6 +521,7 @@ def test_cancelling_stops_dbt_and_its_query(warehouse: Warehouse) -> None:
     assert event.step_failure_data.error.cls_name == "DagsterExecutionInterruptedError"
     assert time.monotonic() - started < 40
     assert "dbt" not in {thread.name for thread in threading.enumerate()}
+    assert scratch_folders(warehouse) == []
     assert warehouse.execute(
         "select count(*) from information_schema.tables where table_name = 'slow'"
     ) == [(0,)]

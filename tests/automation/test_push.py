@@ -5,16 +5,29 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.metadata.metadata_value import (
+    CodeLocationReconstructionMetadataValue,
+)
+from dagster._core.definitions.repository_definition.repository_definition import (
+    RepositoryLoadData,
+)
+from dagster._core.execution.api import create_execution_plan
 
+from dbt_orchestration import upstream
 from dbt_orchestration.assets.standing import Standing, standing
 from dbt_orchestration.automation import due, push
 from dbt_orchestration.changes import fingerprints
+from dbt_orchestration.revisions.explain import Recorded
+from dbt_orchestration.revisions.follow import Follower
+from dbt_orchestration.revisions.remote import Remote
+from dbt_orchestration.revisions.store import publish, published
 from dbt_orchestration.setting_types import OUR_JOBS
 from dbt_orchestration.settings import Environment, Git, Push
 from tests.automation.site import ALWAYS, SHOP, Clone, Site, follow, git, names
@@ -737,22 +750,41 @@ def test_git_is_asked_only_now_and_then(
     assert names(site.request()) == ["big_customers", "customers"]
 
 
-def test_nothing_is_built_before_the_raw_tables_are_there(
-    built: Site, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def demo_like(tmp_path: Path, persistent: dg.DagsterInstance) -> Site:
+    """A site with a table of the demo's raw data, which nobody has loaded."""
+    site = Site.of(tmp_path, persistent, load_raw=True)
+    site.clone.write(
+        "models/raw.yml",
+        "sources: [{name: nycflights, schema: raw_flights, tables: [{name: airlines}]}]",
+    )
+    site.clone.write("models/carriers.sql", "select * from {{ source('nycflights', 'airlines') }}")
+    site.clone.push("carriers")
+    return site
+
+
+def test_the_raw_tables_are_loaded_before_anything_is_built(demo_like: Site) -> None:
+    load = demo_like.request()
+    assert names(load) == ["airlines"]
+    demo_like.run(load)
+    build = demo_like.request()
+    assert "carriers" in names(build)
+    demo_like.run(build)
+    assert "nothing is due" in demo_like.says()
+    assert demo_like.query("select count(*) from carriers") == [(16,)]
+
+
+def test_raw_tables_that_cannot_be_loaded_are_asked_for_once(
+    demo_like: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw = dg.AssetKey(["prod", "raw", "flights"])
-    real = push.push_sensor
-
-    def with_raw(*arguments: Any) -> dg.SensorDefinition:
-        settings, environment, revision, dbt, _ = arguments
-        return real(settings, environment, revision, dbt, [raw])
-
-    monkeypatch.setattr("dbt_orchestration.location.push_sensor", with_raw)
-    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
-    built.clone.push("largest")
-    assert "2 nodes due, waiting for flights to be loaded (load_raw)." in built.says()
-    built.instance.report_runless_asset_event(dg.AssetMaterialization(raw))
-    assert names(built.request()) == ["big_customers", "customers"]
+    with monkeypatch.context() as patched:
+        patched.setattr("dbt_orchestration.assets.raw.ROW_COUNTS", {"airlines": 17})
+        load = demo_like.request()
+        run_id = demo_like.run(load).run_id
+    said = f"waiting for airlines, which run {run_id[:8]} did not load: materialize them."
+    assert said in demo_like.says()
+    assert demo_like.materialize("nycflights/airlines").success
+    assert "carriers" in names(demo_like.request())
 
 
 def test_a_laptop_follows_the_repository_it_stands_in(
@@ -788,20 +820,111 @@ def test_a_remote_that_is_down_changes_nothing(built: Site) -> None:
     assert built.says().startswith("main at ")
 
 
-def test_old_revisions_are_forgotten(tmp_path: Path, persistent: dg.DagsterInstance) -> None:
-    site = Site.of(tmp_path, persistent, keep_revisions=2)
+@dataclass
+class Slow:
+    """Whatever a tick waits for takes as long as it may; the clock is only looked at."""
+
+    site: Site
+    patch: pytest.MonkeyPatch
+    now: float = 1_000.0
+    ready: bool = False
+
+    def __post_init__(self) -> None:
+        head, prepare = Remote.head, Follower.prepare
+
+        def slow_head(remote: Remote, branch: str, seconds: float) -> str | None:
+            self.now += seconds
+            return head(remote, branch)
+
+        def slow_prepare(
+            follower: Follower, sha: str, recorded: Collection[Recorded], seconds: float
+        ) -> bool:
+            self.now += seconds
+            return self.ready and prepare(follower, sha, recorded, 60)
+
+        def slow_publish(*arguments: Any) -> None:
+            self.now += 10
+            publish(*arguments)
+
+        def slow_reload(_: object, seconds: float) -> None:
+            assert seconds > 0
+            self.now += seconds
+
+        self.patch.setattr(push, "monotonic", lambda: self.now)
+        self.patch.setattr(Remote, "head", slow_head)
+        self.patch.setattr(Follower, "prepare", slow_prepare)
+        self.patch.setattr(push, "publish", slow_publish)
+        self.patch.setattr(upstream, "reload_code_location", slow_reload)
+
+    def tick(self) -> str:
+        """What a tick says that took no longer than Dagster lets it."""
+        began = self.now
+        said = self.site.tick().skip_message or ""
+        assert self.now - began < 60
+        return said
+
+
+def test_a_tick_ends_in_time_however_long_it_has_to_wait(
+    built: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built.load()
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    sha = built.clone.push("largest")
+    slow = Slow(built, monkeypatch)
+    assert "Preparing main at " in slow.tick()
+    slow.ready = True
+    assert "“largest”: prepared, and to be loaded by the next tick." in slow.tick()
+    assert "“largest”: prepared, and being loaded." in slow.tick()
+    built.load()
+    slow.ready = False
+    [explained] = (built.settings.state_dir / "revisions" / "prod").glob(f"{sha}*.why.json")
+    explained.unlink()
+    assert "finding out what is due" in slow.tick()
+
+
+def kept(site: Site) -> list[str]:
+    home = site.settings.state_dir / "revisions" / "prod"
+    return sorted(path.name[:40] for path in home.iterdir() if path.is_dir())
+
+
+def next_commits(site: Site, *subjects: str) -> list[str]:
+    """Pushed, prepared and loaded one after the other."""
     shas = []
-    for number in range(3):
-        shas.append(site.clone.push(str(number)))
+    for subject in subjects:
+        shas.append(site.clone.push(subject))
         site.tick()
         site.load()
-    kept = sorted(
-        p.name[:40]
-        for p in (site.settings.state_dir / "revisions" / "prod").iterdir()
-        if p.is_dir()
-    )
+    return shas
+
+
+def test_old_revisions_are_forgotten(tmp_path: Path, persistent: dg.DagsterInstance) -> None:
+    site = Site.of(tmp_path, persistent, keep_revisions=2)
+    shas = next_commits(site, "0", "1", "2")
     # The last two, and the one that was loaded when the newest was prepared.
-    assert kept == sorted(shas[-2:])
+    assert kept(site) == sorted(shas[-2:])
+
+
+def test_a_revision_is_kept_for_a_run_that_waits_and_no_other_run_keeps_any(
+    tmp_path: Path, persistent: dg.DagsterInstance
+) -> None:
+    site = Site.of(tmp_path, persistent, keep_revisions=1)
+    [first] = next_commits(site, "0")
+    loaded = published("prod", persistent.defs_state_storage)
+    job = site.loaded["prod"].resolve_implicit_global_asset_job_def()
+    # As the code server gives it to the daemon.
+    pinned = RepositoryLoadData(
+        reconstruction_metadata={"revision": CodeLocationReconstructionMetadataValue(str(loaded))}
+    )
+    plan = create_execution_plan(job)._replace(repository_load_data=pinned)
+    persistent.create_run_for_job(job, execution_plan=plan, status=dg.DagsterRunStatus.STARTING)
+    persistent.create_run_for_job(_of_somebody_else, status=dg.DagsterRunStatus.STARTING)
+    shas = next_commits(site, "1", "2", "3")
+    assert kept(site) == sorted([first, *shas[-2:]])
+
+
+@dg.job
+def _of_somebody_else() -> None:
+    push.wait_for_the_first_commit()
 
 
 def test_a_machine_without_the_revision_downloads_it(built: Site) -> None:

@@ -28,6 +28,8 @@ _RUN = """query($id: ID!) { runOrError(runId: $id) { ... on Run {
     eventConnection { events { __typename
         ... on MaterializationEvent { assetKey { path } partition }
         ... on ExecutionStepFailureEvent { stepKey error { message } } } } } } }"""
+# What takes seconds takes minutes on a machine that is busy with something else.
+PATIENCE = 900.0
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 
@@ -41,7 +43,7 @@ def free_port() -> int:
         return port
 
 
-def until(what: Callable[[], T | None], seconds: float = 240) -> T:
+def until(what: Callable[[], T | None], seconds: float = PATIENCE) -> T:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (found := what()) is not None:
@@ -80,7 +82,7 @@ class Up:
                 text=True,
                 start_new_session=True,
             )
-        until(lambda: True if "Dagster is up" in self.output() else self._died(), 300)
+        until(lambda: True if "Dagster is up" in self.output() else self._died())
 
     def _died(self) -> None:
         assert self.process is not None
@@ -92,7 +94,7 @@ class Up:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=120)
+        return self.process.wait(timeout=PATIENCE)
 
     def query(self, query: str, **variables: Any) -> Any:
         answer = requests.post(

@@ -17,7 +17,7 @@ from dbt_orchestration.settings import REPOSITORY
 from tests.automation.site import SHOP, Clone
 from tests.e2e.running import free_port, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 _RUNS = """query { runsOrError { ... on Runs { results { status tags { key value }
     assetSelection { path } } } } }"""
@@ -71,6 +71,7 @@ def port(clone: Clone, tmp_path: Path) -> Iterator[int]:
             stack.callback(process.wait)
             stack.callback(process.terminate)
         yield web
+    print((tmp_path / "dagster.log").read_text())  # pytest shows it when the test has failed
 
 
 def query(port: int, text: str) -> list[dict[str, object]]:

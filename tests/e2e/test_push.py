@@ -15,9 +15,9 @@ import yaml
 
 from dbt_orchestration.settings import REPOSITORY
 from tests.automation.site import SHOP, Clone
-from tests.e2e.running import Up, free_port, materialized, until
+from tests.e2e.running import PATIENCE, Up, free_port, materialized, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 _RUNS = """query { runsOrError(filter: {tags: [{key: "dagster/sensor_name", value: "push"}]}) {
     ... on Runs { results { runId status rootRunId tags { key value }
@@ -84,7 +84,7 @@ class Pushed:
         found = self.up.query(_RUNS)["results"]
         return [run for run in found if _tags(run)["dbt/commit"] == sha]
 
-    def settled(self, sha: str, name: str = "prod", seconds: float = 300) -> list[Any]:
+    def settled(self, sha: str, name: str = "prod", seconds: float = PATIENCE) -> list[Any]:
         """Wait until nothing is due for a commit; its runs."""
 
         def look() -> bool | None:
@@ -95,7 +95,7 @@ class Pushed:
         # What a run builds is there before the run has ended.
         return [self.up.finished(run["runId"]) for run in self.runs(sha)]
 
-    def until(self, what: Callable[[], T | None], seconds: float = 240) -> T:
+    def until(self, what: Callable[[], T | None], seconds: float = PATIENCE) -> T:
         """Wait for something; if it does not come, tell what happened instead."""
         try:
             return until(what, seconds)
@@ -140,6 +140,13 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
     site.up.start()
     yield site
     site.up.stop()
+
+
+def test_the_first_start_builds_everything_once(pushed: Pushed) -> None:
+    assert "First full build of prod: done" in pushed.up.output()
+    [run] = pushed.up.query(_EVERY_RUN)["results"]
+    assert run["status"] == "SUCCESS"
+    assert _tags(run)["dbt/due"].startswith("7 nodes of 7: ")
 
 
 def test_a_push_runs_what_it_changed_and_nothing_else(pushed: Pushed) -> None:

@@ -20,7 +20,7 @@ from tests.conftest import EVERY_NODE
 from tests.e2e.running import FINISHED, Up, free_port, materialized, until
 
 _RATES = "create schema raw; create table raw.rates as select 2 as rate, now() as loaded_at"
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 _RUNS = "query { runsOrError { ... on Runs { results { runId status rootRunId } } } }"
 _LAUNCHES = "mutation { reloadWorkspace { __typename } }"

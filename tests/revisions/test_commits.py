@@ -73,6 +73,24 @@ def test_two_preparers_do_not_clash(settings: Settings) -> None:
     assert len(folders(settings)) == 1
 
 
+def test_a_large_file_is_on_the_disk_once(clone: Clone, settings: Settings) -> None:
+    def checked_out() -> Path:
+        return prepare_newest(settings, "prod").project_dir / "large.bin"
+
+    clone.write("large.bin", "a" * 2**21)
+    clone.push("large")
+    first = checked_out()
+    clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    clone.push("a model")
+    second = checked_out()
+    assert second != first
+    assert second.samefile(first)
+    clone.write("large.bin", "b" * 2**21)
+    clone.push("another")
+    assert checked_out().read_text() == "b" * 2**21
+    assert first.read_text() == "a" * 2**21
+
+
 def test_a_commit_that_does_not_parse_leaves_nothing(clone: Clone, settings: Settings) -> None:
     clone.edit("models/customers.sql", "{{ ref(", "{{ ref((")
     sha = clone.push("broken")
@@ -193,6 +211,7 @@ def test_a_preparer_waits_for_another_and_then_does_its_own_work(
     release = Timer(1, other.release)
     release.start()
     assert follower.prepare(sha, {}, 60)
+    assert follower.doing == " (done)"
     release.join()
     assert find_commit(settings, "prod", sha) is not None
 

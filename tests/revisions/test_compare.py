@@ -252,6 +252,13 @@ def test_a_revision_that_does_not_parse_is_named_with_file_and_line(work: Work) 
     assert work.due("--base", good) == []
 
 
+def test_what_a_model_says_wrong_to_dagster_is_named(work: Work) -> None:
+    work.write("models/odd.sql", "{{ config(meta={'dagster': {'on_chnge': 'ask'}}) }}select 1 as a")
+    result = work.run()
+    assert result.exit_code == 1
+    assert "working tree: models/odd.sql: meta.dagster of odd: on_chnge: " in result.output
+
+
 def test_a_folder_outside_git_and_a_folder_without_a_project_say_so(
     work: Work, tmp_path: Path
 ) -> None:

@@ -127,16 +127,27 @@ def test_a_fetch_that_was_killed_holds_up_nobody(clone: Clone) -> None:
     assert remote(clone).fetch("main").sha == sha
 
 
-def test_a_remote_that_does_not_answer_is_given_up(
-    clone: Clone, monkeypatch: pytest.MonkeyPatch
+def test_a_fetch_that_was_killed_takes_nothing_from_other_environments(
+    clone: Clone, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("dbt_orchestration.revisions.remote._LOOK_SECONDS", 1.0)
+    """They share the mirror, and one may be checking a commit out of it just now."""
+    fetched = remote(clone).fetch("main")
+    [mirror] = (clone.home / "git").glob("*/HEAD")
+    (mirror.parent / "shallow.lock").touch()
+    sha = clone.push("second", "dev")
+    assert remote(clone).fetch("dev").sha == sha
+    (tmp_path / "files").mkdir()
+    remote(clone).checkout(fetched.sha, tmp_path / "files")
+    assert (tmp_path / "files" / "dbt" / "dbt_project.yml").is_file()
+
+
+def test_a_remote_that_does_not_answer_is_given_up(clone: Clone) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         place = remote(clone, f"http://127.0.0.1:{silent.getsockname()[1]}/dbt.git")
         with pytest.raises(GitError, match="no answer in 1 s"):
-            place.head("main")
+            place.head("main", seconds=1)
 
 
 # https: git's own server program, behind a door that wants a token

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dbt_orchestration.revisions.parse import Revision, parse_into
 from dbt_orchestration.revisions.working_tree import PrepareError, open_revision, prepare
 from dbt_orchestration.settings import Settings
 from tests.conftest import EVERY_NODE, make_settings
@@ -56,6 +58,35 @@ def test_a_model_that_does_not_parse_leaves_nothing_behind(editable: Settings) -
     assert [path for path in home.iterdir() if path.is_dir()] == [good.directory]
     broken.unlink()
     assert prepare(editable, "prod") == good
+
+
+def test_files_that_change_all_the_time_are_not_parsed_for_ever(
+    editable: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = editable.project_dir / "models" / "saved.sql"
+    counted: list[int] = []
+
+    def parse_and_save(*arguments: Any) -> Revision:
+        counted.append(len(counted))
+        saved.write_text(f"select {len(counted)} as one")
+        return parse_into(*arguments)
+
+    monkeypatch.setattr("dbt_orchestration.revisions.parse.parse_into", parse_and_save)
+    monkeypatch.setattr("dbt_orchestration.revisions.parse._TRIES", 2)
+    with pytest.raises(PrepareError, match="changed each time while dbt parsed them"):
+        prepare(editable, "prod")
+    assert counted == [0, 1]
+    monkeypatch.setattr("dbt_orchestration.revisions.parse.parse_into", parse_into)
+    assert "model.every_node.saved" in prepare(editable, "prod").manifest["nodes"]
+
+
+def test_what_a_killed_process_left_goes_with_the_next_parse(editable: Settings) -> None:
+    good = prepare(editable, "prod")
+    (good.directory.parent / ".preparing-left" / "compiled").mkdir(parents=True)
+    (editable.project_dir / "models" / "another.sql").write_text("select 1 as one")
+    new = prepare(editable, "prod")
+    folders = {path for path in good.directory.parent.iterdir() if path.is_dir()}
+    assert folders == {good.directory, new.directory}
 
 
 def test_local_packages_are_installed(editable: Settings) -> None:
