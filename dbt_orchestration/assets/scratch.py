@@ -17,7 +17,7 @@ _KEEP = 10
 
 @contextmanager
 def scratch_folder(settings: Settings, instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
-    """The folder of a run. It goes with the run, unless dbt failed: its message names files in it.
+    """The folder of a run. It goes with the run, unless that fails: dbt names files in it.
 
     The last ten of those stay; others, and what killed runs have left, go when a run begins.
     """

@@ -485,10 +485,8 @@ def scratch_folders(warehouse: Warehouse) -> list[str]:
     return sorted(path.name for path in (warehouse.settings.state_dir / "runs").glob("*"))
 
 
-def test_a_run_leaves_no_folder_unless_dbt_failed(warehouse: Warehouse) -> None:
+def test_a_run_leaves_no_folder_unless_it_failed(warehouse: Warehouse) -> None:
     assert warehouse.build("orders", "stg_orders").success
-    nowhere = ("2024-01-02", "2024-02-02")
-    assert not warehouse.build("orders_window", partitions=nowhere).success
     assert scratch_folders(warehouse) == []
     failed = warehouse.build("orders_daily", config=broken("2024-01-02"))
     assert not failed.success
