@@ -35,7 +35,7 @@ from dbt_orchestration.changes.terms import (
 )
 
 # Raise whenever the same project may get other fingerprints than before.
-SCHEME = "3"
+SCHEME = "4"
 
 
 @dataclass(frozen=True)
