@@ -43,6 +43,7 @@ from dbt_orchestration.revisions.explain import Recorded, Why
 from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.parse import PrepareError, Revision
+from dbt_orchestration.revisions.present import as_it_says
 from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.revisions.store import forget_old, open_commit, publish, published
 from dbt_orchestration.settings import Settings
@@ -219,7 +220,6 @@ class _Tick:
         if self.left < _LOAD_SECONDS:
             self.said.append(f"{_title(revision)}: prepared, and to be loaded by the next tick.")
             return True
-        self._keep_seen(revision)
         if published(self.environment, storage) != revision.digest:
             publish(self.environment, revision, storage)
         instance = self.context.instance
@@ -248,15 +248,6 @@ class _Tick:
         built = read_built(self.context.instance, ours(self.settings, self.loaded, self.dbt.keys))
         return {(unique_id, last.fingerprint) for unique_id, last in built.items()}
 
-    def _keep_seen(self, revision: Revision) -> None:
-        """Remember what the process that prepared a commit saw of the warehouse."""
-        if self.dbt and (found := self._follower.take_seen()):
-            place, seen = found
-            instance, keys = self.context.instance, self.dbt.keys
-            here = built_here(self.settings, instance, revision, keys)
-            known = {keys[u]: each for u, each in seen.items() if u in here}
-            keep(instance, known, place)
-
     # The commit that is loaded
 
     def _build(self, revision: Revision, dbt: DbtAssets, known: Mapping[str, Any]) -> None:
@@ -271,9 +262,16 @@ class _Tick:
         # more, rather than what it built last being taken for not built.
         unfinished = unfinished_runs(instance)
         doubt_stopped(instance, self.environment)
-        ledger = Ledger(self.settings, self.environment, instance, revision, dbt)
         assert revision.commit is not None
         sha = revision.commit.sha
+        if known.get("seen") != revision.digest:
+            if not self._look(sha, revision, dbt):
+                doing = self._follower.doing
+                self.said.append(f"{_title(revision)}: finding out what is due{doing}.")
+                return
+            known = {**known, "seen": revision.digest}
+            self.cursor = json.dumps(known)
+        ledger = Ledger(self.settings, self.environment, instance, revision, dbt)
 
         def explain(recorded: Collection[Recorded]) -> bool:
             return self._follower.prepare(sha, recorded, min(_WAIT_SECONDS, self.left))
@@ -308,6 +306,30 @@ class _Tick:
             self.context.log.info(said)
         found = {"revision": revision.digest, "position": position, "at": time.time()}
         self.cursor = json.dumps({**known, **found, "said": said})
+
+    def _look(self, sha: str, revision: Revision, dbt: DbtAssets) -> bool:
+        """Remember what of the commit is in the warehouse; whether that is known.
+
+        The process that prepared it has looked for what it knew of: not for models that another
+        commit had taken out, and not at all if the commit was prepared long ago.
+        """
+        instance, recorded = self.context.instance, self._recorded()
+        seen = self._keep_seen(sha, revision, dbt)
+        wanted = as_it_says(self.settings, self.environment, revision, dict(recorded))
+        if wanted <= seen:
+            return True
+        follower = replace(self._follower, place=place_in_the_log(instance), look=True)
+        if not follower.prepare(sha, recorded, min(_WAIT_SECONDS, self.left)):
+            return False
+        self._keep_seen(sha, revision, dbt)
+        return True
+
+    def _keep_seen(self, sha: str, revision: Revision, dbt: DbtAssets) -> set[str]:
+        instance = self.context.instance
+        place, seen = self._follower.take_seen(sha)
+        here = built_here(self.settings, instance, revision, dbt.keys) if seen else {}
+        keep(instance, {dbt.keys[u]: each for u, each in seen.items() if u in here}, place)
+        return set(seen)
 
     def _not_loaded(self) -> list[dg.AssetKey]:
         names = {key.to_user_string(): key for key in self.raw}

@@ -50,11 +50,13 @@ class Follower:
 
     Attributes:
         place: in Dagster's event log, at which it was read what was built.
+        look: look into the warehouse, also for a commit that was prepared before.
     """
 
     settings: Settings
     environment: str
     place: int = 0
+    look: bool = False
 
     def prepare(self, sha: str, recorded: Collection[Recorded], seconds: float) -> bool:
         """Prepare and explain the commit ``sha``, waiting for it at most ``seconds``.
@@ -110,9 +112,9 @@ class Follower:
                 )
                 _log("explaining")
                 explain(self.settings, self.environment, revision, recorded)
-                if known is None:
+                if known is None or self.look:
                     _log("looking into the warehouse")
-                    self._look(revision, dict(recorded))
+                    self._look(sha, revision, dict(recorded))
                 _log("done")
             except (PrepareError, GitError, OSError) as error:
                 self._note(sha, full_disk(self.settings) or str(error))
@@ -125,18 +127,18 @@ class Follower:
             self._failed.unlink(missing_ok=True)
         return 0
 
-    def take_seen(self) -> tuple[int, Mapping[str, Seen]] | None:
-        """What was seen of the warehouse when a commit was prepared, by unique id; once.
+    def take_seen(self, sha: str) -> tuple[int, Mapping[str, Seen]]:
+        """What was seen of the warehouse for a commit, by unique id; once.
 
         Comes with the place in the event log at which the warehouse was asked.
         """
         found = _read(self._seen)
+        if found.get("sha") != sha:
+            return 0, {}
         self._seen.unlink(missing_ok=True)
-        if "seen" not in found:
-            return None
         return found["place"], {u: Seen(**each) for u, each in found["seen"].items()}
 
-    def _look(self, revision: Revision, recorded: Mapping[str, str]) -> None:
+    def _look(self, sha: str, revision: Revision, recorded: Mapping[str, str]) -> None:
         settings, environment = self.settings, self.environment
         wanted = as_it_says(settings, environment, revision, recorded)
         try:
@@ -148,7 +150,7 @@ class Follower:
             _log(f"not seen: {error}")
             return
         if seen:
-            _write(self._seen, {"place": self.place, "seen": seen})
+            _write(self._seen, {"sha": sha, "place": self.place, "seen": seen})
 
     def _check(self, revision: Revision) -> None:
         from dbt_orchestration.location import check_revision

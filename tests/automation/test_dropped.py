@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from tests.automation.site import Site, names
+from tests.automation.site import Site, git, names
 from tests.automation.test_push import EVERYTHING, dagster_in
 from tests.conftest import clean_environment, failure, materialized
 
@@ -63,6 +63,30 @@ def test_a_dropped_table_is_due_with_the_next_push(built: Site) -> None:
     assert "nothing is due" in built.says()
     push_a_comment(built)
     assert "nothing is due" in built.says()
+
+
+def test_a_model_that_comes_back_is_looked_for(built: Site) -> None:
+    file = built.clone.folder / "dbt" / "models" / "totals.sql"
+    sql = file.read_text()
+    file.unlink()
+    built.clone.push("without totals")
+    assert "nothing is due" in built.says()
+    built.query("drop table main.totals")
+    file.write_text(sql)
+    built.clone.push("with totals")
+    request = built.request()
+    assert reasons(request) == {"totals": WHY}
+    assert built.run(request).success
+    assert "nothing is due" in built.says()
+
+
+def test_a_dropped_table_is_due_when_the_branch_goes_back_to_an_older_commit(built: Site) -> None:
+    first = git(built.clone.folder, "rev-parse", "HEAD")
+    push_a_comment(built)
+    assert "nothing is due" in built.says()
+    built.query("drop table main.customers")
+    git(built.clone.folder, "push", "--quiet", "--force", "origin", f"{first}:main")
+    assert reasons(built.request()) == {"customers": WHY}
 
 
 def test_a_view_in_the_place_of_a_table_is_not_the_table(built: Site) -> None:
