@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from dbt_orchestration.changes import config
-from dbt_orchestration.changes.actions import Partitioned, partition_set
+from dbt_orchestration.changes.actions import partition_set
 from dbt_orchestration.changes.hooks import Hook
 from dbt_orchestration.changes.macros import Reached
 from dbt_orchestration.changes.project import Project
@@ -91,7 +91,6 @@ def _components(project: Project, unique_id: str) -> Components:
     own |= _reached(project, node, project.granted_through)
     content |= _event_times(project, unique_id)
     content |= _partitions(node)
-    content |= _kept_history(node)
     _hooks(project, unique_id, content, own)
     incremental = reached.incremental and node["config"].get("materialized") == "incremental"
     asks = {*_asks(reached), *_asked_above(project, unique_id)}
@@ -252,14 +251,6 @@ def _partitions(node: Mapping[str, Any]) -> dict[str, str]:
     """Which partitions there are, as far as dbt's own config does not say it."""
     said = {k: v for k, v in partition_set(node).items() if k not in config.content_keys(node)}
     return {"config:meta.dagster.partitions": digest_value(sorted(said.items()))} if said else {}
-
-
-def _kept_history(node: Mapping[str, Any]) -> dict[str, str]:
-    """What older code left in a table that its owner keeps is gone once the owner does not."""
-    kept = Partitioned.of(node)
-    if not kept.incremental or not kept.forward_only:
-        return {}
-    return {"config:meta.dagster.on_change": digest("forward_only")}
 
 
 def _reads(project: Project, unique_id: str) -> Iterable[tuple[str, str, str]]:

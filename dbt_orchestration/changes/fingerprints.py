@@ -14,6 +14,7 @@ from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any
 
+from dbt_orchestration.changes.actions import Partitioned
 from dbt_orchestration.changes.components import (
     Components,
     components,
@@ -69,6 +70,9 @@ class Fingerprint:
 
     Attributes:
         value: equal for two states only if a build from nothing makes the same relation.
+        plain: the same, without ``keeps``.
+        keeps: nodes of which it holds or reads what older code left, because their owners keep
+            that. The day they do not, it is another relation.
         terms: what decides rows and columns, in terms of the parents'.
         linked: their digests.
         opaque: why columns are not told apart; "" if they are.
@@ -77,6 +81,8 @@ class Fingerprint:
 
     unique_id: str
     value: str
+    plain: str
+    keeps: frozenset[str]
     components: Components
     terms: Relation
     linked: Linked
@@ -218,12 +224,27 @@ class _Reader:
         if linked.names:
             parts = replace(parts, own={**parts.own, "names": linked.names})
         own = sorted({**parts.wide, **parts.own}.items())
-        value = digest(linked.whole, str(terms.positions), *(f"{k}={v}" for k, v in own))
+        plain = digest(linked.whole, str(terms.positions), *(f"{k}={v}" for k, v in own))
+        keeps = self._keeps(unique_id)
+        value = digest(plain, *sorted(keeps)) if keeps else plain
         beyond = set(read) - set(self._project.parents(unique_id))
         elsewhere = unique_id in self._relations.elsewhere or bool(beyond)
         self.done[unique_id] = Fingerprint(
-            unique_id, value, parts, terms, linked, opaque, elsewhere
+            unique_id, value, plain, keeps, parts, terms, linked, opaque, elsewhere
         )
+
+    def _keeps(self, unique_id: str) -> frozenset[str]:
+        found: set[str] = set()
+        for parent in self._project.parents(unique_id):
+            if parent in self.done:
+                found |= self.done[parent].keeps
+                kept = Partitioned.of(self._project.nodes[parent])
+                found |= {parent} if kept.incremental and kept.forward_only else set()
+        own = Partitioned.of(self._project.nodes[unique_id])
+        # Of partitions it is known which of them older code left.
+        if own.incremental and own.forward_only and not own.partitions:
+            found.add(unique_id)
+        return frozenset(found)
 
     def _relation(self, unique_id: str, parts: Components) -> tuple[Relation, str]:
         try:

@@ -154,13 +154,15 @@ def plan(
         before = base.nodes.get(unique_id) or base.nodes.get(former.get(unique_id, ""))
         if _is_ephemeral(head, unique_id):
             continue
-        if before is not None and before.value == node.value:
+        if before is not None and before.plain == node.plain and not reasons.no_longer_kept(node):
             if moved := _moved(base, head, before, node, own):
                 due.append(moved)
             else:
                 unchanged += 1
             continue
-        made = _due(base, head, before, node, alone=alone, own=own)
+        made = _due(
+            base, head, before, node, alone=alone, own=own, kept=reasons.no_longer_kept(node)
+        )
         due.append(replace(made, reasons=reasons.of(unique_id)))
     return Plan(
         tuple(due),
@@ -179,11 +181,12 @@ def _due(
     *,
     alone: Callable[[str], str],
     own: Collection[str],
+    kept: Collection[str],
 ) -> Due:
     """A node that is due, without the reasons."""
     project = head.project
     properties = project.nodes[node.unique_id]
-    changes = tuple(_changes(base, head, before, node))
+    changes = tuple(_changes(base, head, before, node, kept))
     microbatch = properties["config"].get("incremental_strategy") == "microbatch"
     action, note = action_for(
         base.project.nodes[before.unique_id] if before else None,
@@ -197,7 +200,11 @@ def _due(
 
 
 def _changes(
-    base: Fingerprints, head: Fingerprints, before: Fingerprint | None, node: Fingerprint
+    base: Fingerprints,
+    head: Fingerprints,
+    before: Fingerprint | None,
+    node: Fingerprint,
+    kept: Collection[str],
 ) -> list[Change]:
     if before is None or _is_ephemeral(base, before.unique_id):
         return [Change("new")]
@@ -212,8 +219,10 @@ def _changes(
     nodes = base.project.nodes[before.unique_id], head.project.nodes[node.unique_id]
     partitions = partition_changes(*nodes)
     changes += partitions
-    if before.components.wide != node.components.wide or (
-        old.rows != new.rows and not (partitions and _same_but_for_partitions(before, node))
+    if (
+        kept
+        or before.components.wide != node.components.wide
+        or (old.rows != new.rows and not (partitions and _same_but_for_partitions(before, node)))
     ):
         changes.append(Change("rows"))
     if _other_profile(before, node):

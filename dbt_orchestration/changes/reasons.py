@@ -44,11 +44,20 @@ class Reasons:
         causes.update({label: (label,) for label in labels})
         for target in self._changed_targets(before, node):
             _merge(causes, self._explain(unique_id, target))
+        for kept in self.no_longer_kept(node):
+            causes[f"history {kept}"] = (f"history that {display_name(self._base, kept)} kept",)
         if not causes:
             labels = self._labels(unique_id, old.code, new.code)
             causes = {label: (label,) for label in labels or ["columns of what it reads"]}
         chains = sorted({(name, *chain) for chain in causes.values()}, key=_order)
         return tuple(chains[:_MOST])
+
+    def no_longer_kept(self, node: Fingerprint) -> frozenset[str]:
+        """Nodes of the base whose history the node held or read, and holds or reads no more."""
+        before = self._before(node.unique_id)
+        if before is None:
+            return frozenset()
+        return before.keeps - {self._former.get(u, u) for u in node.keeps}
 
     def of_check(self, unique_id: str) -> tuple[Chain, ...]:
         """Chains for a test that is another one than before."""

@@ -127,7 +127,8 @@ class _Explaining:
             again = prepare_again(self._settings, self._environment, base)
         except PrepareError:
             return {}  # it did parse once; this dbt says no
-        planned = plan(self._fingerprints(again), head, partial(_alone, (base, self._head)))
+        old = self._fingerprints(again)
+        planned = plan(old, head, partial(_alone, (base, self._head)))
         due = {node.unique_id: node for node in planned.due}
         found: dict[Recorded, Why] = {}
         for u, value in recorded:
@@ -145,6 +146,8 @@ class _Explaining:
                     not value.endswith((WAITING, STOPPED)) and self._in_place(u)
                 )
                 found[u, value] = unknown(self._head, u, value, why, in_place=in_place)
+            elif u in old.nodes and old.nodes[u].value != head.nodes[u].value:
+                found[u, value] = Why(value, False, "build", [], "")  # which the plan has seen
             elif made_by(base) == made_by(self._head):
                 # Nothing of the project, and nothing of how fingerprints are made.
                 found[u, value] = unknown(self._head, u, value, _other_settings(base, self._head))
