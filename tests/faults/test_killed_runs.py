@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import multiprocessing.util
 import os
 import pickle
 import re
@@ -33,6 +34,8 @@ from tests.faults.shop import End, dagster_in
 # Its processes are forks of one that has loaded dbt and Dagster, and has no threads.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.faults.test_killed_runs", "dbt.cli.main"])
+# Its socket lies there, and a socket's path has to be short: not in a folder of a test's own.
+multiprocessing.util.get_temp_dir()
 
 
 @dataclass(frozen=True)
