@@ -39,7 +39,7 @@ from benchmarks.history_world import (
 from benchmarks.soundness_world import SOURCES, State
 from dbt_orchestration import upstream
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
-from dbt_orchestration.partitions.config import window
+from dbt_orchestration.partitions.config import partition_config, window
 from dbt_orchestration.project_meta import ProjectError
 
 _QUIET = ("--quiet", "--log-level=none", "--no-write-json")
@@ -113,6 +113,11 @@ class Nothing:
         self._write(state)
         self._install_packages(state)
         manifest = self._dbt(state, ("parse", "--target-path", str(home), *_QUIET))
+        for node in manifest.nodes.values():
+            try:
+                partition_config(node.to_dict())
+            except ProjectError as error:
+                raise NotBuiltError(str(error)) from None
         nodes = dict(_nodes(manifest))
         database = home / DATABASE
         changed: Collection[str] = nodes

@@ -137,7 +137,9 @@ def partition_config(node: Mapping[str, Any]) -> PartitionConfig | None:
         node.get("resource_type") != "model" or kind != "incremental"
     ):
         if stated:
-            raise wrong(node, f"partitions: a {kind} has none: remove it, or make it incremental")
+            article = "an" if str(kind)[:1] in "aeiou" else "a"
+            what = f"{article} {kind} has none: remove it, or make it incremental"
+            raise wrong(node, f"partitions: {what}")
         return None
     declared = stated.model_dump(exclude_none=True) if stated else {}
     # dbt ignores --full-refresh for a model that says `full_refresh: false`.
