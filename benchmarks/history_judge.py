@@ -20,6 +20,7 @@ WAITS = "waits for a person"
 FOLLOWS = "is what its SQL makes of what it reads, which is left out"
 UNORDERED = "depends on the order of the rows that it reads"
 UNFAITHFUL = "its incremental SQL changes the table that it made itself"
+CHANGING = "reads a table that is another one each time it is built"
 PARSED = "dbt's partial parse is not what dbt parses anew"
 
 
@@ -79,11 +80,14 @@ class Judge:
     ) -> None:
         """Tell what is wrong from what has to be; none of these nodes reads another."""
         rebuilt = self._again(whole, self.database, suspects)
+        changing = {u for u, why in verdict.left_out.items() if why == UNFAITHFUL}
         for unique_id, how in suspects.items():
             node = whole.nodes[unique_id]
             same = not differ(rebuilt[unique_id], found[unique_id])
             if same and reads(whole.nodes, unique_id) & verdict.left_out.keys():
                 verdict.left_out[unique_id] = FOLLOWS
+            elif reads(whole.nodes, unique_id) & changing:
+                verdict.left_out[unique_id] = CHANGING
             elif self._is_unordered(whole, unique_id):
                 verdict.left_out[unique_id] = UNORDERED
             elif node.incremental and self._is_unfaithful(whole, unique_id):
