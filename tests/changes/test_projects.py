@@ -99,8 +99,9 @@ def _edited(
 ) -> State:
     shutil.copytree(base.folder, home / "project")
     edit(home / "project", edits)
-    # dbt parses again only what is edited.
-    shutil.copytree(base.state.revision.directory, home / "revisions" / "base")
+    # dbt parses again only what is edited, if the name of the revision says that it may.
+    parsed = base.state.revision.directory
+    shutil.copytree(parsed, home / "revisions" / parsed.name)
     known = base.state.compiled, base.state.analyses
     state = read_state(home / "project", home, *known, previous=previous)
     assert state.by_column.nodes.keys() == state.by_code.nodes.keys()
