@@ -56,17 +56,34 @@ class Home:
     @classmethod
     @contextlib.contextmanager
     def of(cls, path: Path, console: Console) -> Iterator[Home]:
-        """Take the lock. If a Dagster has it whose starter was killed, end that first."""
+        """Take the lock. If a Dagster has it whose starter was killed, end all of that first."""
         with (path / "dagster.lock").open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 console.print("Dagster is still there, and what had started it is not: ending it.")
                 lock.seek(0)
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(int(lock.read()), signal.SIGKILL)
+                _kill_group(int(lock.read()))
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield cls(path, lock)
+
+
+def _kill_group(group: int) -> None:
+    """Kill a group of processes, and wait until they have let go of their ports and files."""
+    deadline = time.monotonic() + _STOP_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+        while _works(group) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def _works(group: int) -> bool:
+    """Whether a process of a group is there that is not only still to be waited for."""
+    listed = subprocess.run(
+        ["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True
+    ).stdout
+    found = (line.split() for line in listed.splitlines())
+    return any(int(pgid) == group and not stat.startswith("Z") for pgid, stat in found)
 
 
 @contextlib.contextmanager
