@@ -31,10 +31,9 @@ from dbt_orchestration.assets.definition import DbtAssets, dbt_assets
 from dbt_orchestration.automation.due import Due, Ledger
 from dbt_orchestration.location import warehouse_pool
 from dbt_orchestration.revisions.current import current, open_revision
-from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.settings import Environment, Push
-from tests.automation.site import Site, git
+from tests.automation.site import Site, git, prepared_here
 
 NAME = "prod"
 _RUNS = 5
@@ -84,25 +83,11 @@ class Settled:
         return self.prepared and built
 
 
-class _Ended:
-    """A process that has ended."""
-
-    def __init__(self, status: int) -> None:
-        self._status = status
-
-    def poll(self) -> int:
-        return self._status
-
-
 @contextlib.contextmanager
 def in_this_process() -> Iterator[None]:
     """Prepare commits here, rather than in processes of their own, and be quiet."""
-
-    def start(self: Follower, sha: str, recorded: Collection[tuple[str, str]]) -> _Ended:
-        return _Ended(self.work(sha, recorded))
-
     with (
-        patch.object(Follower, "_start", start),
+        prepared_here(),
         patch.object(logging.getLogger("dagster"), "level", logging.CRITICAL),
         patch.dict(os.environ),
     ):

@@ -102,7 +102,7 @@ class Node:
     def keeps_history(self) -> bool:
         """Whether its owner says that changes are not for what is there already."""
         said = {"config": self.config, "resource_type": self.kind}
-        return self.incremental and Partitioned.of(said).forward_only
+        return Partitioned.of(said).keeps_history
 
     @cached_property
     def partitions(self) -> PartitionConfig | None:

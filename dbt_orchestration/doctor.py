@@ -20,7 +20,6 @@ from dbt_orchestration import upstream
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.operation import operate
 from dbt_orchestration.partitions.config import check_nodes
-from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.settings import Settings
 from dbt_orchestration.upstream_dbt import seen_by_jinja
@@ -183,19 +182,10 @@ def _apart(settings: Settings) -> str:
 
 def _what_is_built(settings: Settings, environment: str) -> Revision:
     """The newest commit of the environment's branch; the working tree, if there is none."""
-    from dbt_orchestration.revisions.commits import prepare_newest
-    from dbt_orchestration.revisions.remote import Remote
+    from dbt_orchestration.revisions.commits import prepare_followed
     from dbt_orchestration.revisions.working_tree import prepare
 
-    followed = settings.environment(environment)
-    if followed.push.enabled:
-        try:
-            if Remote.of(settings).head(followed.branch):
-                return prepare_newest(settings, environment)
-        except GitError:
-            if settings.git.remote:
-                raise
-    return prepare(settings, environment)
+    return prepare_followed(settings, environment) or prepare(settings, environment)
 
 
 def _connects(settings: Settings, environment: str) -> str:

@@ -86,6 +86,17 @@ class DbtTarget:
             settings.dbt_environment,
         )
 
+    def credentials(self) -> Any:
+        """dbt's credentials of it. They are read in this process, which gets its variables.
+
+        Raises:
+            dbt_common.exceptions.DbtBaseException: as ``upstream_dbt.load_credentials``.
+        """
+        os.environ.update(self.variables)
+        return upstream_dbt.load_credentials(
+            self.project_dir, self.profiles_dir, self.profile, self.target
+        )
+
     @property
     def target_options(self) -> list[str]:
         named = {"--profile": self.profile, "--target": self.target}

@@ -37,11 +37,10 @@ from dbt_orchestration.dagster_process import (
 from dbt_orchestration.doctor import built_twice, find_profile, missing_credentials
 from dbt_orchestration.invocation import DbtError, DbtTarget
 from dbt_orchestration.location import LOAD_RAW, check_revision, warehouse_pool
-from dbt_orchestration.revisions.commits import prepare_newest
+from dbt_orchestration.revisions.commits import prepare_followed
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.parse import PrepareError, Revision
 from dbt_orchestration.revisions.present import Seen, look_without_waiting
-from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.revisions.store import publish
 from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings import REPOSITORY, Settings
@@ -183,19 +182,14 @@ Ctrl-C stops everything. Started again, it goes on where it was.
 
 def _prepare(settings: Settings, name: str, instance: dg.DagsterInstance) -> Revision | None:
     """The newest commit of the environment's branch, published; else the project as it lies."""
-    storage = instance.defs_state_storage
-    environment = settings.environment(name)
-    if environment.push.enabled and storage is not None:
-        try:
-            if Remote.of(settings).head(environment.branch):
-                revision = prepare_newest(
-                    settings, name, check=partial(check_revision, settings, name)
-                )
-                publish(name, revision, storage)
-                return revision
-        except GitError as error:
-            if settings.git.remote:
-                raise LaptopError(str(error)) from None
+    try:
+        revision = prepare_followed(settings, name, partial(check_revision, settings, name))
+    except GitError as error:
+        raise LaptopError(str(error)) from None
+    if revision:
+        if storage := instance.defs_state_storage:
+            publish(name, revision, storage)
+        return revision
     if not (settings.project_dir / "dbt_project.yml").is_file():
         return None
     return prepare(settings, name)

@@ -5,7 +5,6 @@ https://github.com/tidyverse/nycflights13. Here they become the tables that the 
 sources name. A load replaces a table in one statement, so a reader never sees half of one.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from zipfile import ZipFile
 
 import dagster as dg
 
-from dbt_orchestration import liveness, upstream
+from dbt_orchestration import liveness
 from dbt_orchestration.assets.translator import freshness_policy
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.revisions.parse import Revision
@@ -119,11 +118,7 @@ def raw_assets(
     )
     def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         liveness.hold(context.instance, context.run.run_id)
-        target = DbtTarget.of(settings, environment, revision.project_dir)
-        os.environ.update(target.variables)
-        credentials = upstream.load_credentials(
-            target.project_dir, target.profiles_dir, target.profile, target.target
-        )
+        credentials = DbtTarget.of(settings, environment, revision.project_dir).credentials()
         for key in sorted(context.selected_asset_keys):
             source = tables[key]
             try:

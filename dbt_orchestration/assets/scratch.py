@@ -43,16 +43,13 @@ def remove_left(settings: Settings, instance: dg.DagsterInstance) -> None:
     folders = {path.name: path.stat().st_mtime for path in _home(settings).glob("*")}
     if not folders:
         return
-    runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=list(folders)))}
-    failed = 0
-    for run_id in sorted(folders, key=lambda each: -folders[each]):
-        run = runs.get(run_id)
-        # Dagster may take a run for dead that still works.
-        if run and (not run.is_finished or liveness.is_alive(instance, run_id)):
-            continue
-        failed += 1 if (keep := run is not None and _failed(run)) else 0
-        if not keep or failed > _KEEP:
-            shutil.rmtree(scratch_of(settings, run_id), ignore_errors=True)
+    runs = instance.get_runs(dg.RunsFilter(run_ids=list(folders)))
+    failed = [run.run_id for run in runs if run.is_finished and _failed(run)]
+    kept = set(sorted(failed, key=lambda run_id: -folders[run_id])[:_KEEP])
+    # Dagster may take a run for dead that still works.
+    kept |= {r.run_id for r in runs if not r.is_finished or liveness.is_alive(instance, r.run_id)}
+    for run_id in folders.keys() - kept:
+        shutil.rmtree(scratch_of(settings, run_id), ignore_errors=True)
 
 
 def _failed(run: dg.DagsterRun) -> bool:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -206,7 +207,7 @@ class _Tick:
         if revision is None and not (problem := self._follower.problem(sha)):
             follower = replace(self._follower, place=place_in_the_log(self.context.instance))
             recorded = self._recorded()
-            if not follower.prepare(sha, recorded, min(_WAIT_SECONDS, self.left)):
+            if not self._wait_for(follower, sha, recorded):
                 self.said.append(f"Preparing {self._branch} at {sha[:10]}{follower.doing}.")
                 return True
             revision = self._prepared(sha, storage)
@@ -248,6 +249,9 @@ class _Tick:
         built = read_built(self.context.instance, ours(self.settings, self.loaded, self.dbt.keys))
         return {(unique_id, last.fingerprint) for unique_id, last in built.items()}
 
+    def _wait_for(self, follower: Follower, sha: str, recorded: Collection[Recorded]) -> bool:
+        return follower.prepare(sha, recorded, min(_WAIT_SECONDS, self.left))
+
     # The commit that is loaded
 
     def _build(self, revision: Revision, dbt: DbtAssets, known: Mapping[str, Any]) -> None:
@@ -264,19 +268,12 @@ class _Tick:
         doubt_stopped(instance, self.environment)
         assert revision.commit is not None
         sha = revision.commit.sha
-        if known.get("seen") != revision.digest:
-            if not self._look(sha, revision, dbt):
-                doing = self._follower.doing
-                self.said.append(f"{_title(revision)}: finding out what is due{doing}.")
-                return
+        if known.get("seen") != revision.digest and self._look(sha, revision, dbt):
             known = {**known, "seen": revision.digest}
             self.cursor = json.dumps(known)
         ledger = Ledger(self.settings, self.environment, instance, revision, dbt)
-
-        def explain(recorded: Collection[Recorded]) -> bool:
-            return self._follower.prepare(sha, recorded, min(_WAIT_SECONDS, self.left))
-
-        due = ledger.due(explain)
+        is_seen = known.get("seen") == revision.digest
+        due = ledger.due(partial(self._wait_for, self._follower, sha)) if is_seen else None
         if due is None:
             doing = self._follower.doing
             self.said.append(f"{_title(revision)}: finding out what is due{doing}.")
@@ -319,7 +316,7 @@ class _Tick:
         if wanted <= seen:
             return True
         follower = replace(self._follower, place=place_in_the_log(instance), look=True)
-        if not follower.prepare(sha, recorded, min(_WAIT_SECONDS, self.left)):
+        if not self._wait_for(follower, sha, recorded):
             return False
         self._keep_seen(sha, revision, dbt)
         return True

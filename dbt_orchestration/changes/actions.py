@@ -68,6 +68,11 @@ class Partitioned:
     forward_only: bool
     on_change: OnChange | None = None
 
+    @property
+    def keeps_history(self) -> bool:
+        """Whether its table may hold what older code left, because its owner wants that."""
+        return self.incremental and self.forward_only
+
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> Partitioned:
         """Read from a node of the manifest."""

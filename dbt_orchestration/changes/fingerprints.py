@@ -238,11 +238,11 @@ class _Reader:
         for parent in self._project.parents(unique_id):
             if parent in self.done:
                 found |= self.done[parent].keeps
-                kept = Partitioned.of(self._project.nodes[parent])
-                found |= {parent} if kept.incremental and kept.forward_only else set()
+                if Partitioned.of(self._project.nodes[parent]).keeps_history:
+                    found.add(parent)
         own = Partitioned.of(self._project.nodes[unique_id])
         # Of partitions it is known which of them older code left.
-        if own.incremental and own.forward_only and not own.partitions:
+        if own.keeps_history and not own.partitions:
             found.add(unique_id)
         return frozenset(found)
 

@@ -154,15 +154,14 @@ def plan(
         before = base.nodes.get(unique_id) or base.nodes.get(former.get(unique_id, ""))
         if _is_ephemeral(head, unique_id):
             continue
-        if before is not None and before.plain == node.plain and not reasons.no_longer_kept(node):
+        kept = reasons.no_longer_kept(node)
+        if before is not None and before.plain == node.plain and not kept:
             if moved := _moved(base, head, before, node, own):
                 due.append(moved)
             else:
                 unchanged += 1
             continue
-        made = _due(
-            base, head, before, node, alone=alone, own=own, kept=reasons.no_longer_kept(node)
-        )
+        made = _due(base, head, before, node, alone=alone, own=own, kept=kept)
         due.append(replace(made, reasons=reasons.of(unique_id)))
     return Plan(
         tuple(due),

@@ -122,6 +122,29 @@ def prepare_newest(
         )
 
 
+def prepare_followed(
+    settings: Settings, environment: str, check: Check = lambda _: None
+) -> Revision | None:
+    """The newest commit of the branch that an environment follows, prepared.
+
+    None if it follows none, if there is no such branch yet, or if no remote is set and the project
+    lies in no repository: then the environment is the project as it lies.
+
+    Raises:
+        GitError, PrepareError: as ``prepare_newest``.
+    """
+    followed = settings.environment(environment)
+    if not followed.push.enabled:
+        return None
+    try:
+        if Remote.of(settings).head(followed.branch):
+            return prepare_newest(settings, environment, check=check)
+    except GitError:
+        if settings.git.remote:
+            raise
+    return None
+
+
 def prepare_again(settings: Settings, environment: str, revision: Revision) -> Revision:
     """The same commit as ``revision``, prepared as it would be now; needs no remote.
 

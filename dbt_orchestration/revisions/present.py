@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,11 +174,8 @@ def duckdb_credentials(target: DbtTarget) -> Any | None:
     """dbt's credentials of a DuckDB warehouse; None of any other."""
     from dbt_common.exceptions import DbtBaseException
 
-    os.environ.update(target.variables)
     try:
-        credentials = upstream.load_credentials(
-            target.project_dir, target.profiles_dir, target.profile, target.target
-        )
+        credentials = target.credentials()
     except DbtBaseException as error:
         raise DbtError(f"profiles.yml: {error}") from None
     return credentials if credentials.type == "duckdb" else None

@@ -10,8 +10,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from tests.automation.site import Site, git, names
-from tests.automation.test_push import EVERYTHING, dagster_in
+from tests.automation.site import Site, dagster_in, git, names
+from tests.automation.test_push import EVERYTHING
 from tests.conftest import clean_environment, failure, materialized
 
 WHY = "its table is not in the warehouse"

@@ -10,9 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.automation.site import Site, follow, names
+from tests.automation.site import Site, dagster_in, follow, names
 from tests.automation.test_history import config, partitions
-from tests.automation.test_push import dagster_in
 from tests.conftest import failure
 
 KEEPER = """\

@@ -13,8 +13,8 @@ import pytest
 
 from dbt_orchestration.revisions.commits import kept_commits, revisions_home
 from dbt_orchestration.settings import Environment, Push
-from tests.automation.site import Site, names
-from tests.automation.test_push import EVERYTHING, dagster_in
+from tests.automation.site import Site, dagster_in, names
+from tests.automation.test_push import EVERYTHING
 from tests.conftest import failure, materialized
 
 DAYS = ["2024-01-01", "2024-01-02", "2024-01-03"]

@@ -11,8 +11,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from tests.automation.site import Site, names
-from tests.automation.test_push import dagster_in
+from tests.automation.site import Site, dagster_in, names
 from tests.conftest import failure
 
 MODELS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -30,7 +29,7 @@ from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.revisions.store import publish, published
 from dbt_orchestration.setting_types import OUR_JOBS
 from dbt_orchestration.settings import Environment, Git, Push
-from tests.automation.site import ALWAYS, SHOP, Clone, Site, follow, git, names
+from tests.automation.site import ALWAYS, SHOP, Clone, Site, dagster_in, follow, git, names
 from tests.conftest import clean_environment, failure, materialized
 
 EVERYTHING = ["big_customers", "customers", "daily", "kept", "raw_orders", "stg_orders", "totals"]
@@ -67,13 +66,6 @@ def built(first_build: Path, tmp_path: Path) -> Iterator[Site]:
     shutil.copytree(first_build, tmp_path, dirs_exist_ok=True, symlinks=True)
     with dagster_in(tmp_path) as instance:
         yield Site.of(tmp_path, instance)
-
-
-@contextlib.contextmanager
-def dagster_in(home: Path) -> Iterator[dg.DagsterInstance]:
-    (home / "dagster").mkdir(exist_ok=True)
-    with dg.DagsterInstance.local_temp(str(home / "dagster")) as instance:
-        yield instance
 
 
 def last(site: Site, name: str) -> dg.AssetMaterialization:

@@ -13,6 +13,7 @@ import dagster as dg
 import duckdb
 
 from dbt_orchestration.settings import REPOSITORY
+from tests.automation import site
 from tests.automation.site import Site
 
 # Made anew beside its table by the push, which takes a column away.
@@ -39,7 +40,7 @@ def dagster_in(home: Path) -> Iterator[dg.DagsterInstance]:
     """Dagster, set as an installation is."""
     (home / "dagster").mkdir(exist_ok=True)
     shutil.copy(REPOSITORY / "dagster.yaml", home / "dagster")
-    with dg.DagsterInstance.local_temp(str(home / "dagster")) as instance:
+    with site.dagster_in(home) as instance:
         yield instance
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.automation.conftest import _prepare_here  # noqa: F401
-from tests.automation.site import SHOP, Clone, Site, follow
+from tests.automation.site import SHOP, Clone, Site, dagster_in, follow
 from tests.automation.test_history import config
-from tests.automation.test_push import dagster_in
 from tests.conftest import EVERY_NODE, failure
 from tests.snowflake.emulator import running_emulator
 from tests.snowflake.test_snowflake import PROFILE, pytestmark, set_environment  # noqa: F401
