@@ -237,6 +237,5 @@ def _stop(process: subprocess.Popen[bytes], instance: dg.DagsterInstance, port: 
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=_STOP_SECONDS)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_group(process.pid)
         process.wait()
