@@ -120,7 +120,7 @@ META: list[tuple[dict[str, Any], Any, str]] = [
         (
             {"materialized": kind},
             {"partitions": {"batch_size": "day", "begin": "2024-01-01"}},
-            f"partitions: a {kind} has none: remove it, or make it incremental",
+            f" {kind} has none: remove it, or make it incremental",
         )
         for kind in ("table", "view", "ephemeral")
     ),
