@@ -261,8 +261,8 @@ class Living(Site):
         """What the schedule of the morning does."""
         definitions = self.loaded[NAME]
         now = datetime.now(UTC)
-        context = dg.build_schedule_context(self.instance, scheduled_execution_time=now)
-        with quiet():
+        # Left open, it is closed at any time, and Dagster then looks for an instance that is gone.
+        with quiet(), dg.build_schedule_context(self.instance, now) as context:
             schedule = definitions.resolve_schedule_def("full_build_schedule")
             [request] = schedule.evaluate_tick(context).run_requests or ()
         return self.start(request)

@@ -168,8 +168,8 @@ def test_what_was_loaded_again_is_rebuilt_when_somebody_asks(ledger: Warehouse) 
         instance=ledger.instance, run_config={"ops": {"form": {"config": form}}}
     )
     assert asked.success
-    context = dg.build_sensor_context(ledger.instance, definitions=ledger.definitions)
-    data = ledger.definitions.resolve_sensor_def("rebuild").evaluate_tick(context)
+    with dg.build_sensor_context(ledger.instance, definitions=ledger.definitions) as context:
+        data = ledger.definitions.resolve_sensor_def("rebuild").evaluate_tick(context)
     [request] = data.run_requests or ()
     config = request.run_config["ops"]["dbt_prod"]["config"]
     assert config["partitions"] == {"model.ledger.days": ["2024-01-03", "2024-01-07"]}

@@ -120,10 +120,10 @@ class Site:
     def tick(self, name: str = "prod") -> dg.SensorExecutionData:
         """One evaluation of the sensor as it was loaded last."""
         definitions = self.loaded.get(name) or self.load(name)
-        context = dg.build_sensor_context(
+        with dg.build_sensor_context(
             self.instance, cursor=self.cursors.get(name), definitions=definitions
-        )
-        data = definitions.resolve_sensor_def("push").evaluate_tick(context)
+        ) as context:
+            data = definitions.resolve_sensor_def("push").evaluate_tick(context)
         self.cursors[name] = data.cursor
         for event in data.asset_events:
             self.instance.report_runless_asset_event(event)

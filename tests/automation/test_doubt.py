@@ -8,14 +8,13 @@ import dagster as dg
 import pytest
 
 from dbt_orchestration.assets.build import Build
+from tests.automation import test_from_nothing
 from tests.automation.site import Site, names
-from tests.automation.test_from_nothing import (
-    assert_from_nothing,
-    built,  # noqa: F401
-    first_build,  # noqa: F401
-)
+from tests.automation.test_from_nothing import assert_from_nothing
 from tests.automation.test_history import config
 from tests.conftest import failure
+
+begin = test_from_nothing.begin
 
 CUSTOMERS = "models/customers.sql", "count(*) as orders", "count(*) * 10 as orders"
 
@@ -61,7 +60,7 @@ def stop_and_go_back(
     ],
 )
 def test_a_commit_that_goes_back_finds_what_a_stopped_run_left(
-    built: Site,  # noqa: F811
+    built: Site,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     edit: tuple[str, str, str],
@@ -74,14 +73,14 @@ def test_a_commit_that_goes_back_finds_what_a_stopped_run_left(
     assert_from_nothing(built)
 
 
-def test_it_says_why(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_it_says_why(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     request = stop_and_go_back(built, monkeypatch, "customers", CUSTOMERS)
     reason = config(request)["reasons"]["model.shop.customers"]
     assert reason == "a run was stopped, or failed, while it built this"
 
 
 def test_a_stopped_run_of_the_same_code_leaves_nothing_in_doubt(
-    built: Site,  # noqa: F811
+    built: Site,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     built.load()
@@ -91,7 +90,7 @@ def test_a_stopped_run_of_the_same_code_leaves_nothing_in_doubt(
     assert "nothing is due" in built.says()
 
 
-def test_what_dbt_fails_at_half_way_is_built_again(built: Site) -> None:  # noqa: F811
+def test_what_dbt_fails_at_half_way_is_built_again(built: Site) -> None:
     built.clone.edit(*CUSTOMERS)
     said = "{{ config(post_hook='select no_such_column from {{ this }}') }}"
     path = built.clone.folder / "dbt/models/customers.sql"
@@ -116,7 +115,7 @@ select 1 as one
 """
 
 
-def test_what_dbt_fails_at_with_the_same_code_is_not_due(built: Site) -> None:  # noqa: F811
+def test_what_dbt_fails_at_with_the_same_code_is_not_due(built: Site) -> None:
     built.clone.write("models/failing.sql", FAILING)
     built.clone.push("a hook that may fail")
     assert built.build().success

@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
-import pytest
 
-from tests.automation.site import Site, dagster_in, git, names
+from tests.automation.site import Site, git, names
 from tests.automation.test_push import EVERYTHING
-from tests.conftest import clean_environment, failure, materialized
+from tests.conftest import failure, materialized
 
 WHY = "its table is not in the warehouse"
 DAYS = [("2024-01-01", 50), ("2024-01-02", 350), ("2024-01-03", 25)]
 
 
-@pytest.fixture(scope="module")
-def first_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site whose first commit was built."""
-    home = tmp_path_factory.mktemp("site")
-    with pytest.MonkeyPatch.context() as patch, dagster_in(home) as instance:
-        clean_environment(patch)
-        site = Site.of(home, instance)
-        assert site.build().success
-    return home
-
-
-@pytest.fixture
-def built(first_build: Path, tmp_path: Path) -> Iterator[Site]:
-    """A copy of it."""
-    shutil.copytree(first_build, tmp_path, dirs_exist_ok=True, symlinks=True)
-    with dagster_in(tmp_path) as instance:
-        yield Site.of(tmp_path, instance)
+def begin(site: Site) -> None:
+    assert site.build().success
 
 
 def push_a_comment(site: Site) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,37 +46,25 @@ select * from {{ ref("daily") }} union all select * from {{ ref("earlier") }}
 """
 
 
-@pytest.fixture(scope="module")
-def first_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("built")
-    with dagster_in(home) as instance:
-        site = Site.of(home, instance)
-        (site.clone.folder / "dbt" / "macros").mkdir()
-        site.clone.write("macros/keeper.sql", KEEPER)
-        site.clone.write(
-            "models/kept_query.sql",
-            "{{ config(materialized='keeper') }} select amount from {{ ref('customers') }}",
-        )
-        site.clone.write("models/by_vars.sql", LOGIC)
-        site.clone.edit(
-            "models/daily.sql", "lookback=0,", "lookback=0, on_schema_change='append_new_columns',"
-        )
-        site.clone.edit("models/daily.sql", '"end"', '"chunk": 2, "end"')
-        site.clone.write(
-            "models/earlier.sql",
-            "select date '2023-01-01'::timestamp as day_at, 5::hugeint as amount",
-        )
-        site.clone.write("models/both.sql", BY_POSITION)
-        site.clone.push("with readers")
-        assert site.build().success
-    return home
-
-
-@pytest.fixture
-def built(first_build: Path, tmp_path: Path) -> Iterator[Site]:
-    shutil.copytree(first_build, tmp_path, dirs_exist_ok=True, symlinks=True)
-    with dagster_in(tmp_path) as instance:
-        yield Site.of(tmp_path, instance)
+def begin(site: Site) -> None:
+    (site.clone.folder / "dbt" / "macros").mkdir()
+    site.clone.write("macros/keeper.sql", KEEPER)
+    site.clone.write(
+        "models/kept_query.sql",
+        "{{ config(materialized='keeper') }} select amount from {{ ref('customers') }}",
+    )
+    site.clone.write("models/by_vars.sql", LOGIC)
+    site.clone.edit(
+        "models/daily.sql", "lookback=0,", "lookback=0, on_schema_change='append_new_columns',"
+    )
+    site.clone.edit("models/daily.sql", '"end"', '"chunk": 2, "end"')
+    site.clone.write(
+        "models/earlier.sql",
+        "select date '2023-01-01'::timestamp as day_at, 5::hugeint as amount",
+    )
+    site.clone.write("models/both.sql", BY_POSITION)
+    site.clone.push("with readers")
+    assert site.build().success
 
 
 def relations(database: Path) -> dict[str, Any]:

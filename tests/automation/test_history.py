@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-import pytest
 
 from dbt_orchestration.revisions.commits import kept_commits, revisions_home
 from dbt_orchestration.settings import Environment, Push
-from tests.automation.site import Site, dagster_in, names
+from tests.automation.site import Site, names
 from tests.automation.test_push import EVERYTHING
 from tests.conftest import failure, materialized
 
 DAYS = ["2024-01-01", "2024-01-02", "2024-01-03"]
 
 
-@pytest.fixture(scope="module")
-def first_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Everything of a site after its first build."""
-    home = tmp_path_factory.mktemp("built")
-    with dagster_in(home) as instance:
-        site = Site.of(home, instance)
-        write_history(site)
-        site.clone.push("with readers")
-        assert site.build().success
-    return home
+def begin(site: Site) -> None:
+    write_history(site)
+    site.clone.push("with readers")
+    assert site.build().success
 
 
 def write_history(site: Site) -> None:
@@ -51,14 +43,6 @@ select date_trunc('month', day_at) as month_at, sum(amount) as amount
 from {{ ref("daily") }}
 group by 1
 """
-
-
-@pytest.fixture
-def built(first_build: Path, tmp_path: Path) -> Iterator[Site]:
-    """The site after its first build, a copy for each test."""
-    shutil.copytree(first_build, tmp_path, dirs_exist_ok=True, symlinks=True)
-    with dagster_in(tmp_path) as instance:
-        yield Site.of(tmp_path, instance)
 
 
 def config(request: dg.RunRequest) -> Mapping[str, Any]:

@@ -26,12 +26,12 @@ def schedule(definitions: dg.Definitions, name: str = "full_build") -> dg.Schedu
 
 def tick(warehouse: Warehouse, at: datetime, name: str = "full_build") -> Any:
     definitions = warehouse.definitions
-    context = dg.build_schedule_context(
+    with dg.build_schedule_context(
         instance=warehouse.instance,
         scheduled_execution_time=at,
         repository_def=definitions.get_repository_def(),
-    )
-    return schedule(definitions, name).evaluate_tick(context)
+    ) as context:
+        return schedule(definitions, name).evaluate_tick(context)
 
 
 def requested(ticked: Any) -> set[str]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import duckdb
-import pytest
 
-from tests.automation.site import Site, dagster_in, names
+from tests.automation.site import Site, names
 from tests.conftest import failure
 
 MODELS = {
@@ -24,26 +20,14 @@ MODELS = {
 NAMES = "{% macro generate_schema_name(custom, node) %}{{ custom or target.schema }}{% endmacro %}"
 
 
-@pytest.fixture(scope="module")
-def first_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("built")
-    with dagster_in(home) as instance:
-        site = Site.of(home, instance)
-        for name, sql in MODELS.items():
-            site.clone.write(f"models/{name}.sql", sql)
-        (site.clone.folder / "dbt" / "macros").mkdir()
-        site.clone.write("macros/names.sql", NAMES)
-        site.clone.push("halves")
-        result = site.build()
-        assert result.success, failure(result)
-    return home
-
-
-@pytest.fixture
-def built(first_build: Path, tmp_path: Path) -> Iterator[Site]:
-    shutil.copytree(first_build, tmp_path, dirs_exist_ok=True, symlinks=True)
-    with dagster_in(tmp_path) as instance:
-        yield Site.of(tmp_path, instance)
+def begin(site: Site) -> None:
+    for name, sql in MODELS.items():
+        site.clone.write(f"models/{name}.sql", sql)
+    (site.clone.folder / "dbt" / "macros").mkdir()
+    site.clone.write("macros/names.sql", NAMES)
+    site.clone.push("halves")
+    result = site.build()
+    assert result.success, failure(result)
 
 
 def edit_profile(site: Site, old: str, new: str) -> None:

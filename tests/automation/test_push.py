@@ -30,7 +30,7 @@ from dbt_orchestration.revisions.store import publish, published
 from dbt_orchestration.setting_types import OUR_JOBS
 from dbt_orchestration.settings import Environment, Git, Push
 from tests.automation.site import ALWAYS, SHOP, Clone, Site, dagster_in, follow, git, names
-from tests.conftest import clean_environment, failure, materialized
+from tests.conftest import failure, materialized
 
 EVERYTHING = ["big_customers", "customers", "daily", "kept", "raw_orders", "stg_orders", "totals"]
 
@@ -46,26 +46,11 @@ def site(tmp_path: Path, persistent: dg.DagsterInstance) -> Site:
     return Site.of(tmp_path, persistent)
 
 
-@pytest.fixture(scope="module")
-def first_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site whose first commit was built."""
-    home = tmp_path_factory.mktemp("site")
-    with pytest.MonkeyPatch.context() as patch, dagster_in(home) as instance:
-        clean_environment(patch)
-        site = Site.of(home, instance)
-        assert names(request := site.request()) == EVERYTHING
-        assert site.run(request).success
-        assert site.query("select orders from main.totals") == [(4,)]
-        assert "nothing is due; all 7 nodes are as it says" in site.says()
-    return home
-
-
-@pytest.fixture
-def built(first_build: Path, tmp_path: Path) -> Iterator[Site]:
-    """A copy of it."""
-    shutil.copytree(first_build, tmp_path, dirs_exist_ok=True, symlinks=True)
-    with dagster_in(tmp_path) as instance:
-        yield Site.of(tmp_path, instance)
+def begin(site: Site) -> None:
+    assert names(request := site.request()) == EVERYTHING
+    assert site.run(request).success
+    assert site.query("select orders from main.totals") == [(4,)]
+    assert "nothing is due; all 7 nodes are as it says" in site.says()
 
 
 def last(site: Site, name: str) -> dg.AssetMaterialization:

@@ -8,15 +8,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from tests.automation import test_history
 from tests.automation.site import Site, names
-from tests.automation.test_history import (  # noqa: F401 - fixtures
-    DAYS,
-    built,
-    daily,
-    first_build,
-    partitions,
-)
+from tests.automation.test_history import DAYS, daily, partitions
 from tests.conftest import failure
+
+begin = test_history.begin
 
 
 def fill_in(site: Site, **form: Any) -> dg.ExecuteInProcessResult:
@@ -37,15 +34,15 @@ def shown(result: dg.ExecuteInProcessResult) -> Mapping[str, str]:
 def started(site: Site) -> list[dg.RunRequest]:
     """What the sensor beside the form asks for."""
     definitions = site.loaded["prod"]
-    context = dg.build_sensor_context(
+    with dg.build_sensor_context(
         site.instance, cursor=site.cursors.get("rebuild"), definitions=definitions
-    )
-    data = definitions.resolve_sensor_def("rebuild").evaluate_tick(context)
+    ) as context:
+        data = definitions.resolve_sensor_def("rebuild").evaluate_tick(context)
     site.cursors["rebuild"] = data.cursor
     return list(data.run_requests or ())
 
 
-def test_nothing_starts_before_it_is_said(built: Site) -> None:  # noqa: F811
+def test_nothing_starts_before_it_is_said(built: Site) -> None:
     result = fill_in(built, model="daily", since="2024-01-02", until="2024-01-03")
     said = shown(result)
     assert said["command"] == (
@@ -58,7 +55,7 @@ def test_nothing_starts_before_it_is_said(built: Site) -> None:  # noqa: F811
     assert started(built) == []
 
 
-def test_the_form_that_nobody_filled_in_says_what_is_missing(built: Site) -> None:  # noqa: F811
+def test_the_form_that_nobody_filled_in_says_what_is_missing(built: Site) -> None:
     result = (
         built.load()
         .resolve_job_def("rebuild")
@@ -67,7 +64,7 @@ def test_the_form_that_nobody_filled_in_says_what_is_missing(built: Site) -> Non
     assert "Nothing was started: no model is named: write its name as model." in failure(result)
 
 
-def test_a_range_is_rebuilt_with_what_reads_it(built: Site) -> None:  # noqa: F811
+def test_a_range_is_rebuilt_with_what_reads_it(built: Site) -> None:
     built.load()
     built.query("update main.daily set amount = 0")
     fill_in(built, model="daily", since="2024-01-02", until="2024-01-03", start=True)
@@ -81,7 +78,7 @@ def test_a_range_is_rebuilt_with_what_reads_it(built: Site) -> None:  # noqa: F8
     assert [amount for _, amount in daily(built)] == [0, 350, 25]
 
 
-def test_a_table_is_made_anew_alone(built: Site) -> None:  # noqa: F811
+def test_a_table_is_made_anew_alone(built: Site) -> None:
     built.load()
     built.query("update main.daily set amount = 0")
     fill_in(built, model="daily", what_reads_it=False, full_refresh=True, start=True)
@@ -111,7 +108,7 @@ def test_a_table_is_made_anew_alone(built: Site) -> None:  # noqa: F811
     ],
 )
 def test_what_cannot_be_is_said_before_anything_starts(
-    built: Site,  # noqa: F811
+    built: Site,
     form: Mapping[str, Any],
     why: str,
 ) -> None:
