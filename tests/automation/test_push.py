@@ -712,11 +712,9 @@ def test_an_idle_tick_asks_only_for_the_branch(
     assert "nothing is due" in built.says()
 
 
-def test_git_is_asked_only_now_and_then(
-    built: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_git_is_asked_only_now_and_then(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     environments = {"prod": Environment(branch="main", target="prod")}
-    seldom = follow(tmp_path, str(built.clone.remote), environments=environments)
+    seldom = follow(built.clone.home, str(built.clone.remote), environments=environments)
     site = Site(built.clone, built.instance, seldom)
     assert "nothing is due" in site.says()
     built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
