@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,9 +68,11 @@ def port(clone: Clone, tmp_path: Path) -> Iterator[int]:
             process = subprocess.Popen(
                 [sys.executable, *command],
                 cwd=REPOSITORY, env=variables, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
             )  # fmt: skip
             stack.callback(process.wait)
-            stack.callback(process.terminate)
+            # A code server ignores SIGTERM where whoever started the tests ignores Ctrl-C.
+            stack.callback(os.killpg, process.pid, signal.SIGKILL)
         yield web
     print((tmp_path / "dagster.log").read_text())  # pytest shows it when the test has failed
 
