@@ -30,8 +30,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dbt_orchestration.settings import PREFIX, REPOSITORY
+from dbt_orchestration.settings import PREFIX
 
+INSTANCE = Path(__file__).resolve().parent.parent / "dbt_orchestration" / "dagster.yaml"
 LAYER = 10
 ROWS = 10
 TESTS = 2
@@ -76,6 +77,8 @@ import dagster as dg
 from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
 
 project = DbtProject(Path(__file__).parent / "project")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @dbt_assets(manifest=project.manifest_path)
@@ -338,7 +341,7 @@ def prepare_sides(folder: Path, models: Sequence[Model]) -> list[Side]:
     plain = Side(PLAIN, folder, "plain_location", "definitions")
     for side in (ours, plain):
         side.home.mkdir()
-        shutil.copy(REPOSITORY / "dagster.yaml", side.home)
+        shutil.copy(INSTANCE, side.home)
         build_warehouse(side.warehouse, models)
     ours.python("-m", "dbt_orchestration.cli", "prepare")
     project = str(folder / "project")

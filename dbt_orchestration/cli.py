@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dbt_orchestration.settings import Settings, SettingsError, load_settings
+from dbt_orchestration.settings import (
+    CONFIG_VARIABLE,
+    Settings,
+    SettingsError,
+    config_file,
+    load_settings,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console(highlight=False, soft_wrap=True)
@@ -29,10 +36,16 @@ class Format(StrEnum):
 
 
 def _settings() -> Settings:
+    if CONFIG_VARIABLE in os.environ:  # for processes that are started elsewhere
+        os.environ[CONFIG_VARIABLE] = str(config_file())
     try:
-        return load_settings()
+        settings = load_settings()
     except SettingsError as error:
         raise _stop(error) from None
+    if not settings.state_dir.exists():
+        settings.state_dir.mkdir(parents=True)
+        (settings.state_dir / ".gitignore").write_text("*\n")
+    return settings
 
 
 def _stop(problem: object) -> typer.Exit:
@@ -52,6 +65,15 @@ def doctor() -> None:
         console.print(f"{mark} {finding.what}: {escape(finding.message)}")
     if problems:
         raise _stop(f"{problems} problem{'s' if problems > 1 else ''} found")
+
+
+@app.command()
+def init() -> None:
+    """Write environments.yaml and workspace.yaml, to be changed; what is there stays."""
+    from dbt_orchestration.begin import write_files
+
+    for file, written in write_files(_settings()).items():
+        console.print(f"{file}: {'written' if written else 'was there, and stays'}")
 
 
 @app.command()
@@ -93,15 +115,18 @@ def plan(  # noqa: PLR0917 - typer passes by keyword
     """What a commit, or what you have not committed yet, would rebuild, and why."""
     with errors.status("starting") as status:
         from dbt_orchestration import report
-        from dbt_orchestration.revisions.compare import Comparison, compare, find_project
+        from dbt_orchestration.found import find_project
+        from dbt_orchestration.revisions.compare import Comparison, compare
         from dbt_orchestration.revisions.git import GitError
         from dbt_orchestration.revisions.parse import PrepareError
 
         try:
             folder = project_dir or find_project(Path.cwd())
+            if folder is None:
+                raise PrepareError(f"no dbt project in {Path.cwd()}: name one with --project-dir")
             comparison = Comparison(folder, base, head, profiles_dir, profile, target, select)
             made = compare(comparison, status.update)
-        except (PrepareError, GitError) as error:
+        except (PrepareError, GitError, ValueError) as error:
             raise _stop(error) from None
     if output is Format.json:
         print(json.dumps(made.as_json(), indent=2, ensure_ascii=False))

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,7 +21,8 @@ from rich.console import Console
 
 from dbt_orchestration import liveness
 from dbt_orchestration.assets.attempts import UNFINISHED
-from dbt_orchestration.settings import REPOSITORY
+from dbt_orchestration.begin import workspace
+from dbt_orchestration.settings import root
 
 HOST = "127.0.0.1"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -107,12 +108,15 @@ def dagster_dev(
     port: int,
     instance: dg.DagsterInstance,
     console: Console,
+    *,
+    environments: Iterable[str],
     variables: Mapping[str, str],
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Webserver, daemon and code locations, in a session of their own, stopped at the end.
 
     Args:
         home: of which this process has the lock.
+        environments: those that are code locations.
         variables: environment variables that it gets with those of this process.
 
     Raises:
@@ -120,12 +124,13 @@ def dagster_dev(
     """
     command = [sys.executable, "-m", "dbt_orchestration.dagster_dev", "--host", HOST]
     command += ["--port", str(port)]
-    command += ["--workspace", str(REPOSITORY / "workspace.yaml")]
+    command += ["--workspace", str(home.path / "workspace.yaml")]
+    (home.path / "workspace.yaml").write_text(workspace(environments), encoding="utf-8")
     _end_runs(instance)
     with home.log.open("wb") as log:
         process = subprocess.Popen(
             command,
-            cwd=REPOSITORY,
+            cwd=root(),
             env=os.environ | {"DAGSTER_HOME": str(home.path), **variables},
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 
 import yaml
 
@@ -117,7 +118,20 @@ def find_profile(settings: Settings) -> Finding:
     if absent:
         have = ", ".join(targets)
         return Finding("profile", False, f"{'; '.join(absent)}; {file} has: {have}")
+    used = {environment.target for environment in settings.environments.values()}
+    kinds = {str(t.get("type")) for n, t in targets.items() if n in used and isinstance(t, dict)}
+    if missing := sorted(kind for kind in kinds if not _has_adapter(kind)):
+        packages = " ".join(f"dbt-{kind}" for kind in missing)
+        said = f"{file}: the profile {settings.profile} needs {packages}: pip install {packages}"
+        return Finding("profile", False, said)
     return Finding("profile", True, f"{settings.profile} in {file}")
+
+
+def _has_adapter(kind: str) -> bool:
+    try:
+        return find_spec(f"dbt.adapters.{kind}") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def built_twice(settings: Settings, revisions: Mapping[str, Revision | None]) -> list[str]:

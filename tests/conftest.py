@@ -18,14 +18,15 @@ from dbt_orchestration.location import build_definitions
 from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings import (
     PREFIX,
-    REPOSITORY,
     Environment,
     Push,
     Schedule,
     Settings,
 )
 
-PROJECTS = Path(__file__).parent / "projects"
+REPOSITORY = Path(__file__).resolve().parent.parent
+INSTANCE = REPOSITORY / "dbt_orchestration" / "dagster.yaml"
+PROJECTS = REPOSITORY / "tests" / "projects"
 EVERY_NODE = PROJECTS / "every_node"
 
 

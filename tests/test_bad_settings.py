@@ -12,7 +12,7 @@ from rich.console import Console
 from dbt_orchestration.dagster_process import LaptopError
 from dbt_orchestration.laptop import running
 from dbt_orchestration.setting_types import Branch
-from dbt_orchestration.settings import REPOSITORY, Environment, SettingsError, load_settings
+from dbt_orchestration.settings import Environment, SettingsError, load_settings
 from tests.conftest import make_settings
 
 ENVIRONMENT = "environments: {prod: {branch: b, target: t, %s}}"
@@ -102,13 +102,13 @@ SETTINGS = {
     ),
     TWO % ("s, defer_to: three", "t"): "environments.one.defer_to: there is no environment 'three'",
     # files and folders
-    "project_dir: nowhere": "project_dir: there is no {repository}/nowhere/dbt_project.yml",
-    "profiles_dir: nowhere": "profiles_dir: there is no {repository}/nowhere/profiles.yml",
-    "state_dir: Makefile": "state_dir: {repository}/Makefile is a file: name a folder",
-    "state_dir: Makefile/state": "state_dir: {repository}/Makefile is a file: name a folder",
-    "duckdb_path: docs": "duckdb_path: {repository}/docs is a folder: name a file",
-    "git: {ssh_key: no/key}": "git.ssh_key: there is no file {repository}/no/key",
-    "git: {known_hosts: no/hosts}": "git.known_hosts: there is no file {repository}/no/hosts",
+    "project_dir: nowhere": "project_dir: there is no {folder}/nowhere/dbt_project.yml",
+    "profiles_dir: nowhere": "profiles_dir: there is no {folder}/nowhere/profiles.yml",
+    "state_dir: a_file": "state_dir: {folder}/a_file is a file: name a folder",
+    "state_dir: a_file/state": "state_dir: {folder}/a_file is a file: name a folder",
+    "duckdb_path: a_folder": "duckdb_path: {folder}/a_folder is a folder: name a file",
+    "git: {ssh_key: no/key}": "git.ssh_key: there is no file {folder}/no/key",
+    "git: {known_hosts: no/hosts}": "git.known_hosts: there is no file {folder}/no/hosts",
     "git: {project_path: /dbt}": "git.project_path: '/dbt' is not inside the repository: write a",
     "git: {project_path: ../dbt}": "git.project_path: '../dbt' is not inside the repository",
     "git: {remote: 'https://u:p@example.com/r'}": "git.remote: a remote with a user or a password",
@@ -122,12 +122,15 @@ def test_a_wrong_setting(
 ) -> None:
     file = tmp_path / "environments.yaml"
     file.write_text(text)
+    for name in ("dbt_project.yml", "profiles.yml", "a_file"):
+        (tmp_path / name).touch()
+    (tmp_path / "a_folder").mkdir()
     monkeypatch.setenv("DBT_ORCHESTRATION_CONFIG", str(file))
     with pytest.raises(SettingsError) as error:
         load_settings()
     said = str(error.value)
     assert said.startswith(str(file))
-    assert message.format(file=file, repository=REPOSITORY) in said
+    assert message.format(file=file, folder=tmp_path) in said
 
 
 @pytest.mark.parametrize(
@@ -187,6 +190,8 @@ def test_yaml_keys_that_are_merged_stand_once(
         "environments:\n  prod: &prod {branch: main, target: prod}\n"
         "  dev: {<<: *prod, branch: dev, target: dev}\n"
     )
+    for name in ("dbt_project.yml", "profiles.yml"):
+        (tmp_path / name).touch()
     monkeypatch.setenv("DBT_ORCHESTRATION_CONFIG", str(file))
     assert load_settings().environment("dev").branch == "dev"
 

@@ -12,7 +12,8 @@ import yaml
 
 from dbt_orchestration.partitions.config import partition_config
 from dbt_orchestration.project_meta import DagsterMeta, Freshness, Partitions
-from dbt_orchestration.settings import REPOSITORY, Environment, Git, Push, Settings
+from dbt_orchestration.settings import Environment, Git, Push, Settings
+from tests.conftest import REPOSITORY
 
 ENGLISH, KOREAN = REPOSITORY / "README.md", REPOSITORY / "README.ko.md"
 PAGES = [ENGLISH, KOREAN, *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -23,6 +24,8 @@ RUN_BY = {
     "make test": ".ci/run",
     "make plan": "tests/revisions/test_compare.py",
     "FAULTS=all .venv/bin/pytest tests/faults": "tests/faults/test_kills.py",
+    "dbt-orchestration up": "tests/e2e/test_stranger.py",
+    "pip install '.[duckdb]'": "tests/e2e/test_stranger.py",
     "dbt-orchestration plan": "tests/revisions/test_compare.py",
 }
 

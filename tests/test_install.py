@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dbt_orchestration.settings import REPOSITORY
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture

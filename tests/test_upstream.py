@@ -21,7 +21,7 @@ from dbt.graph.graph import Graph
 from dbt.graph.selector_spec import SelectionCriteria
 
 from dbt_orchestration import upstream
-from dbt_orchestration.settings import REPOSITORY
+from tests.conftest import REPOSITORY
 
 DAILY = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-05")
 MONTHLY = dg.MonthlyPartitionsDefinition("2024-01-01", end_date="2024-03-01")

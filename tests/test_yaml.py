@@ -7,7 +7,8 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from dbt_orchestration.settings import REPOSITORY, load_settings
+from dbt_orchestration.settings import load_settings
+from tests.conftest import INSTANCE, REPOSITORY
 
 
 def test_workspace_lists_every_environment_as_a_location() -> None:
@@ -20,7 +21,7 @@ def test_workspace_lists_every_environment_as_a_location() -> None:
 
 
 def test_dagster_accepts_the_instance_settings(tmp_path: Path) -> None:
-    (tmp_path / "dagster.yaml").write_text((REPOSITORY / "dagster.yaml").read_text())
+    (tmp_path / "dagster.yaml").write_text((INSTANCE).read_text())
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert instance.run_retries_enabled
         assert instance.run_retries_max_retries == 0

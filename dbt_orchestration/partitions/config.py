@@ -25,9 +25,8 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from dbt_orchestration.project_meta import (
@@ -40,6 +39,9 @@ from dbt_orchestration.project_meta import (
     wrong,
 )
 from dbt_orchestration.user_input import problems
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 # Keys are Dagster's defaults for each size, so that its UI groups and sorts them as people expect.
 _KEY_FORMAT: Mapping[BatchSize, str] = {
@@ -99,6 +101,8 @@ class PartitionConfig(BaseModel):
     @cached_property
     def definition(self) -> dg.TimeWindowPartitionsDefinition:
         """Dagster's definition. The running partition exists, as dbt builds the running batch."""
+        import dagster as dg
+
         return dg.TimeWindowPartitionsDefinition(
             start=_truncate(self.begin, self.batch_size),
             end=self.end and _ceil(self.end, self.batch_size),
@@ -107,6 +111,12 @@ class PartitionConfig(BaseModel):
             timezone="UTC",
             end_offset=1,
         )
+
+    @property
+    def first_window(self) -> tuple[datetime, datetime]:
+        """Start (inclusive) and end (exclusive) of the first partition, in UTC."""
+        start = _truncate(self.begin, self.batch_size)
+        return start, _ceil(start + timedelta(microseconds=1), self.batch_size)
 
 
 def _truncate(moment: datetime, size: BatchSize) -> datetime:
@@ -187,7 +197,7 @@ def check_nodes(manifest: Mapping[str, Any], now: datetime) -> None:
 
 def _refuse_to_come(node: Mapping[str, Any], config: PartitionConfig | None, now: datetime) -> None:
     """What reads a model whose first partition is still to come would find no table."""
-    if config and node["resource_type"] == "model" and not partition_keys(config, now):
+    if config and node["resource_type"] == "model" and config.first_window[0] > now:
         raise wrong(
             node,
             f"begin is {config.begin:%Y-%m-%d %H:%M}, which is still to come: until then there is"

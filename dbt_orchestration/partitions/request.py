@@ -152,9 +152,8 @@ def sample_vars(model: PartitionConfig) -> dict[str, str]:
     if not model.start_var or not model.end_var:
         return {}
     like = PartitionConfig(batch_size=model.batch_size, begin=_SAMPLE)
-    first = like.definition.get_first_partition_window()
-    assert first is not None
-    times = {model.start_var: first.start, model.end_var: first.end}
+    start, end = like.first_window
+    times = {model.start_var: start, model.end_var: end}
     return {name: time.strftime(_IN_VARS) for name, time in times.items()}
 
 

@@ -50,24 +50,6 @@ class Comparison:
     cache: Path = field(default_factory=partial(user_cache_path, "dbt-orchestration"))
 
 
-def find_project(folder: Path) -> Path:
-    """The dbt project in ``folder``, or else the only one directly below it.
-
-    Raises:
-        PrepareError: there is none, or more than one.
-    """
-    if (folder / "dbt_project.yml").is_file():
-        return folder
-    found = sorted(path.parent for path in folder.glob("*/dbt_project.yml"))
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(path.name for path in found)
-    which = (
-        f"{folder} has several dbt projects ({names})" if found else f"no dbt project in {folder}"
-    )
-    raise PrepareError(f"{which}: name one with --project-dir")
-
-
 def compare(comparison: Comparison, say: Callable[[str], None]) -> Plan:
     """The plan from ``base`` to ``head``. ``say`` is told what is going on.
 

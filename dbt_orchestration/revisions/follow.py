@@ -32,7 +32,7 @@ from dbt_orchestration.revisions.explain import Recorded, explain
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.parse import PrepareError, Revision
 from dbt_orchestration.revisions.present import Seen, as_it_says, look_without_waiting
-from dbt_orchestration.settings import REPOSITORY, Settings
+from dbt_orchestration.settings import Settings
 
 # After this time a commit that could not be prepared is tried again: what was wrong may not be its
 # fault.
@@ -162,7 +162,6 @@ class Follower:
         with self._log.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", __name__],
-                cwd=REPOSITORY,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.PIPE,
                 stdout=log,

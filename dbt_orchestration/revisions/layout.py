@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from dbt_orchestration.found import STATE
 from dbt_orchestration.invocation import DbtError, DbtTarget, dbt_session
 
 PROJECT = "dbt_project.yml"
@@ -82,7 +83,7 @@ class Layout:
             if not entry.is_dir():
                 if not _is_data(entry.name):
                     yield path
-            elif entry.name == ".git" or path in left_out:
+            elif entry.name in (".git", STATE) or path in left_out:
                 continue
             elif (
                 not entry.is_symlink()

@@ -22,7 +22,7 @@ from benchmarks.change_detection import (
     table,
     with_descendants,
 )
-from dbt_orchestration.settings import REPOSITORY
+from tests.conftest import REPOSITORY
 
 SEED = 7
 

@@ -84,6 +84,11 @@ class Up:
             )
         until(lambda: True if "Dagster is up" in self.output() else self._died())
 
+    def first_built(self) -> None:
+        """Wait until what was not there when it started is built."""
+        done = "First full build of prod: done"
+        until(lambda: True if done in self.output() else self._died())
+
     def _died(self) -> None:
         assert self.process is not None
         assert self.process.poll() is None, self.output()

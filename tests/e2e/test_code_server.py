@@ -14,8 +14,8 @@ import pytest
 import requests
 import yaml
 
-from dbt_orchestration.settings import REPOSITORY
 from tests.automation.site import SHOP, Clone
+from tests.conftest import INSTANCE, REPOSITORY
 from tests.e2e.running import free_port, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
@@ -46,7 +46,7 @@ def port(clone: Clone, tmp_path: Path) -> Iterator[int]:
     (tmp_path / "environments.yaml").write_text(yaml.safe_dump(settings))
     home = tmp_path / "dagster"
     home.mkdir()
-    (home / "dagster.yaml").write_text((REPOSITORY / "dagster.yaml").read_text())
+    (home / "dagster.yaml").write_text((INSTANCE).read_text())
     code, web = free_port(), free_port()
     workspace = tmp_path / "workspace.yaml"
     server = {"host": "127.0.0.1", "port": code, "location_name": "prod"}

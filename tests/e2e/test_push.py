@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import pytest
 import yaml
 
-from dbt_orchestration.settings import REPOSITORY
 from tests.automation.site import SHOP, Clone
+from tests.conftest import REPOSITORY
 from tests.e2e.running import PATIENCE, Up, free_port, materialized, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
@@ -143,7 +143,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
 
 
 def test_the_first_start_builds_everything_once(pushed: Pushed) -> None:
-    assert "First full build of prod: done" in pushed.up.output()
+    pushed.up.first_built()
     [run] = pushed.up.query(_EVERY_RUN)["results"]
     assert run["status"] == "SUCCESS"
     assert _tags(run)["dbt/due"].startswith("7 nodes of 7: ")

@@ -12,9 +12,9 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from dbt_orchestration.settings import REPOSITORY
 from tests.automation import site
 from tests.automation.site import Site
+from tests.conftest import REPOSITORY
 
 # Made anew beside its table by the push, which takes a column away.
 _ANEW = """\

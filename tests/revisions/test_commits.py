@@ -25,8 +25,9 @@ from dbt_orchestration.revisions.commits import (
 )
 from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.revisions.parse import PrepareError
-from dbt_orchestration.settings import REPOSITORY, Settings
+from dbt_orchestration.settings import Settings
 from tests.automation.site import Clone, follow
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from dbt_orchestration.cli import app
-from dbt_orchestration.settings import REPOSITORY
+from tests.conftest import REPOSITORY
 
 _FILES = {
     "dbt_project.yml": "name: shop\nprofile: shop\nmodels: {+materialized: table}\n",

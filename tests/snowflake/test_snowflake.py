@@ -24,10 +24,17 @@ from dbt_orchestration.assets.ledger import read_built, read_gone
 from dbt_orchestration.doctor import examine
 from dbt_orchestration.location import build_definitions
 from dbt_orchestration.revisions.working_tree import prepare
-from dbt_orchestration.settings import REPOSITORY
 from tests.assets.test_time_zone import IN_UTC, visits_project
 from tests.assets.test_translator import BUILT
-from tests.conftest import EVERY_NODE, Warehouse, checks, failure, make_settings, materialized
+from tests.conftest import (
+    EVERY_NODE,
+    REPOSITORY,
+    Warehouse,
+    checks,
+    failure,
+    make_settings,
+    materialized,
+)
 from tests.snowflake.emulator import Emulator, profile_environment, running_emulator
 
 # Said by fakesnow of itself, and by dbt-snowflake of an argument that it always passes.
