@@ -14,7 +14,7 @@ import duckdb
 
 from tests.automation import site
 from tests.automation.site import Site
-from tests.conftest import REPOSITORY
+from tests.conftest import INSTANCE
 
 # Made anew beside its table by the push, which takes a column away.
 _ANEW = """\
@@ -39,7 +39,7 @@ select customer_id, amount from {{ ref("customers") }}
 def dagster_in(home: Path) -> Iterator[dg.DagsterInstance]:
     """Dagster, set as an installation is."""
     (home / "dagster").mkdir(exist_ok=True)
-    shutil.copy(REPOSITORY / "dagster.yaml", home / "dagster")
+    shutil.copy(INSTANCE, home / "dagster")
     with site.dagster_in(home) as instance:
         yield instance
 
