@@ -263,7 +263,7 @@ class Living(Site):
         now = datetime.now(UTC)
         # Left open, it is closed at any time, and Dagster then looks for an instance that is gone.
         with quiet(), dg.build_schedule_context(self.instance, now) as context:
-            schedule = definitions.resolve_schedule_def("full_build_schedule")
+            schedule = definitions.resolve_schedule_def(f"{NAME}_full_build_schedule")
             [request] = schedule.evaluate_tick(context).run_requests or ()
         return self.start(request)
 
@@ -278,7 +278,7 @@ class Living(Site):
     def approve(self) -> None:
         """Launch the job that lets history that waits be rebuilt."""
         with quiet(), alone():
-            job = self.loaded[NAME].resolve_job_def("rebuild_history")
+            job = self.loaded[NAME].resolve_job_def(f"{NAME}_rebuild_history")
             job.execute_in_process(instance=self.instance)
 
     def forget(self, relation: str) -> None:

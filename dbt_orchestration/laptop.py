@@ -36,16 +36,17 @@ from dbt_orchestration.dagster_process import (
 )
 from dbt_orchestration.doctor import built_twice, find_profile, missing_credentials
 from dbt_orchestration.invocation import DbtError, DbtTarget
-from dbt_orchestration.location import LOAD_RAW, check_revision, warehouse_pool
+from dbt_orchestration.location import check_revision, warehouse_pool
 from dbt_orchestration.revisions.commits import prepare_followed
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.parse import PrepareError, Revision
 from dbt_orchestration.revisions.present import Seen, look_without_waiting
 from dbt_orchestration.revisions.store import publish
 from dbt_orchestration.revisions.working_tree import prepare
+from dbt_orchestration.setting_types import named
 from dbt_orchestration.settings import Settings
 
-_FULL_BUILD = "full_build"
+_LOAD_RAW, _FULL_BUILD = "load_raw", "full_build"
 # Dagster that stops by itself is started again, unless it does not live for so long so many times.
 _LIVED_SECONDS = 60
 _GIVES_UP = 3
@@ -112,7 +113,7 @@ class Running:
         """The last ticks of an environment's push sensor, the newest first."""
         for state in self.instance.all_instigator_state():
             place = state.origin.repository_origin.code_location_origin.location_name
-            if (state.name, place) == ("push", environment):
+            if (state.name, place) == (named(environment, "push"), environment):
                 return self.instance.get_ticks(
                     state.instigator_origin_id, state.selector_id, limit=limit
                 )
@@ -181,7 +182,7 @@ _WELCOME = """
 Try first:
   · Assets, View lineage: every model, from raw tables to dashboards
   · choose a model and press Materialize; a partitioned one asks which days
-  · Automation: the full build at 08:00 (full_build_schedule)
+  · Automation: the full build at 08:00 (<environment>_full_build_schedule)
 
 Ctrl-C stops everything. Started again, it goes on where it was.
 """
@@ -273,7 +274,7 @@ def _first_build(dagster: Running) -> None:
     runs = [
         (
             client.submit_job_execution(
-                job,
+                named(name, job),
                 repository_location_name=name,
                 repository_name="__repository__",
                 asset_selection=selected,
@@ -296,7 +297,7 @@ def _steps(
     missing = keys.keys() - read_built(instance, keys).keys()
     nodes = missing & dbt.nodes.keys()
     if missing - nodes:
-        yield LOAD_RAW, "Loading the raw data", None
+        yield _LOAD_RAW, "Loading the raw data", None
     if nodes == dbt.nodes.keys():
         yield _FULL_BUILD, "First full build", None
     elif nodes:
@@ -305,7 +306,7 @@ def _steps(
 
 def _follow_sensor(dagster: Running, name: str, labels: Mapping[str, str]) -> None:
     """Show what the push sensor builds first, until it has nothing to build."""
-    tags = {RAW_TAG: labels.get(LOAD_RAW, ""), PUSH_TAG: labels.get(_FULL_BUILD, "")}
+    tags = {RAW_TAG: labels.get(_LOAD_RAW, ""), PUSH_TAG: labels.get(_FULL_BUILD, "")}
     since, patience = time.time(), time.monotonic() + _TICK_SECONDS
     while time.monotonic() < patience:
         for run in unfinished_runs(dagster.instance):

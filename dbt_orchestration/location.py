@@ -20,9 +20,9 @@ from dbt_orchestration.automation.push import push_sensor  # noqa: E402
 from dbt_orchestration.automation.rebuild import history_job, rebuild_job  # noqa: E402
 from dbt_orchestration.revisions.current import loaded_revision, open_revision  # noqa: E402
 from dbt_orchestration.revisions.parse import PrepareError, Revision  # noqa: E402
+from dbt_orchestration.setting_types import named  # noqa: E402
 from dbt_orchestration.settings import Settings, load_settings  # noqa: E402
 
-LOAD_RAW = "load_raw"
 _built: dict[tuple[str, str], dg.Definitions] = {}
 
 # Manifests are hundreds of thousands of objects that live as long as the process. Python's default
@@ -88,7 +88,7 @@ def definitions_of(settings: Settings, name: str, revision: Revision) -> dg.Defi
         ],
         jobs=[
             *jobs,
-            *([dg.define_asset_job(LOAD_RAW, [raw])] if raw else []),
+            *([dg.define_asset_job(named(name, "load_raw"), [raw])] if raw else []),
             by_hand,
             *([history_job(settings, name, revision, dbt, pool)] if pushes else []),
         ],

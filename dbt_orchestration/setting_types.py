@@ -22,6 +22,11 @@ _NO_BRANCH = re.compile(
 _PASSWORD = re.compile(r"(?i)https?://[^/]*@|[a-z+]+://[^/@]*:[^/@]*@")
 
 
+def named(environment: str, what: str) -> str:
+    """What a job, schedule or sensor of an environment is called, beside those of others."""
+    return f"{environment}_{what}"
+
+
 def root() -> Path:
     """Where relative paths start: the folder of the settings file, or else the current folder."""
     file = os.environ.get(CONFIG_VARIABLE)

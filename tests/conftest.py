@@ -124,7 +124,7 @@ class Warehouse:
             job = self.definitions.resolve_implicit_global_asset_job_def()
             job = job.get_subset(asset_selection={self.key(name) for name in names})
         else:
-            job = self.definitions.resolve_job_def("full_build")
+            job = self.definitions.resolve_job_def(f"{self.name}_full_build")
         ops = {f"dbt_{self.name}": {"config": dict(config)}} if config else {}
         return job.execute_in_process(
             instance=self.instance, run_config={"ops": ops}, tags=tags, raise_on_error=False

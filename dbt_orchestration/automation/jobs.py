@@ -7,6 +7,7 @@ from dagster_dbt.utils import select_unique_ids
 
 from dbt_orchestration.assets.definition import DbtAssets, everything
 from dbt_orchestration.assets.ledger import read_built
+from dbt_orchestration.setting_types import named
 from dbt_orchestration.settings import Environment, Job, Schedule, SettingsError
 from dbt_orchestration.upstream import MixedPartitionsJob
 
@@ -30,13 +31,14 @@ def jobs_and_schedules(
     """
     source_checks = _checks_on(dbt, [spec.key for spec in dbt.sources.values()])
     full = _job(
-        "full_build",
+        named(name, "full_build"),
         everything(dbt),
         "Every model, seed and snapshot; incremental models for their newest partitions.",
     )
     jobs, schedules = [full], [_schedule(full, environment.full_build, dbt, source_checks)]
     for job_name, job in environment.jobs.items():
-        part = _job(job_name, _selection(name, job_name, job, dbt), job.description or job.select)
+        chosen = _selection(name, job_name, job, dbt)
+        part = _job(named(name, job_name), chosen, job.description or job.select)
         jobs.append(part)
         if job.schedule:
             schedules.append(_schedule(part, job.schedule, dbt))
@@ -45,7 +47,13 @@ def jobs_and_schedules(
 
 def _job(name: str, selection: dg.AssetSelection, description: str) -> MixedPartitionsJob:
     return MixedPartitionsJob.of(
-        dg.define_asset_job(name, selection, description=description, run_tags=RETRY_TAGS)
+        dg.define_asset_job(
+            name,
+            selection,
+            description=description,
+            run_tags=RETRY_TAGS,
+            executor_def=dg.in_process_executor,
+        )
     )
 
 

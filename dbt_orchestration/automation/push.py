@@ -47,6 +47,7 @@ from dbt_orchestration.revisions.parse import PrepareError, Revision
 from dbt_orchestration.revisions.present import as_it_says
 from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.revisions.store import forget_old, open_commit, publish, published
+from dbt_orchestration.setting_types import named
 from dbt_orchestration.settings import Settings
 
 # A tick asks git only every ``push.interval_seconds``. Those between are for what is in progress: a
@@ -80,9 +81,9 @@ def push_sensor(
         selection = everything(dbt) | dg.AssetSelection.assets(*raw)
 
     @dg.sensor(
-        name="push",
+        name=named(environment, "push"),
         asset_selection=selection,
-        job=None if dbt else _nothing,
+        job=None if dbt else _nothing(environment),
         minimum_interval_seconds=min(_TICK_SECONDS, followed.push.interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Builds what a push to {followed.branch} changed.",
@@ -100,9 +101,12 @@ def wait_for_the_first_commit() -> None:
     """A sensor has to have something that it could start."""
 
 
-@dg.job(name="nothing")
-def _nothing() -> None:
-    wait_for_the_first_commit()
+def _nothing(environment: str) -> dg.JobDefinition:
+    @dg.job(name=named(environment, "nothing"), executor_def=dg.in_process_executor)
+    def nothing() -> None:
+        wait_for_the_first_commit()
+
+    return nothing
 
 
 @dataclass

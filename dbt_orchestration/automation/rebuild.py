@@ -24,6 +24,7 @@ from dbt_orchestration.partitions.rebuild import Rebuild, Wanted, find_model, re
 from dbt_orchestration.partitions.request import ranges_of
 from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.revisions.store import open_commit, published
+from dbt_orchestration.setting_types import named
 from dbt_orchestration.settings import Settings
 
 REBUILD_TAG = "dbt/rebuild"
@@ -69,9 +70,8 @@ def rebuild_job(
         text = _describe(wanted, dbt, context.instance)
         started = "Nothing was started: launch it with start: true."
         if config.start:
-            started = (
-                "The sensor `rebuild` starts it within seconds, as a run of its own: see Runs."
-            )
+            sensor = named(environment, "rebuild")
+            started = f"The sensor {sensor} starts it within seconds as a run of its own: see Runs."
         context.log.info(f"{text}\n\n{started}")
         context.add_output_metadata(
             {"plan": dg.MetadataValue.md(text), "command": wanted.command, "next": started}
@@ -80,7 +80,7 @@ def rebuild_job(
             context.instance.add_run_tags(context.run.run_id, {REBUILD_TAG: environment})
 
     @dg.job(
-        name="rebuild",
+        name=named(environment, "rebuild"),
         description="Rebuild a model, and what reads it, over a range of time or from nothing."
         " Shows what it would do until `start` is set.",
         config={"ops": {_FORM: {"config": RebuildForm(model="").model_dump()}}},
@@ -90,11 +90,11 @@ def rebuild_job(
         ask()
 
     @dg.sensor(
-        name="rebuild",
+        name=named(environment, "rebuild"),
         asset_selection=everything(dbt),
         minimum_interval_seconds=_TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Starts what the job `rebuild` was asked for.",
+        description="Starts what the job of the same name was asked for.",
     )
     def start(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         asked = context.instance.get_runs(
@@ -154,7 +154,7 @@ def history_job(
         context.add_output_metadata({"started": waits or "nothing waits"})
 
     @dg.job(
-        name="rebuild_history",
+        name=named(environment, "rebuild_history"),
         description="Start rebuilding the history that the last push makes due and that waits for"
         " somebody to say so. The push sensor says what that is.",
         executor_def=dg.in_process_executor,

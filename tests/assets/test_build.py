@@ -194,7 +194,7 @@ def test_tables_made_anew_with_vars_come_into_their_place(warehouse: Warehouse) 
 
 def test_what_another_run_is_building_beside_is_left_to_it(warehouse: Warehouse) -> None:
     warehouse.build("orders", "stg_orders", "orders_daily")
-    job = warehouse.definitions.resolve_job_def("full_build")
+    job = warehouse.definitions.resolve_job_def("prod_full_build")
     ended, works = (
         warehouse.instance.create_run_for_job(
             job, status=status, asset_selection=frozenset({warehouse.key("report")})
@@ -257,7 +257,7 @@ class Earlier:
     patch: pytest.MonkeyPatch
     waited: list[float] = field(default_factory=list)
 
-    def start(self, job: str = "full_build", *names: str) -> dg.DagsterRun:
+    def start(self, job: str = "prod_full_build", *names: str) -> dg.DagsterRun:
         keys = frozenset(map(self.warehouse.key, names))
         definition = self.warehouse.definitions.resolve_job_def(job)
         return self.warehouse.instance.create_run_for_job(
@@ -293,7 +293,7 @@ def test_a_second_run_waits_until_the_first_has_created_the_table(
     warehouse: Warehouse, earlier: Earlier, selected: tuple[str, ...]
 ) -> None:
     warehouse.build("orders", "stg_orders")
-    first = earlier.start("full_build", *selected)
+    first = earlier.start("prod_full_build", *selected)
     earlier.then(
         nothing,
         lambda: earlier.lands("orders_daily", "2024-01-04"),
@@ -313,7 +313,7 @@ def test_a_run_does_not_wait_for_one_that_builds_other_tables(
     warehouse: Warehouse, earlier: Earlier
 ) -> None:
     warehouse.build("orders", "stg_orders")
-    for job, names in (("rebuild", ()), ("full_build", ("orders_monthly", "report"))):
+    for job, names in (("prod_rebuild", ()), ("prod_full_build", ("orders_monthly", "report"))):
         earlier.start(job, *names)
     earlier.then()
     assert warehouse.build("orders_daily", partitions=("2024-01-01", "2024-01-02")).success
@@ -340,7 +340,7 @@ def test_a_run_does_not_wait_for_ever(
     warehouse: Warehouse, earlier: Earlier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warehouse.build("orders", "stg_orders")
-    first = earlier.start("full_build", "orders_daily")
+    first = earlier.start("prod_full_build", "orders_daily")
     earlier.then(nothing)
     monkeypatch.setattr("dbt_orchestration.assets.creation._MOST_HOURS", 0)
     said = failure(warehouse.build("orders_daily", partitions=("2024-01-01", "2024-01-02")))
@@ -493,7 +493,7 @@ def test_a_run_leaves_no_folder_unless_it_failed(warehouse: Warehouse) -> None:
 
 
 def test_folders_of_killed_runs_go_and_those_of_living_ones_stay(warehouse: Warehouse) -> None:
-    job, status = warehouse.definitions.resolve_job_def("full_build"), dg.DagsterRunStatus
+    job, status = warehouse.definitions.resolve_job_def("prod_full_build"), dg.DagsterRunStatus
     ended, taken_for_dead, working = (
         warehouse.instance.create_run_for_job(job, status=each).run_id
         for each in (status.FAILURE, status.FAILURE, status.STARTED)

@@ -162,14 +162,14 @@ def test_what_was_loaded_again_is_rebuilt_when_somebody_asks(ledger: Warehouse) 
     for day in ("2024-01-03", "2024-01-07"):
         event = dg.AssetMaterialization(ledger.key("raw/events"), partition=day)
         ledger.instance.report_runless_asset_event(event)
-    job = ledger.definitions.resolve_job_def("rebuild")
+    job = ledger.definitions.resolve_job_def("prod_rebuild")
     form = {"model": "days", "only_reloaded": True, "start": True}
     asked = job.execute_in_process(
         instance=ledger.instance, run_config={"ops": {"form": {"config": form}}}
     )
     assert asked.success
     with dg.build_sensor_context(ledger.instance, definitions=ledger.definitions) as context:
-        data = ledger.definitions.resolve_sensor_def("rebuild").evaluate_tick(context)
+        data = ledger.definitions.resolve_sensor_def("prod_rebuild").evaluate_tick(context)
     [request] = data.run_requests or ()
     config = request.run_config["ops"]["dbt_prod"]["config"]
     assert config["partitions"] == {"model.ledger.days": ["2024-01-03", "2024-01-07"]}

@@ -123,7 +123,7 @@ class Site:
         with dg.build_sensor_context(
             self.instance, cursor=self.cursors.get(name), definitions=definitions
         ) as context:
-            data = definitions.resolve_sensor_def("push").evaluate_tick(context)
+            data = definitions.resolve_sensor_def(f"{name}_push").evaluate_tick(context)
         self.cursors[name] = data.cursor
         for event in data.asset_events:
             self.instance.report_runless_asset_event(event)

@@ -171,7 +171,7 @@ def test_the_daily_build_loads_a_dropped_seed(built: Site) -> None:
     built.query("drop table main.raw_orders")
     push_a_comment(built)
     built.request()
-    schedule = built.loaded["prod"].resolve_schedule_def("full_build_schedule")
+    schedule = built.loaded["prod"].resolve_schedule_def("prod_full_build_schedule")
     with dg.build_schedule_context(built.instance, datetime(2030, 1, 1, tzinfo=UTC)) as context:
         [request] = schedule.evaluate_tick(context).run_requests or ()
     assert "raw_orders" in names(request)

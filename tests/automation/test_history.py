@@ -73,7 +73,7 @@ def say(site: Site, on_change: str) -> None:
 
 def approve(site: Site, loaded: dg.Definitions | None = None) -> str:
     """What the job says that it starts."""
-    job = (loaded or site.loaded["prod"]).resolve_job_def("rebuild_history")
+    job = (loaded or site.loaded["prod"]).resolve_job_def("prod_rebuild_history")
     result = job.execute_in_process(instance=site.instance)
     assert result.success
     [event] = [e for e in result.all_events if e.is_successful_output]

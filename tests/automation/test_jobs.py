@@ -18,13 +18,13 @@ from tests.assets.test_translator import BUILT
 from tests.conftest import Warehouse
 
 
-def schedule(definitions: dg.Definitions, name: str = "full_build") -> dg.ScheduleDefinition:
+def schedule(definitions: dg.Definitions, name: str = "prod_full_build") -> dg.ScheduleDefinition:
     found = definitions.get_repository_def().get_schedule_def(f"{name}_schedule")
     assert isinstance(found, dg.ScheduleDefinition)
     return found
 
 
-def tick(warehouse: Warehouse, at: datetime, name: str = "full_build") -> Any:
+def tick(warehouse: Warehouse, at: datetime, name: str = "prod_full_build") -> Any:
     definitions = warehouse.definitions
     with dg.build_schedule_context(
         instance=warehouse.instance,
@@ -56,7 +56,7 @@ EIGHT = datetime(2024, 5, 1, 8, tzinfo=ZoneInfo("Asia/Seoul"))
 
 def test_prod_builds_at_eight_in_seoul_and_dev_does_not(settings: Settings) -> None:
     prod = schedule(build_definitions(settings, "prod"))
-    dev = schedule(build_definitions(settings, "dev"))
+    dev = schedule(build_definitions(settings, "dev"), "dev_full_build")
     assert (prod.cron_schedule, prod.execution_timezone) == ("0 8 * * *", "Asia/Seoul")
     assert prod.default_status is dg.DefaultScheduleStatus.RUNNING
     assert dev.default_status is dg.DefaultScheduleStatus.STOPPED
@@ -72,7 +72,7 @@ def test_the_full_build_requests_everything_once_a_day(warehouse: Warehouse) -> 
 
 
 def test_a_failed_full_build_retries_what_failed_once(warehouse: Warehouse) -> None:
-    job = warehouse.definitions.resolve_job_def("full_build")
+    job = warehouse.definitions.resolve_job_def("prod_full_build")
     assert job.run_tags == {
         "dagster/max_retries": "1",
         "dagster/retry_strategy": "FROM_ASSET_FAILURE",
@@ -118,7 +118,7 @@ def test_a_job_by_selection_takes_its_part(
     finance = Job(select="tag:finance+", exclude="report", schedule=Schedule(cron="0 7 * * 1"))
     warehouse = Warehouse(with_jobs(settings, finance=finance), "prod", instance)
     monday = datetime(2024, 5, 6, 7, tzinfo=ZoneInfo("Asia/Seoul"))
-    assert requested(tick(warehouse, monday, "finance")) == BUILT - {
+    assert requested(tick(warehouse, monday, "prod_finance")) == BUILT - {
         *("orders", "report", "time_spine", "slow"),
     }
 

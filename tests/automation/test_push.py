@@ -193,7 +193,7 @@ def another_run(
 ) -> dg.DagsterRun:
     """A run that builds a model and has not ended."""
     run = site.instance.create_run_for_job(
-        site.loaded["prod"].resolve_job_def("full_build"),
+        site.loaded["prod"].resolve_job_def("prod_full_build"),
         run_config={"ops": {"dbt_prod": {"config": {"partitions": partitions or {}}}}},
         status=dg.DagsterRunStatus.STARTED,
         asset_selection=frozenset({dg.AssetKey(["prod", name])}),
@@ -249,7 +249,7 @@ def test_a_partition_that_failed_in_an_ordinary_build_is_left_to_the_next(built:
     )
     built.clone.push("may fail")
     assert built.build().success
-    full_build = built.loaded["prod"].resolve_job_def("full_build")
+    full_build = built.loaded["prod"].resolve_job_def("prod_full_build")
     built.query("create table main.bad as select 1 as one")
     failed = full_build.execute_in_process(instance=built.instance, raise_on_error=False)
     assert [e.passed for e in failed.get_asset_check_evaluations()] == [False, True]
@@ -260,7 +260,7 @@ def test_a_partition_that_failed_in_an_ordinary_build_is_left_to_the_next(built:
 
 
 def test_what_was_cancelled_before_it_began_leaves_nothing_due(built: Site) -> None:
-    everything = built.load().resolve_job_def("full_build")
+    everything = built.load().resolve_job_def("prod_full_build")
     run = built.instance.create_run_for_job(everything, status=dg.DagsterRunStatus.STARTING)
     assert built.instance.event_log_storage.get_records_for_run(run.run_id).records
     built.instance.report_run_canceled(run)
@@ -280,7 +280,7 @@ def test_tests_that_a_failed_build_did_not_come_to_stand_as_they_were(built: Sit
     built.clone.push("reads a file")
     assert built.build().success
     file.unlink()
-    full_build = built.loaded["prod"].resolve_job_def("full_build")
+    full_build = built.loaded["prod"].resolve_job_def("prod_full_build")
     result = full_build.execute_in_process(instance=built.instance, raise_on_error=False)
     assert not result.success
     assert "customers" in materialized(result)
@@ -544,7 +544,7 @@ def test_a_full_disk_is_not_the_commits_fault(built: Site, monkeypatch: pytest.M
 
 
 def test_every_job_of_ours_has_a_name_that_settings_refuse(built: Site) -> None:
-    names = {job.name for job in built.load().jobs or ()}
+    names = {str(job.name).removeprefix("prod_") for job in built.load().jobs or ()}
     assert names | {"load_raw", "nothing"} == set(OUR_JOBS)
 
 
@@ -588,7 +588,7 @@ def test_a_revision_that_is_nowhere_leaves_the_sensor(built: Site) -> None:
     for folder in (built.clone.home / "dagster").rglob("dbt_orchestration__prod"):
         shutil.rmtree(folder)
     definitions = built.load()
-    assert [sensor.name for sensor in definitions.sensors or ()] == ["push"]
+    assert [sensor.name for sensor in definitions.sensors or ()] == ["prod_push"]
     assert "nothing is due" in built.says()
 
 

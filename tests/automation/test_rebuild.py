@@ -17,8 +17,8 @@ begin = test_history.begin
 
 
 def fill_in(site: Site, **form: Any) -> dg.ExecuteInProcessResult:
-    job = site.loaded["prod"].resolve_job_def("rebuild") if site.loaded else None
-    job = job or site.load().resolve_job_def("rebuild")
+    job = site.loaded["prod"].resolve_job_def("prod_rebuild") if site.loaded else None
+    job = job or site.load().resolve_job_def("prod_rebuild")
     return job.execute_in_process(
         instance=site.instance,
         run_config={"ops": {"form": {"config": form}}},
@@ -37,7 +37,7 @@ def started(site: Site) -> list[dg.RunRequest]:
     with dg.build_sensor_context(
         site.instance, cursor=site.cursors.get("rebuild"), definitions=definitions
     ) as context:
-        data = definitions.resolve_sensor_def("rebuild").evaluate_tick(context)
+        data = definitions.resolve_sensor_def("prod_rebuild").evaluate_tick(context)
     site.cursors["rebuild"] = data.cursor
     return list(data.run_requests or ())
 
@@ -58,7 +58,7 @@ def test_nothing_starts_before_it_is_said(built: Site) -> None:
 def test_the_form_that_nobody_filled_in_says_what_is_missing(built: Site) -> None:
     result = (
         built.load()
-        .resolve_job_def("rebuild")
+        .resolve_job_def("prod_rebuild")
         .execute_in_process(instance=built.instance, raise_on_error=False)
     )
     assert "Nothing was started: no model is named: write its name as model." in failure(result)

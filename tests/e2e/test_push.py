@@ -19,24 +19,24 @@ from tests.e2e.running import PATIENCE, Up, free_port, materialized, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
-_RUNS = """query { runsOrError(filter: {tags: [{key: "dagster/sensor_name", value: "push"}]}) {
+_RUNS = """query { runsOrError(filter: {tags: [{key: "dbt/commit", value: "%s"}]}) {
     ... on Runs { results { runId status rootRunId tags { key value }
     assetSelection { path } } } } }"""
 _EVERY_RUN = """query { runsOrError(limit: 6) { ... on Runs { results { runId status pipelineName
     tags { key value } } } } }"""
 _ASSETS = """query { assetNodes(pipeline: {repositoryLocationName: "prod",
-    repositoryName: "__repository__", pipelineName: "full_build"}) { assetKey { path } } }"""
-_TICKS = """query($name: String!) { sensorOrError(sensorSelector: {sensorName: "push",
-    repositoryLocationName: $name, repositoryName: "__repository__"}) { ... on Sensor {
-    id sensorState { id selectorId status ticks(limit: 1) { status skipReason error { message }
+    repositoryName: "__repository__", pipelineName: "prod_full_build"}) { assetKey { path } } }"""
+_TICKS = """query($name: String!, $sensor: String!) { sensorOrError(sensorSelector: {
+    sensorName: $sensor, repositoryLocationName: $name, repositoryName: "__repository__"}) {
+    ... on Sensor { id sensorState { id selectorId status ticks(limit: 1) { status skipReason error { message }
     runIds } } } } }"""
-_LOGS = """query { sensorOrError(sensorSelector: {sensorName: "push",
+_LOGS = """query { sensorOrError(sensorSelector: {sensorName: "prod_push",
     repositoryLocationName: "prod", repositoryName: "__repository__"}) { ... on Sensor {
     sensorState { ticks(limit: 100) { logEvents { events { message } } } } } } }"""
 _MESSAGES = """query($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events {
     ... on MessageEvent { message } } } } } }"""
 _STOP = """mutation($id: String!) { stopSensor(id: $id) { __typename } }"""
-_START = """mutation { startSensor(sensorSelector: {sensorName: "push",
+_START = """mutation { startSensor(sensorSelector: {sensorName: "prod_push",
     repositoryLocationName: "prod", repositoryName: "__repository__"}) { __typename } }"""
 # Some ten seconds of work.
 SLOW = "(select sum(a.range * b.range) from range({rows}) as a, range(20000) as b)"
@@ -73,7 +73,7 @@ class Pushed:
 
     def says(self, name: str = "prod") -> str:
         """What the last tick of an environment's sensor said."""
-        ticks = self.up.query(_TICKS, name=name)["sensorState"]["ticks"]
+        ticks = self.up.query(_TICKS, name=name, sensor=f"{name}_push")["sensorState"]["ticks"]
         if not ticks or ticks[0]["status"] == "STARTED":
             return ""
         assert ticks[0]["error"] is None, ticks[0]["error"]["message"]
@@ -81,8 +81,8 @@ class Pushed:
 
     def runs(self, sha: str) -> list[Mapping[str, Any]]:
         """The push runs of a commit."""
-        found = self.up.query(_RUNS)["results"]
-        return [run for run in found if _tags(run)["dbt/commit"] == sha]
+        runs: list[Mapping[str, Any]] = self.up.query(_RUNS % sha)["results"]
+        return runs
 
     def settled(self, sha: str, name: str = "prod", seconds: float = PATIENCE) -> list[Any]:
         """Wait until nothing is due for a commit; its runs."""
@@ -102,7 +102,9 @@ class Pushed:
         except AssertionError as error:
             story = [str(error)]
             for name in ("prod", "dev"):
-                ticks = self.up.query(_TICKS, name=name)["sensorState"]["ticks"]
+                ticks = self.up.query(_TICKS, name=name, sensor=f"{name}_push")["sensorState"][
+                    "ticks"
+                ]
                 story.append(f"{name}: {ticks}")
             for run in self.up.query(_EVERY_RUN)["results"]:
                 tags = _tags(run)
@@ -194,7 +196,7 @@ def test_history_that_waits_is_rebuilt_after_a_click(pushed: Pushed) -> None:
     sha = pushed.clone.push("in pence")
     pushed.until(lambda: True if "Waits for you: to rebuild daily (3" in pushed.says() else None)
     assert pushed.up.rows("select amount from main.daily order by day_at") == before
-    assert pushed.up.finished(pushed.up.launch(job="rebuild_history"))["status"] == "SUCCESS"
+    assert pushed.up.finished(pushed.up.launch(job="prod_rebuild_history"))["status"] == "SUCCESS"
     [run] = pushed.settled(sha)
     days = {("daily", f"2024-01-0{day}") for day in (1, 2, 3)}
     assert set(materialized(run)) == {*days, ("pushes", None)}
@@ -245,7 +247,7 @@ def test_two_environments_are_pushed_to_at_once(pushed: Pushed) -> None:
 
 
 def test_a_git_hook_makes_dagster_look_at_once(pushed: Pushed) -> None:
-    sensor = pushed.up.query(_TICKS, name="prod")
+    sensor = pushed.up.query(_TICKS, name="prod", sensor="prod_push")
     state = sensor["sensorState"]
     pushed.up.query(_STOP, id=state["id"])
     hook = pushed.clone.remote / "hooks" / "post-receive"

@@ -65,7 +65,10 @@ def test_the_first_start_builds_the_warehouse(up: Up) -> None:
 
 def test_the_schedule_runs_in_prod(up: Up) -> None:
     schedules = {s["name"]: s["scheduleState"]["status"] for s in up.query(_SCHEDULES)["schedules"]}
-    assert schedules == {"full_build_schedule": "RUNNING", "every_minute_schedule": "STOPPED"}
+    assert schedules == {
+        "prod_full_build_schedule": "RUNNING",
+        "prod_every_minute_schedule": "STOPPED",
+    }
 
 
 def test_a_person_materializes_a_model(up: Up) -> None:
@@ -92,7 +95,7 @@ def test_two_runs_at_once_wait_for_each_other(up: Up) -> None:
 def test_a_failed_build_retries_once_and_only_what_failed(up: Up) -> None:
     config = {"vars": {"broken_day": "2024-01-03"}, "full_refresh": True}
     # the schedule adds the job's tags, and so does the Launchpad; the API itself does not
-    root = up.launch(job="full_build", config=config, tags=RETRY_TAGS)
+    root = up.launch(job="prod_full_build", config=config, tags=RETRY_TAGS)
     up.finished(root)
 
     def retry() -> Any:
@@ -135,7 +138,7 @@ def test_everything_can_be_backfilled_at_once(up: Up) -> None:
 
 def test_a_schedule_of_models_with_different_partitions_ticks(up: Up) -> None:
     before = {run["runId"] for run in up.query(_RUNS)["results"]}
-    state = up.query(_SCHEDULE, name="every_minute_schedule")["scheduleState"]
+    state = up.query(_SCHEDULE, name="prod_every_minute_schedule")["scheduleState"]
 
     def new_run() -> str | None:
         runs = up.query(_RUNS)["results"]
