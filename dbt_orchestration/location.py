@@ -1,56 +1,63 @@
-"""A code location: what an environment consists of."""
+"""What a code location has of an environment: assets, jobs, schedules and sensors."""
 
 from __future__ import annotations
 
-import gc
 import warnings
 
 import dagster as dg
+from dagster_dbt import DagsterDbtTranslator
 
-# Versions are pinned and contract-tested; a page of warnings at each load would hide real ones.
-warnings.filterwarnings("ignore", category=dg.BetaWarning)
-warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-
-from dbt_orchestration.assets.definition import dbt_assets  # noqa: E402
-from dbt_orchestration.assets.provenance import savings_spec  # noqa: E402
-from dbt_orchestration.assets.raw import raw_assets  # noqa: E402
-from dbt_orchestration.assets.translator import exposure_specs  # noqa: E402
-from dbt_orchestration.automation.jobs import jobs_and_schedules  # noqa: E402
-from dbt_orchestration.automation.push import push_sensor  # noqa: E402
-from dbt_orchestration.automation.rebuild import history_job, rebuild_job  # noqa: E402
-from dbt_orchestration.revisions.current import loaded_revision, open_revision  # noqa: E402
-from dbt_orchestration.revisions.parse import PrepareError, Revision  # noqa: E402
-from dbt_orchestration.setting_types import named  # noqa: E402
-from dbt_orchestration.settings import Settings, load_settings  # noqa: E402
-
-_built: dict[tuple[str, str], dg.Definitions] = {}
-
-# Manifests are hundreds of thousands of objects that live as long as the process. Python's default
-# walks them all again and again: a quarter of the CPU of a run on 1,000 models.
-gc.set_threshold(200_000, 20, 100)
+from dbt_orchestration.assets.definition import DbtAssets, dbt_assets
+from dbt_orchestration.assets.provenance import savings_spec
+from dbt_orchestration.assets.raw import raw_assets
+from dbt_orchestration.assets.translator import exposure_specs, states_key
+from dbt_orchestration.automation.jobs import jobs_and_schedules
+from dbt_orchestration.automation.push import push_sensor
+from dbt_orchestration.automation.rebuild import history_job, rebuild_job
+from dbt_orchestration.environment import Environment
+from dbt_orchestration.revisions.current import loaded_revision, open_revision
+from dbt_orchestration.revisions.parse import PrepareError, Revision
+from dbt_orchestration.setting_types import named
+from dbt_orchestration.settings import Settings
 
 
-def load_definitions(name: str) -> dg.Definitions:
-    """The definitions of the environment ``name`` of the installation.
+def build_defs(
+    environment: Environment, translator: DagsterDbtTranslator | None = None
+) -> dg.Definitions:
+    """Everything of an environment, for ``dagster.Definitions.merge`` with what else there is.
 
-    Dagster asks four times for each load; they are built once.
+    Args:
+        translator: says how assets look: one of dagster-dbt's, or a subclass of
+            ``DefaultTranslator``. Code versions, partitions and freshness are not for it to say.
+            Default: ``DefaultTranslator``, with the environment's name before each key.
 
     Raises:
-        SettingsError: a setting is wrong, or there is no such environment.
+        SettingsError: a setting is wrong.
+        PrepareError: there is no commit yet that could be loaded, and the project as it lies does
+            not parse.
     """
-    settings = load_settings()
-    key = name, loaded_revision(settings, name)
-    if key not in _built:
-        _built[key] = build_definitions(settings, name)
-    return _built[key]
+    settings = environment.as_settings()
+    return build_definitions(settings, environment.name, translator)
 
 
-def build_definitions(settings: Settings, name: str) -> dg.Definitions:
+def build_definitions(
+    settings: Settings, name: str, translator: DagsterDbtTranslator | None = None
+) -> dg.Definitions:
     """Everything of the environment ``name``, from the revision that it is now.
 
     In a run, from the revision that the code server had loaded when the run was launched. Where
     nothing is prepared yet, only the sensor that will.
     """
+    with warnings.catch_warnings():
+        # Contract-tested; a page of warnings at each load would hide real ones.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return _build(settings, name, translator)
+
+
+def _build(
+    settings: Settings, name: str, translator: DagsterDbtTranslator | None
+) -> dg.Definitions:
     digest = loaded_revision(settings, name)
     try:
         revision = open_revision(settings, name, digest) if digest else None
@@ -60,10 +67,15 @@ def build_definitions(settings: Settings, name: str) -> dg.Definitions:
         revision = None  # the sensor prepares it anew
     if revision is None:
         return dg.Definitions(sensors=[push_sensor(settings, name, None, None)])
-    return definitions_of(settings, name, revision)
+    return definitions_of(settings, name, revision, translator)
 
 
-def definitions_of(settings: Settings, name: str, revision: Revision) -> dg.Definitions:
+def definitions_of(
+    settings: Settings,
+    name: str,
+    revision: Revision,
+    translator: DagsterDbtTranslator | None = None,
+) -> dg.Definitions:
     """Everything of the environment ``name`` at one revision.
 
     Raises:
@@ -72,9 +84,15 @@ def definitions_of(settings: Settings, name: str, revision: Revision) -> dg.Defi
     """
     environment = settings.environment(name)
     pool = warehouse_pool(settings)
-    dbt = dbt_assets(settings, name, revision, pool)
+
+    def assets_of(other: Revision) -> DbtAssets:
+        return dbt_assets(settings, name, other, pool, translator)
+
+    dbt = assets_of(revision)
     raw = settings.load_raw and raw_assets(settings, name, dbt.sources, revision, pool)
     loaded = raw.keys if raw else ()
+    sources = revision.manifest["sources"]
+    others = {key for u, key in dbt.keys.items() if u in sources and states_key(sources[u])}
     jobs, schedules = jobs_and_schedules(environment, name, dbt)
     by_hand, starter = rebuild_job(name, revision, dbt)
     pushes = environment.push.enabled
@@ -82,22 +100,21 @@ def definitions_of(settings: Settings, name: str, revision: Revision) -> dg.Defi
         assets=[
             dbt.definition,
             *([raw] if raw else []),
-            *(source for source in dbt.sources.values() if source.key not in loaded),
-            *exposure_specs(revision.manifest, dbt.translator, dbt.keys),
+            *(source for source in dbt.sources.values() if source.key not in {*loaded, *others}),
+            *exposure_specs(revision.manifest, name, dbt.keys),
             *([savings_spec(name, environment.branch)] if pushes else []),
         ],
         jobs=[
             *jobs,
             *([dg.define_asset_job(named(name, "load_raw"), [raw])] if raw else []),
             by_hand,
-            *([history_job(settings, name, revision, dbt, pool)] if pushes else []),
+            *([history_job(settings, name, revision, dbt, assets_of)] if pushes else []),
         ],
         schedules=schedules,
         sensors=[
             *([push_sensor(settings, name, revision, dbt, loaded)] if pushes else []),
             starter,
         ],
-        executor=dg.in_process_executor,
     )
 
 

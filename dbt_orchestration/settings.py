@@ -85,23 +85,21 @@ class Push(_Model):
     )
 
 
-class Environment(_Model):
-    """A git branch bound to a dbt target."""
+class EnvironmentOptions(_Model):
+    """What may be said of any environment."""
 
-    branch: kinds.Branch
-    target: str = Field(min_length=1, description="dbt target in profiles.yml.")
+    select: str = Field(
+        "fqn:*", description="Only these nodes are assets: dbt's selection. Default: all."
+    )
+    exclude: str = Field("", description="But for these.")
+    selector: str = Field("", description="The nodes of this selector of selectors.yml instead.")
+
     full_build: Schedule = Schedule()
-    push: Push = Push()
     on_change: OnChange = Field(
         "rebuild",
         description="What a change of an incremental model does to its history, unless the model"
         " says so itself (meta.dagster.on_change): 'rebuild' it, 'ask' a person, or 'forward_only':"
         " leave it.",
-    )
-    defer_to: kinds.Name | None = Field(
-        None,
-        description="Environment whose relations stand in for nodes that are the same here and"
-        " there, and were never built here.",
     )
     lookback: int | None = Field(
         None,
@@ -110,6 +108,19 @@ class Environment(_Model):
         " Overrides dbt's `lookback` of every model.",
     )
     jobs: dict[kinds.JobName, Job] = {}
+
+
+class Environment(EnvironmentOptions):
+    """A git branch bound to a dbt target."""
+
+    branch: kinds.Branch
+    target: str = Field(min_length=1, description="dbt target in profiles.yml.")
+    push: Push = Push()
+    defer_to: kinds.Name | None = Field(
+        None,
+        description="Environment whose relations stand in for nodes that are the same here and"
+        " there, and were never built here.",
+    )
 
 
 class Git(_Model):
@@ -221,7 +232,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _project_is_there(self) -> Settings:
         folders = [("project_dir", found.PROJECT), ("profiles_dir", found.PROFILES)]
-        for folder, file in folders[1 if self.git.remote else 0 :]:
+        if self.git.remote:  # whose commits have the project, and may have the profile
+            folders = folders[1:] if self.profiles_dir != self.project_dir else []
+        for folder, file in folders:
             if not (path := getattr(self, folder) / file).is_file():
                 raise ValueError(f"{folder}: there is no {path}")
         return self

@@ -1,17 +1,18 @@
 """The dbt project of an environment as one multi-asset: one run is one step and one dbt command."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DbtProject
+from dagster_dbt import DagsterDbtTranslator, DbtProject
 from dagster_dbt.asset_utils import (
     DAGSTER_DBT_UNIQUE_ID_METADATA_KEY,
     get_upstream_unique_ids,
 )
+from dagster_dbt.utils import select_unique_ids
 
 from dbt_orchestration import upstream
 from dbt_orchestration.assets.build import Build
@@ -20,6 +21,7 @@ from dbt_orchestration.assets.names import StandIns, distinct_checks
 from dbt_orchestration.assets.place import Place
 from dbt_orchestration.assets.scratch import scratch_folder
 from dbt_orchestration.assets.translator import (
+    DefaultTranslator,
     EnvironmentTranslator,
     partitions_check_spec,
     test_spec,
@@ -29,7 +31,7 @@ from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.partitions.config import check_nodes
 from dbt_orchestration.project_meta import ProjectError
 from dbt_orchestration.revisions.parse import Revision
-from dbt_orchestration.settings import Settings
+from dbt_orchestration.settings import Settings, SettingsError
 
 _ASSET_TYPES = ("model", "seed", "snapshot")
 
@@ -54,21 +56,31 @@ class DbtAssets:
         return {u: key for u, key in self.keys.items() if u not in self.sources}
 
 
-def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: str) -> DbtAssets:
+def dbt_assets(
+    settings: Settings,
+    environment: str,
+    revision: Revision,
+    pool: str,
+    translator: DagsterDbtTranslator | None = None,
+) -> DbtAssets:
     """The multi-asset of every model, seed and snapshot, with every test as a check.
+
+    Args:
+        translator: says how they look. Default: ``DefaultTranslator``, with the environment's name
+            before each key.
 
     Raises:
         ProjectError: a node cannot become an asset; says which file and why.
     """
     manifest = revision.manifest
     check_nodes(manifest, datetime.now(UTC))
-    translator = EnvironmentTranslator(
-        environment,
+    translated = EnvironmentTranslator(
         settings.environment(environment).full_build.timezone,
         revision.fingerprints,
         revision.clock,
+        translator or DefaultTranslator([environment]),
     )
-    translator.tell_sources_apart(manifest)
+    translated.tell_sources_apart(manifest)
     project = DbtProject(
         revision.project_dir,
         target_path=revision.directory,
@@ -76,17 +88,19 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
         profile=settings.profile,
         target=settings.environment(environment).target,
     )
-    specs = _specs(manifest, translator, project)
+    specs = _specs(
+        manifest, translated, project, _selected(settings, environment, manifest, project)
+    )
     keys = {unique_id: spec.key for unique_id, spec in specs.items()}
     _refuse_two_nodes_of_one_key(manifest, keys)
     assets = [specs[unique_id] for unique_id in specs if not unique_id.startswith("source.")]
-    checks = _check_specs(manifest, translator, project, specs, keys)
+    checks = _check_specs(manifest, translated, project, specs, keys)
     unique_ids: dict[dg.AssetKey | dg.AssetCheckKey, str] = {k: uid for uid, k in keys.items()}
     for check in checks:
         if check.metadata:
             unique_ids[check.key] = check.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]
 
-    place = Place(settings, environment, revision, translator, unique_ids)
+    place = Place(settings, environment, revision, translated, unique_ids)
 
     defined = StandIns.of(assets, checks)
 
@@ -106,7 +120,7 @@ def dbt_assets(settings: Settings, environment: str, revision: Revision, pool: s
     sources = {uid: spec for uid, spec in specs.items() if uid.startswith("source.")}
     tests = {key: uid for key, uid in unique_ids.items() if isinstance(key, dg.AssetCheckKey)}
     definition = upstream.MixedPartitionsAssets.of(upstream.with_keys(build, defined.keys, checks))
-    return DbtAssets(definition, keys, sources, tests, translator, manifest)
+    return DbtAssets(definition, keys, sources, tests, translated, manifest)
 
 
 def everything(dbt: DbtAssets) -> dg.AssetSelection:
@@ -116,13 +130,30 @@ def everything(dbt: DbtAssets) -> dg.AssetSelection:
     return dg.AssetSelection.assets(dbt.definition) | dg.AssetSelection.checks(*checks)
 
 
+def _selected(
+    settings: Settings, environment: str, manifest: Mapping[str, Any], project: DbtProject
+) -> Collection[str]:
+    chosen = settings.environment(environment)
+    if (chosen.select, chosen.exclude, chosen.selector) == ("fqn:*", "", ""):
+        return set(manifest["nodes"])
+    try:
+        return select_unique_ids(chosen.select, chosen.exclude, chosen.selector, project, manifest)
+    except Exception as error:
+        where = f"environments.{environment}.select"
+        raise SettingsError(f"{where}: dbt does not understand it: {error}") from None
+
+
 def _specs(
-    manifest: Mapping[str, Any], translator: EnvironmentTranslator, project: DbtProject
+    manifest: Mapping[str, Any],
+    translator: EnvironmentTranslator,
+    project: DbtProject,
+    selected: Collection[str],
 ) -> dict[str, dg.AssetSpec]:
     nodes = {
         unique_id: node
         for unique_id, node in manifest["nodes"].items()
         if node["resource_type"] in _ASSET_TYPES and node["config"]["materialized"] != "ephemeral"
+        if unique_id in selected
     }
     sources = {
         parent

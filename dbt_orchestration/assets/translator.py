@@ -16,6 +16,7 @@ from dagster_dbt.asset_utils import (
     DAGSTER_DBT_UNIQUE_ID_METADATA_KEY,
     default_group_from_dbt_resource_props,
     default_owners_from_dbt_resource_props,
+    get_upstream_unique_ids,
 )
 
 from dbt_orchestration.assets.names import valid_name
@@ -35,21 +36,18 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
-class EnvironmentTranslator(DagsterDbtTranslator):
-    """Nodes of one environment. Keys begin with its name, so that many live in one instance.
+class DefaultTranslator(DagsterDbtTranslator):
+    """How nodes look unless somebody says otherwise: a translator as any of dagster-dbt's.
+
+    Keys begin with ``key_prefix``, so that many environments live in one instance; but for the key
+    of a source that states one (``meta.dagster.asset_key``), which is an asset of somebody else's.
 
     Assets carry little metadata on purpose: the raw SQL and the manifest's every column would
     triple the snapshot that the webserver and the daemon load. The SQL is one click away through
     the code reference.
     """
 
-    def __init__(
-        self,
-        environment: str,
-        timezone: str,
-        fingerprints: Mapping[str, str],
-        clock: Collection[str] = (),
-    ) -> None:
+    def __init__(self, key_prefix: Sequence[str] = ()) -> None:
         super().__init__(
             DagsterDbtTranslatorSettings(
                 enable_code_references=True,
@@ -58,62 +56,12 @@ class EnvironmentTranslator(DagsterDbtTranslator):
                 enable_duplicate_source_asset_keys=True,
             )
         )
-        self.environment = environment
-        self.timezone = timezone
-        self._fingerprints = fingerprints
-        self._clock = clock
-        self._partitions: dict[str, PartitionConfig | None] = {}
-        self._told_apart: Collection[str] = ()
-
-    def get_code_version(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """The node's fingerprint. Dagster shows an asset that was built with another as outdated.
-
-        dagster-dbt's own is a digest of the raw SQL, which misses macros, config and vars, and is
-        another one after every comment.
-        """
-        return self._fingerprints.get(dbt_resource_props["unique_id"])
-
-    def partition_config(self, node: Mapping[str, Any]) -> PartitionConfig | None:
-        unique_id = node["unique_id"]
-        if unique_id not in self._partitions:
-            self._partitions[unique_id] = partition_config(node)
-        return self._partitions[unique_id]
-
-    def get_asset_spec(
-        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
-    ) -> dg.AssetSpec:
-        spec = super().get_asset_spec(manifest, unique_id, project)
-        spec = spec.replace_attributes(
-            metadata={key: value for key, value in spec.metadata.items() if key not in _OBJECTS}
-        )
-        if unique_id.startswith("source."):
-            # Nobody reports to Dagster when a source is loaded elsewhere: no policy could be met.
-            return spec
-        policy = freshness_policy(self.get_resource_props(manifest, unique_id), self.timezone)
-        return spec.replace_attributes(freshness_policy=policy) if policy else spec
-
-    def tell_sources_apart(self, manifest: Mapping[str, Any]) -> None:
-        """Give sources that have the key of a model one more part: ``crm/users/source``."""
-        taken = {self.get_asset_key(node) for node in manifest["nodes"].values()}
-        self._told_apart = {
-            u for u, source in manifest["sources"].items() if self.get_asset_key(source) in taken
-        }
+        self.key_prefix = list(key_prefix)
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
-        key = super().get_asset_key(dbt_resource_props).with_prefix(self.environment)
-        told_apart = dbt_resource_props["unique_id"] in self._told_apart
-        return dg.AssetKey([*key.path, "source"]) if told_apart else key
-
-    def get_asset_check_spec(
-        self,
-        asset_spec: dg.AssetSpec,
-        manifest: Mapping[str, Any],
-        unique_id: str,
-        project: DbtProject | None,
-    ) -> dg.AssetCheckSpec | None:
-        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
-        node = manifest["nodes"][unique_id]
-        return spec and _described(spec._replace(name=valid_name(node["name"])), node)
+        key = super().get_asset_key(dbt_resource_props)
+        foreign = dbt_resource_props["resource_type"] == "source" and states_key(dbt_resource_props)
+        return key if foreign or not self.key_prefix else key.with_prefix(self.key_prefix)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         group = default_group_from_dbt_resource_props(dbt_resource_props)
@@ -140,8 +88,7 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         return dbt_resource_props.get("description") or f"dbt {kind} {dbt_resource_props['name']}"
 
     def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
-        tags = [_NOT_IN_TAGS.sub("_", tag) for tag in dbt_resource_props.get("tags") or ()]
-        return {tag[:63]: "" for tag in tags}
+        return tags_of(dbt_resource_props)
 
     def get_metadata(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, Any]:
         config = dbt_resource_props.get("config") or {}
@@ -149,12 +96,107 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         return {
             "dagster/table_name": name or dbt_resource_props["name"],
             **({"materialized": config["materialized"]} if config.get("materialized") else {}),
-            **(
-                {"config": MADE_FROM_CLOCK}
-                if dbt_resource_props["unique_id"] in self._clock
-                else {}
-            ),
         }
+
+
+class EnvironmentTranslator(DagsterDbtTranslator):
+    """What every asset of an environment has, however it looks.
+
+    Its fingerprint as code version, its partitions, its freshness policy, and dependencies on
+    assets as they are called here. Another translator says how it looks.
+
+    Args:
+        timezone: of freshness policies that name none.
+        fingerprints: by unique id.
+        clock: nodes whose config is made from the clock.
+        translator: says how they look.
+    """
+
+    def __init__(
+        self,
+        timezone: str,
+        fingerprints: Mapping[str, str],
+        clock: Collection[str],
+        translator: DagsterDbtTranslator,
+    ) -> None:
+        super().__init__(translator.settings)
+        self.timezone = timezone
+        self._translator = translator
+        self._fingerprints = fingerprints
+        self._clock = clock
+        self._partitions: dict[str, PartitionConfig | None] = {}
+        self._told_apart: Collection[str] = ()
+        self._specs: dict[str, dg.AssetSpec] = {}
+
+    def partition_config(self, node: Mapping[str, Any]) -> PartitionConfig | None:
+        unique_id = node["unique_id"]
+        if unique_id not in self._partitions:
+            self._partitions[unique_id] = partition_config(node)
+        return self._partitions[unique_id]
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        if unique_id in self._specs:
+            return self._specs[unique_id]
+        node = self.get_resource_props(manifest, unique_id)
+        spec = self._translator.get_asset_spec(manifest, unique_id, project)
+        metadata = {key: value for key, value in spec.metadata.items() if key not in _OBJECTS}
+        if unique_id in self._clock:
+            metadata["config"] = MADE_FROM_CLOCK
+        told_apart = unique_id in self._told_apart
+        spec = spec.replace_attributes(
+            key=dg.AssetKey([*spec.key.path, "source"]) if told_apart else spec.key,
+            deps=self._deps(manifest, node, project),
+            metadata=metadata,
+            # dagster-dbt's own is a digest of the raw SQL, which misses macros, config and vars,
+            # and is another one after every comment.
+            code_version=self._fingerprints.get(unique_id),
+            partitions_def=self.get_partitions_def(node),
+        )
+        # Nobody reports to Dagster when a source is loaded elsewhere: no policy could be met.
+        if not unique_id.startswith("source.") and (
+            policy := freshness_policy(node, self.timezone)
+        ):
+            spec = spec.replace_attributes(freshness_policy=policy)
+        self._specs[unique_id] = spec
+        return spec
+
+    def _deps(
+        self, manifest: Mapping[str, Any], node: Mapping[str, Any], project: DbtProject | None
+    ) -> Sequence[dg.AssetDep]:
+        deps: dict[dg.AssetKey, dg.AssetDep] = {}
+        for unique_id in sorted(get_upstream_unique_ids(manifest, node)):
+            key = self.get_asset_spec(manifest, unique_id, project).key
+            parent = self.get_resource_props(manifest, unique_id)
+            mapping = self.get_partition_mapping(node, parent)
+            deps.setdefault(key, dg.AssetDep(key, partition_mapping=mapping))
+        return list(deps.values())
+
+    def tell_sources_apart(self, manifest: Mapping[str, Any]) -> None:
+        """Give sources that have the key of a model one more part: ``crm/users/source``."""
+        taken = {self._translator.get_asset_key(node) for node in manifest["nodes"].values()}
+        self._told_apart = {
+            unique_id
+            for unique_id, source in manifest["sources"].items()
+            if self._translator.get_asset_key(source) in taken
+        }
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        key = self._translator.get_asset_key(dbt_resource_props)
+        told_apart = dbt_resource_props["unique_id"] in self._told_apart
+        return dg.AssetKey([*key.path, "source"]) if told_apart else key
+
+    def get_asset_check_spec(
+        self,
+        asset_spec: dg.AssetSpec,
+        manifest: Mapping[str, Any],
+        unique_id: str,
+        project: DbtProject | None,
+    ) -> dg.AssetCheckSpec | None:
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        node = manifest["nodes"][unique_id]
+        return spec and _described(spec._replace(name=valid_name(node["name"])), node)
 
     def get_partitions_def(
         self, dbt_resource_props: Mapping[str, Any]
@@ -173,6 +215,17 @@ class EnvironmentTranslator(DagsterDbtTranslator):
             return None
         # A parent that begins later simply has no rows for the days before.
         return dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+
+
+def tags_of(node: Mapping[str, Any]) -> Mapping[str, str]:
+    """dbt's tags as Dagster takes them."""
+    tags = [_NOT_IN_TAGS.sub("_", tag) for tag in node.get("tags") or ()]
+    return {tag[:63]: "" for tag in tags}
+
+
+def states_key(node: Mapping[str, Any]) -> bool:
+    """Whether it says which asset it is, by ``meta.dagster.asset_key``."""
+    return bool(read_meta(node).asset_key)
 
 
 def as_owner(owner: str) -> str:
@@ -258,7 +311,7 @@ def partitions_check_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
 
 
 def exposure_specs(
-    manifest: Mapping[str, Any], translator: EnvironmentTranslator, keys: Mapping[str, dg.AssetKey]
+    manifest: Mapping[str, Any], environment: str, keys: Mapping[str, dg.AssetKey]
 ) -> Sequence[dg.AssetSpec]:
     """Dashboards and other exposures as external assets, so that lineage ends where people look."""
     specs = []
@@ -268,12 +321,12 @@ def exposure_specs(
         parents = [keys[node] for node in exposure["depends_on"]["nodes"] if node in keys]
         specs.append(
             dg.AssetSpec(
-                key=dg.AssetKey([translator.environment, "exposure", exposure["name"]]),
+                key=dg.AssetKey([environment, "exposure", exposure["name"]]),
                 deps=parents,
                 description=exposure.get("description") or exposure.get("label"),
                 group_name="exposures",
                 owners=[as_owner(o) for o in ([owners] if isinstance(owners, str) else owners)],
-                tags=translator.get_tags(exposure),
+                tags=tags_of(exposure),
                 kinds={exposure["type"].lower()},
                 metadata={
                     **({"url": dg.MetadataValue.url(exposure["url"])} if exposure["url"] else {}),

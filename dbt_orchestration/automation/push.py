@@ -96,15 +96,16 @@ def push_sensor(
     return push
 
 
-@dg.op
-def wait_for_the_first_commit() -> None:
+def _nothing(environment: str) -> dg.JobDefinition:
     """A sensor has to have something that it could start."""
 
+    @dg.op(name=named(environment, "wait_for_the_first_commit"))
+    def wait() -> None:
+        pass
 
-def _nothing(environment: str) -> dg.JobDefinition:
     @dg.job(name=named(environment, "nothing"), executor_def=dg.in_process_executor)
     def nothing() -> None:
-        wait_for_the_first_commit()
+        wait()
 
     return nothing
 
@@ -228,7 +229,7 @@ class _Tick:
         if published(self.environment, storage) != revision.digest:
             publish(self.environment, revision, storage)
         instance = self.context.instance
-        in_use = {revision.digest, *used_by(instance, unfinished_runs(instance))}
+        in_use = {revision.digest, *used_by(instance, self.environment, unfinished_runs(instance))}
         in_use |= {self.loaded.digest} if self.loaded else set()
         forget_old(self.settings, self.environment, in_use, storage)
         upstream.reload_code_location(self.context, self.left)

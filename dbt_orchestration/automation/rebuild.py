@@ -6,14 +6,14 @@ anything is touched, and who asked for what stays on record.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from dbt_orchestration.assets.definition import DbtAssets, dbt_assets, everything
+from dbt_orchestration.assets.definition import DbtAssets, everything
 from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.assets.provenance import ancestors_of, commit_tags
 from dbt_orchestration.automation.due import APPROVED_TAG, ENVIRONMENT_TAG, Ledger, minutes
@@ -28,7 +28,6 @@ from dbt_orchestration.setting_types import named
 from dbt_orchestration.settings import Settings
 
 REBUILD_TAG = "dbt/rebuild"
-_FORM = "form"
 _TICK_SECONDS = 5
 # The daemon may have been down for so long. Dagster starts each only once, by its run key.
 _LOOK_BACK = timedelta(days=1)
@@ -60,8 +59,9 @@ def rebuild_job(
     environment: str, revision: Revision, dbt: DbtAssets
 ) -> tuple[dg.JobDefinition, dg.SensorDefinition]:
     """The form as a job, and the sensor that starts what it asks for."""
+    form = named(environment, "form")
 
-    @dg.op(name=_FORM, description="Shows what would be rebuilt, and asks for it to be.")
+    @dg.op(name=form, description="Shows what would be rebuilt, and asks for it to be.")
     def ask(context: dg.OpExecutionContext, config: RebuildForm) -> None:
         try:
             wanted = _rebuild(revision, dbt, context.instance, config)
@@ -83,7 +83,7 @@ def rebuild_job(
         name=named(environment, "rebuild"),
         description="Rebuild a model, and what reads it, over a range of time or from nothing."
         " Shows what it would do until `start` is set.",
-        config={"ops": {_FORM: {"config": RebuildForm(model="").model_dump()}}},
+        config={"ops": {form: {"config": RebuildForm(model="").model_dump()}}},
         executor_def=dg.in_process_executor,
     )
     def job() -> None:
@@ -110,7 +110,7 @@ def rebuild_job(
             if run.run_id in done:
                 continue
             said_in_run: Any = run.run_config
-            config = RebuildForm(**said_in_run["ops"][_FORM]["config"])
+            config = RebuildForm(**said_in_run["ops"][form]["config"])
             try:
                 wanted = _rebuild(revision, dbt, context.instance, config)
             except PartitionError as error:
@@ -127,9 +127,17 @@ def rebuild_job(
 
 
 def history_job(
-    settings: Settings, environment: str, revision: Revision, dbt: DbtAssets, pool: str
+    settings: Settings,
+    environment: str,
+    revision: Revision,
+    dbt: DbtAssets,
+    assets_of: Callable[[Revision], DbtAssets],
 ) -> dg.JobDefinition:
-    """One click that lets the push sensor start what waits for a person."""
+    """One click that lets the push sensor start what waits for a person.
+
+    Args:
+        assets_of: what another revision consists of.
+    """
 
     def newest(instance: dg.DagsterInstance) -> tuple[Revision, DbtAssets]:
         # A webserver learns a moment after the daemon, whose sensor said what waits, that the code
@@ -139,9 +147,9 @@ def history_job(
         if digest == revision.digest:
             return revision, dbt
         loaded = open_commit(settings, environment, digest, storage)
-        return loaded, dbt_assets(settings, environment, loaded, pool)
+        return loaded, assets_of(loaded)
 
-    @dg.op
+    @dg.op(name=named(environment, "approve"))
     def approve(context: dg.OpExecutionContext) -> None:
         shown, assets = newest(context.instance)
         ledger = Ledger(settings, environment, context.instance, shown, assets)

@@ -13,7 +13,6 @@ from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.revisions.store import open_commit, published
 from dbt_orchestration.settings import Settings
 
-_PIN = "revision"
 _COMMIT = re.compile(r"[0-9a-f]{40}-[0-9a-f]{8}")
 
 
@@ -41,12 +40,19 @@ def loaded_revision(settings: Settings, environment: str) -> str:
     Raises:
         PrepareError: as ``current``.
     """
-    return upstream.pin(_PIN, lambda: current(settings, environment))
+    return upstream.pin(_pin(environment), lambda: current(settings, environment))
 
 
-def used_by(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[str]:
-    """The digests of the revisions that these runs have opened, or will open when they begin."""
-    return {digest for run in runs if (digest := upstream.pinned(instance, run, _PIN))}
+def used_by(
+    instance: dg.DagsterInstance, environment: str, runs: Iterable[dg.DagsterRun]
+) -> set[str]:
+    """The digests of the environment's revisions that these runs have opened, or will open."""
+    pin = _pin(environment)
+    return {digest for run in runs if (digest := upstream.pinned(instance, run, pin))}
+
+
+def _pin(environment: str) -> str:
+    return f"dbt_orchestration/{environment}"
 
 
 def open_revision(settings: Settings, environment: str, digest: str) -> Revision:

@@ -165,7 +165,7 @@ def test_what_was_loaded_again_is_rebuilt_when_somebody_asks(ledger: Warehouse) 
     job = ledger.definitions.resolve_job_def("prod_rebuild")
     form = {"model": "days", "only_reloaded": True, "start": True}
     asked = job.execute_in_process(
-        instance=ledger.instance, run_config={"ops": {"form": {"config": form}}}
+        instance=ledger.instance, run_config={"ops": {"prod_form": {"config": form}}}
     )
     assert asked.success
     with dg.build_sensor_context(ledger.instance, definitions=ledger.definitions) as context:

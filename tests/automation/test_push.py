@@ -888,7 +888,9 @@ def test_a_revision_is_kept_for_a_run_that_waits_and_no_other_run_keeps_any(
     job = site.loaded["prod"].resolve_implicit_global_asset_job_def()
     # As the code server gives it to the daemon.
     pinned = RepositoryLoadData(
-        reconstruction_metadata={"revision": CodeLocationReconstructionMetadataValue(str(loaded))}
+        reconstruction_metadata={
+            "dbt_orchestration/prod": CodeLocationReconstructionMetadataValue(str(loaded))
+        }
     )
     plan = create_execution_plan(job)._replace(repository_load_data=pinned)
     persistent.create_run_for_job(job, execution_plan=plan, status=dg.DagsterRunStatus.STARTING)
@@ -897,9 +899,14 @@ def test_a_revision_is_kept_for_a_run_that_waits_and_no_other_run_keeps_any(
     assert kept(site) == sorted([first, *shas[-2:]])
 
 
+@dg.op
+def _anything() -> None:
+    pass
+
+
 @dg.job
 def _of_somebody_else() -> None:
-    push.wait_for_the_first_commit()
+    _anything()
 
 
 def test_a_machine_without_the_revision_downloads_it(built: Site) -> None:

@@ -21,7 +21,7 @@ def fill_in(site: Site, **form: Any) -> dg.ExecuteInProcessResult:
     job = job or site.load().resolve_job_def("prod_rebuild")
     return job.execute_in_process(
         instance=site.instance,
-        run_config={"ops": {"form": {"config": form}}},
+        run_config={"ops": {"prod_form": {"config": form}}},
         raise_on_error=False,
     )
 

@@ -28,8 +28,8 @@ _ASSETS = """query { assetNodes(pipeline: {repositoryLocationName: "prod",
     repositoryName: "__repository__", pipelineName: "prod_full_build"}) { assetKey { path } } }"""
 _TICKS = """query($name: String!, $sensor: String!) { sensorOrError(sensorSelector: {
     sensorName: $sensor, repositoryLocationName: $name, repositoryName: "__repository__"}) {
-    ... on Sensor { id sensorState { id selectorId status ticks(limit: 1) { status skipReason error { message }
-    runIds } } } } }"""
+    ... on Sensor { id sensorState { id selectorId status ticks(limit: 1) { status skipReason
+    error { message } runIds } } } } }"""
 _LOGS = """query { sensorOrError(sensorSelector: {sensorName: "prod_push",
     repositoryLocationName: "prod", repositoryName: "__repository__"}) { ... on Sensor {
     sensorState { ticks(limit: 100) { logEvents { events { message } } } } } } }"""
