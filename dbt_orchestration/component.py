@@ -1,6 +1,7 @@
-"""An environment as a Dagster component, which a ``defs.yaml`` describes."""
+"""An environment as a Dagster component, which a ``defs.yaml`` describes.
 
-from __future__ import annotations
+Dagster reads the annotations: they are no strings, as ``annotations`` of ``__future__`` would be.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
