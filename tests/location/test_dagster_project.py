@@ -1,0 +1,206 @@
+"""An environment inside a Dagster project that has assets, jobs and sensors of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from dbt_orchestration import DefaultTranslator, Environment, build_defs
+from dbt_orchestration.settings import SettingsError
+from tests.automation.site import SHOP, git
+
+DefsYaml = Callable[[str], dg.Definitions]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Dagster project, in git, with a dbt project in the folder ``dbt``."""
+    monkeypatch.setenv("DBT_DUCKDB_PATH", str(tmp_path / "warehouse.duckdb"))
+    shutil.copytree(SHOP, tmp_path / "dbt")
+    (tmp_path / "dbt" / "models" / "sources.yml").write_text(
+        dedent("""\
+        sources:
+          - name: crm
+            schema: main
+            tables:
+              - name: people
+                meta: {dagster: {asset_key: [imported, people]}}
+        """)
+    )
+    (tmp_path / "dbt" / "models" / "callers.sql").write_text(
+        "select name from {{ source('crm', 'people') }}"
+    )
+    git(tmp_path, "init", "--quiet", "--initial-branch=main")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--quiet", "-m", "first")
+    return tmp_path
+
+
+@dg.asset(key=["imported", "people"])
+def people() -> None:
+    """An asset of the user's own, which a dbt source is."""
+
+
+def environment(home: Path, name: str = "prod", **more: Any) -> Environment:
+    values = {"target": name, "state_dir": home / f"state_{name}", **more}
+    return Environment(name=name, project_dir=home / "dbt", **values)
+
+
+def test_two_environments_live_beside_what_is_there(home: Path) -> None:
+    @dg.sensor(name="push", target=people)
+    def push() -> None:
+        """Called as one of ours would be."""
+
+    @dg.job(name="full_build")
+    def full_build() -> None:
+        """The same."""
+
+    theirs = dg.Definitions(
+        assets=[people], jobs=[full_build], sensors=[push], executor=dg.multiprocess_executor
+    )
+    defs = dg.Definitions.merge(
+        theirs,
+        build_defs(environment(home)),
+        build_defs(environment(home, "dev", branch="dev")),
+    )
+    dg.Definitions.validate_loadable(defs)
+    repository = defs.get_repository_def()
+    sensors = {sensor.name for sensor in repository.sensor_defs}
+    assert sensors == {"push", "prod_push", "prod_rebuild", "dev_push", "dev_rebuild"}
+    graph = defs.resolve_asset_graph()
+    assert graph.get(dg.AssetKey(["prod", "callers"])).parent_keys == {people.key}
+    assert graph.get(dg.AssetKey(["dev", "callers"])).parent_keys == {people.key}
+    assert graph.get(people.key).is_materializable
+
+
+def test_a_run_of_the_merged_project_builds(home: Path) -> None:
+    with duckdb.connect(str(home / "warehouse.duckdb")) as connection:
+        connection.execute("create table people as select 'Ann' as name")
+    defs = dg.Definitions.merge(
+        dg.Definitions(assets=[people]), build_defs(environment(home, push={"enabled": False}))
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = defs.resolve_implicit_global_asset_job_def()
+        assert job.execute_in_process(instance=instance).success
+    with duckdb.connect(str(home / "warehouse.duckdb")) as connection:
+        assert connection.execute("select name from callers").fetchall() == [("Ann",)]
+        assert connection.execute("select orders from totals").fetchall() == [(4,)]
+
+
+def test_a_translator_says_how_assets_look(home: Path) -> None:
+    class Ours(DefaultTranslator):
+        def get_group_name(
+            self,
+            dbt_resource_props: Mapping[str, Any],  # noqa: ARG002
+        ) -> str:
+            return "warehouse"
+
+        def get_automation_condition(
+            self,
+            dbt_resource_props: Mapping[str, Any],  # noqa: ARG002
+        ) -> dg.AutomationCondition[Any]:
+            return dg.AutomationCondition.eager()
+
+    defs = build_defs(environment(home), translator=Ours(["shop", "gold"]))
+    graph = defs.resolve_asset_graph()
+    customers = graph.get(dg.AssetKey(["shop", "gold", "customers"]))
+    assert customers.group_name == "warehouse"
+    assert customers.automation_condition is not None
+    assert customers.code_version
+    # What an environment needs of its assets is not for a translator to say.
+    assert graph.get(dg.AssetKey(["shop", "gold", "daily"])).partitions_def is not None
+    assert customers.parent_keys == {dg.AssetKey(["shop", "gold", "stg_orders"])}
+
+
+def test_what_is_wrong_is_said_with_its_environment(home: Path) -> None:
+    (home / "dbt" / "dbt_project.yml").unlink()
+    with pytest.raises(SettingsError, match="environment prod: project_dir: there is no "):
+        build_defs(environment(home))
+
+
+@pytest.fixture
+def defs_yaml(home: Path, monkeypatch: pytest.MonkeyPatch) -> DefsYaml:
+    """The definitions of a Dagster project whose only component a ``defs.yaml`` describes."""
+    package = home / "src" / "shop_project"
+    monkeypatch.syspath_prepend(str(package.parent))
+    for module in [name for name in sys.modules if name.startswith(package.name)]:
+        monkeypatch.delitem(sys.modules, module)
+    (package / "defs" / "warehouse").mkdir(parents=True)
+    (home / "pyproject.toml").write_text(
+        dedent("""\
+        [tool.dg]
+        directory_type = "project"
+        [tool.dg.project]
+        root_module = "shop_project"
+        """)
+    )
+    (package / "defs" / "people.py").write_text(
+        "import dagster as dg\n\n\n@dg.asset(key=['imported', 'people'])\ndef people(): ...\n"
+    )
+
+    def load(text: str) -> dg.Definitions:
+        (package / "defs" / "warehouse" / "defs.yaml").write_text(dedent(text))
+        return dg.load_from_defs_folder(path_within_project=package)
+
+    return load
+
+
+_THEIRS = """\
+    type: dagster_dbt.DbtProjectComponent
+    attributes:
+      project:
+        project_dir: "{{ project_root }}/dbt"
+        profiles_dir: "{{ project_root }}/dbt"
+        target: prod
+      exclude: kept
+      translation:
+        group_name: gold
+        owners: [team:shop]
+    """
+
+
+def test_history_stays_where_the_type_of_a_defs_yaml_is_changed(
+    defs_yaml: DefsYaml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_IS_DEV_CLI", "1")  # dagster-dbt then has the project parsed
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    before = defs_yaml(_THEIRS).resolve_asset_graph()
+    after = defs_yaml(_THEIRS.replace("dagster_dbt.DbtProject", "dbt_orchestration.DbtEnvironment"))
+    graph = after.resolve_asset_graph()
+    pushes = dg.AssetKey(["prod", "pushes"])
+    assert graph.get_all_asset_keys() - {pushes} == before.get_all_asset_keys()
+    for key in before.materializable_asset_keys:
+        mine, theirs = graph.get(key), before.get(key)
+        assert (mine.group_name, mine.owners, mine.parent_keys) == (
+            *(theirs.group_name, theirs.owners, theirs.parent_keys),
+        )
+    checks = {key for key in graph.asset_check_keys if key.name != "all_partitions_built"}
+    assert checks == before.asset_check_keys
+    assert {s.name for s in after.sensors or ()} == {"prod_push", "prod_rebuild"}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "message"),
+    [
+        ("cli_args: [run]", "cli_args: each run finds out what dbt needs; remove it"),
+        ("op: {name: dbt}", "op: remove it; name the environment with name"),
+        ("environment: {on_chnge: ask}", "on_chnge: there is no such"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(defs_yaml: DefsYaml, attribute: str, message: str) -> None:
+    text = dedent(_THEIRS.replace("dagster_dbt.DbtProject", "dbt_orchestration.DbtEnvironment"))
+    with pytest.raises(Exception, match="Error while building definitions") as raised:
+        defs_yaml(text.replace("  exclude: kept", f"  {attribute}"))
+    causes: list[BaseException] = [raised.value]
+    while cause := causes[-1].__cause__:
+        causes.append(cause)
+    assert any(message in str(each) for each in causes), causes
