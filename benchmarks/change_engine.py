@@ -28,7 +28,7 @@ from rich.table import Table
 
 from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint
 from dbt_orchestration.changes.macros import _read
-from dbt_orchestration.changes.plan import plan
+from dbt_orchestration.changes.plan import diff
 from dbt_orchestration.changes.project import Compiled, Project
 from dbt_orchestration.changes.relations import Analyses
 from dbt_orchestration.changes.text import read_macro, read_python, read_sql
@@ -207,9 +207,9 @@ def measure(count: int, repeat: int) -> Mapping[str, float]:
         head = edited(compiled, f"model.generated.model_{count // 2:05}")
         # Parsing dbt's manifest into the new state is part of preparing it, not of the plan.
         figures["plan after a one-file commit"] = cpu(
-            lambda: plan(base, fingerprint(replace(head), analyses, base)), repeat
+            lambda: diff(base, fingerprint(replace(head), analyses, base)), repeat
         )
-        assert plan(base, fingerprint(head, analyses)).due
+        assert diff(base, fingerprint(head, analyses)).due
     figures["memory, MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return figures
 

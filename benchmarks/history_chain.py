@@ -22,7 +22,7 @@ from benchmarks.history_judge import Judge, Verdict
 from benchmarks.history_nothing import NotBuiltError, Nothing
 from benchmarks.history_site import NAME, Living, Ran, Settled
 from benchmarks.history_world import Clock, Content, Whole, differ
-from benchmarks.soundness import diff
+from benchmarks.soundness import text_diff
 from benchmarks.soundness_edits import EDITS, apply_one
 from benchmarks.soundness_settings import SETTINGS, load
 from benchmarks.soundness_world import LABEL, State
@@ -188,7 +188,7 @@ class Life:
             return
 
     def _send(self, state: State, whole: Whole | None, message: str = "") -> None:
-        self.step.diff = diff(self.state, state)
+        self.step.diff = text_diff(self.state, state)
         self.step.pushed = 1
         self.state, self.whole, self.mend = state, whole, False
         with self._timed("push"):
@@ -218,7 +218,7 @@ class Life:
             self._send(state, whole)
             return
         self.step.did.append(f"force-pushed {sha[:10]}")
-        self.step.diff = diff(self.state, state)
+        self.step.diff = text_diff(self.state, state)
         self.step.pushed = 1
         self.site.force_push(sha)
         self.state, self.whole, self.mend = state, whole, False
@@ -259,7 +259,7 @@ class Life:
         if self.mend or rng.random() < 0.4:
             self._send(state, whole)
         else:
-            self.step.diff = diff(self.state, state)
+            self.step.diff = text_diff(self.state, state)
             self.step.pushed = 1
             self.state, self.whole = state, whole
             self._take_on(state)

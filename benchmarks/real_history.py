@@ -35,7 +35,7 @@ from sqlglot.errors import SqlglotError
 
 from dbt_orchestration.changes.config import content_keys, own_keys
 from dbt_orchestration.changes.fingerprints import Fingerprints
-from dbt_orchestration.changes.plan import plan
+from dbt_orchestration.changes.plan import diff
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.changes.terms import digest, digest_value
 from dbt_orchestration.invocation import DbtTarget
@@ -133,7 +133,7 @@ def _uncompiled(project: Project, unique_id: str) -> str:
 def compare(commit: str, subject: str, old: Fingerprints, new: Fingerprints) -> Step:
     """The plan from one commit to the next, and what the texts say of it."""
     before, after = made_of(old.project), made_of(new.project)
-    planned = plan(old, new)
+    planned = diff(old, new)
     due = {
         node.unique_id: f"{node.action} {'/'.join(sorted({c.kind for c in node.changes}))}"
         f" ← {' ← '.join(node.reasons[0])}"

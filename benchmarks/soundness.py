@@ -41,7 +41,7 @@ from benchmarks import (  # noqa: F401
 )
 from benchmarks.soundness_edits import apply_one
 from benchmarks.soundness_world import State, Workshop, World, differences
-from dbt_orchestration.changes.plan import Plan, plan
+from dbt_orchestration.changes.plan import Plan, diff
 from dbt_orchestration.invocation import DbtError
 from dbt_orchestration.revisions.parse import PrepareError
 
@@ -121,9 +121,9 @@ def run_trial(workshop: Workshop, seed: int, iteration: int) -> Trial:
         return trial
     except Exception as error:
         trial.error = trial.crash = repr(error)[-600:]
-        trial.diff = diff(base.state, state)
+        trial.diff = text_diff(base.state, state)
         return trial
-    forward, back = plan(base.prints, head.prints), plan(head.prints, base.prints)
+    forward, back = diff(base.prints, head.prints), diff(head.prints, base.prints)
     due = {node.unique_id for node in forward.due}
     trial.differ = differences(base, head)
     trial.nodes = len(head.names)
@@ -140,7 +140,7 @@ def run_trial(workshop: Workshop, seed: int, iteration: int) -> Trial:
         if node.unique_id not in trial.differ
     }
     if trial.misses:
-        trial.diff = diff(base.state, state)
+        trial.diff = text_diff(base.state, state)
     trial.seconds = time.monotonic() - started
     return trial
 
@@ -155,7 +155,7 @@ def _others(workshop: Workshop, world: World) -> list[str]:
     return [u for u, node in world.prints.nodes.items() if again[u].value != node.value]
 
 
-def diff(old: State, new: State) -> str:
+def text_diff(old: State, new: State) -> str:
     lines: list[str] = []
     for path in sorted(old.files.keys() | new.files.keys()):
         before, after = (_shown(path, state.files.get(path, "")) for state in (old, new))
@@ -350,7 +350,9 @@ def _reproduce(seed: int, iteration: int, level1: bool) -> Trial:
         _open_workshop(folder, level1)
         trial = _trial(seed, iteration)
         assert _workshop is not None
-        trial.diff = diff(_workshop.base.state, edited(_workshop.base.state, seed, iteration)[0])
+        trial.diff = text_diff(
+            _workshop.base.state, edited(_workshop.base.state, seed, iteration)[0]
+        )
     return trial
 
 

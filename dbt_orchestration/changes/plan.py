@@ -18,7 +18,7 @@ from dbt_orchestration.changes.materializations import own_materializations
 from dbt_orchestration.changes.reasons import Reasons, differing, display_name
 from dbt_orchestration.changes.relation_names import names_read, relation_name
 
-__all__ = ["Change", "Check", "Deleted", "Due", "Plan", "plan"]
+__all__ = ["Change", "Check", "Deleted", "Due", "Plan", "diff"]
 
 VERSION = 1
 
@@ -131,7 +131,7 @@ class Plan:
         }
 
 
-def plan(
+def diff(
     base: Fingerprints, head: Fingerprints, alone: Callable[[str], str] = lambda _: ""
 ) -> Plan:
     """What must be built so that a warehouse built from ``base`` is what ``head`` says.

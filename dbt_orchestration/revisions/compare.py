@@ -16,7 +16,7 @@ from platformdirs import user_cache_path
 
 from dbt_orchestration.changes.actions import dagster_meta
 from dbt_orchestration.changes.fingerprints import Fingerprints
-from dbt_orchestration.changes.plan import Plan, plan
+from dbt_orchestration.changes.plan import Plan, diff
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.revisions.analyse import Analyst
@@ -85,7 +85,7 @@ class _Comparing:
         new = self._fingerprints(head)
         _refuse_wrong_meta(self._name, new.project.manifest)
         self._analyst.keep()
-        made = plan(old, new, partial(_alone, (old.project, new.project)))
+        made = diff(old, new, partial(_alone, (old.project, new.project)))
         notes = (*_notes(old, new), *self._clock_notes(new))
         result = replace(made, base=base, head=head, notes=notes)
         if wanted.select:

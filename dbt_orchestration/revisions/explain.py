@@ -18,7 +18,7 @@ import orjson
 from dbt_orchestration.changes.actions import Partitioned
 from dbt_orchestration.changes.fingerprints import Fingerprints
 from dbt_orchestration.changes.materializations import is_updated_in_place, own_materializations
-from dbt_orchestration.changes.plan import Due, plan
+from dbt_orchestration.changes.plan import Due, diff
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.partitions.together import why_alone
 from dbt_orchestration.revisions.analyse import Analyst
@@ -128,7 +128,7 @@ class _Explaining:
         except PrepareError:
             return {}  # it did parse once; this dbt says no
         old = self._fingerprints(again)
-        planned = plan(old, head, partial(_alone, (base, self._head)))
+        planned = diff(old, head, partial(_alone, (base, self._head)))
         due = {node.unique_id: node for node in planned.due}
         found: dict[Recorded, Why] = {}
         for u, value in recorded:

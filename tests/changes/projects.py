@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint
-from dbt_orchestration.changes.plan import Plan, plan
+from dbt_orchestration.changes.plan import Plan, diff
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.revisions.cache import Cache
@@ -108,5 +108,5 @@ def edit(project: Path, edits: Iterable[Mapping[str, Any]]) -> None:
 
 def compare(old: Fingerprints, new: Fingerprints) -> Plan:
     """The plan, having made sure that nothing is due from a state to itself."""
-    assert not plan(new, new)
-    return replace(plan(old, new), base="base", head="head")
+    assert not diff(new, new)
+    return replace(diff(old, new), base="base", head="head")

@@ -16,7 +16,7 @@ import pytest
 import dbt_orchestration
 from dbt_orchestration.changes import fingerprints
 from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint
-from dbt_orchestration.changes.plan import plan
+from dbt_orchestration.changes.plan import diff
 from dbt_orchestration.changes.project import Compiled, Project
 from dbt_orchestration.revisions.cache import Cache
 from tests.changes.projects import Base, State, compare, copy_project, edit, read_state
@@ -58,7 +58,7 @@ def _load(path: Path) -> Project:
 def planned(folder: Path) -> str:
     """All fingerprints and the plan, as text, of the two projects saved in ``folder``."""
     old, new = (fingerprint(_load(folder / f"{name}.json")) for name in ("old", "new"))
-    whole = [_values(old), _values(new), plan(old, new).as_json()]
+    whole = [_values(old), _values(new), diff(old, new).as_json()]
     return json.dumps(whole)
 
 
@@ -95,7 +95,7 @@ def test_another_folder_has_the_same_fingerprints(base: Base, tmp_path: Path) ->
     state = read_state(folder, tmp_path / "home", Cache(tmp_path / "compiled.sqlite"), {})
     assert _values(state.by_code) == _values(base.state.by_code)
     assert _values(state.by_column) == _values(base.state.by_column)
-    assert not plan(base.state.by_column, state.by_column)
+    assert not diff(base.state.by_column, state.by_column)
 
 
 def test_a_target_with_another_database_and_schema_has_the_same_fingerprints(
@@ -125,7 +125,7 @@ def test_fingerprints_of_two_schemes_do_not_compare(
     monkeypatch.setattr(fingerprints, "SCHEME", "another")
     new = fingerprint(old.project, dict(base.state.analyses))
     with pytest.raises(ValueError, match=r"schemes .* do not compare"):
-        plan(old, new)
+        diff(old, new)
 
 
 def test_a_new_scheme_makes_nothing_due_once_both_sides_are_made_again(
@@ -134,7 +134,7 @@ def test_a_new_scheme_makes_nothing_due_once_both_sides_are_made_again(
     project = base.state.by_column.project
     monkeypatch.setattr(fingerprints, "SCHEME", "another")
     analyses = dict(base.state.analyses)
-    again = plan(fingerprint(project, analyses), fingerprint(project, analyses))
+    again = diff(fingerprint(project, analyses), fingerprint(project, analyses))
     assert not again
     assert not again.deleted
     assert again.unchanged == len(project.built) - 1  # one is ephemeral
