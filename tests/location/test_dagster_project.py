@@ -17,6 +17,7 @@ import pytest
 from dbt_orchestration import DefaultTranslator, Environment, build_defs
 from dbt_orchestration.settings import SettingsError
 from tests.automation.site import SHOP, git
+from tests.conftest import REPOSITORY
 
 DefsYaml = Callable[[str], dg.Definitions]
 
@@ -152,6 +153,25 @@ def defs_yaml(home: Path, monkeypatch: pytest.MonkeyPatch) -> DefsYaml:
         return dg.load_from_defs_folder(path_within_project=package)
 
     return load
+
+
+def test_the_example_builds(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = home / "example"
+    shutil.copytree(REPOSITORY / "examples" / "dagster_project", example)
+    git(example, "init", "--quiet", "--initial-branch=main")
+    git(example, "add", "--all")
+    git(example, "commit", "--quiet", "-m", "first")
+    monkeypatch.setenv("WAREHOUSE", str(home / "orders.duckdb"))
+    monkeypatch.syspath_prepend(str(example / "src"))
+    for module in [name for name in sys.modules if name.startswith("warehouse")]:
+        monkeypatch.delitem(sys.modules, module)
+    defs = dg.load_from_defs_folder(path_within_project=example / "src" / "warehouse")
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = defs.resolve_implicit_global_asset_job_def()
+        result = job.execute_in_process(instance=instance)
+    assert result.success
+    [best] = result.asset_materializations_for_node("best_customer")
+    assert best.metadata["customer"].value == "Ann"
 
 
 _THEIRS = """\
