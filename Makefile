@@ -1,9 +1,9 @@
-# make up · make test · make demo · make plan · make bench.   A Python other than python3: make PYTHON=… up
+# make up · make check · make test · make demo · make plan · make bench.   A Python other than python3: make PYTHON=… up
 
 PORT ?= 3000
 RUN := .venv/bin
 
-.PHONY: install up demo doctor plan test lint bench clean
+.PHONY: install up demo doctor plan check test lint bench clean
 
 install:
 	@PYTHON="$(PYTHON)" ./install.sh
@@ -19,6 +19,10 @@ doctor: install
 
 plan: install
 	@$(RUN)/dbt-orchestration plan
+
+# In a minute or so, of what `make test` does.
+check: lint
+	@$(RUN)/pytest -m quick --quiet --numprocesses 2
 
 test: lint
 	@$(RUN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder

@@ -39,8 +39,24 @@ LONGEST = [
 ]
 
 
+# What `make check` tries: each of them takes a second or two.
+QUICK = [
+    *("changes/test_dates.py", "changes/test_hooks.py", "changes/test_materializations.py"),
+    *("changes/test_queries.py", "changes/test_spelling.py", "changes/test_text.py"),
+    *("assets/test_partitions.py", "assets/test_request.py", "assets/test_translator.py"),
+    *("partitions/test_batches.py", "partitions/test_separable.py"),
+    *("revisions/test_cache.py", "revisions/test_present.py", "revisions/test_remote.py"),
+    *("test_bad_meta.py", "test_bad_settings.py", "test_docs.py", "test_settings.py"),
+    *("test_upstream.py", "test_yaml.py"),
+]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first."""
+    quick = {REPOSITORY / "tests" / file for file in QUICK}
+    for item in items:
+        if item.path in quick:
+            item.add_marker("quick")
     places = {REPOSITORY / file: place for place, file in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
 

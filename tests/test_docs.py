@@ -16,11 +16,13 @@ from dbt_orchestration.settings import Environment, Git, Push, Settings
 from tests.conftest import REPOSITORY
 
 ENGLISH, KOREAN = REPOSITORY / "README.md", REPOSITORY / "README.ko.md"
-PAGES = [ENGLISH, KOREAN, *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [ENGLISH, KOREAN, REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 # `make test` runs this test; the others have one of their own, named here.
 RUN_BY = {
     "make up": "tests/e2e/test_up.py",
     "make demo": "tests/test_demo.py",
+    "make check": "Makefile",
+    ".venv/bin/pytest -x tests/changes/test_queries.py": ".ci/run",
     "make test": ".ci/run",
     "make plan": "tests/revisions/test_compare.py",
     "FAULTS=all .venv/bin/pytest tests/faults": "tests/faults/test_kills.py",
