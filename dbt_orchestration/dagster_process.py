@@ -114,13 +114,12 @@ def dagster_dev(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Webserver, daemon and code locations, in a session of their own, stopped at the end.
 
+    They are being started: see ``wait_until_loaded``.
+
     Args:
         home: of which this process has the lock.
         environments: those that are code locations.
         variables: environment variables that it gets with those of this process.
-
-    Raises:
-        LaptopError: it does not start, or a code location does not load.
     """
     command = [sys.executable, "-m", "dbt_orchestration.dagster_dev", "--host", HOST]
     command += ["--port", str(port)]
@@ -141,8 +140,6 @@ def dagster_dev(
     home.lock.write(str(process.pid))
     home.lock.flush()
     try:
-        with console.status("Starting Dagster …"):
-            _wait_until_loaded(process, port, home.log)
         yield process
     finally:
         # Pressed again, Ctrl-C must not leave a daemon behind that holds the port.
@@ -167,7 +164,12 @@ def _end_runs(instance: dg.DagsterInstance) -> None:
             instance.report_run_failed(run, "Its process ended when Dagster was killed.")
 
 
-def _wait_until_loaded(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def wait_until_loaded(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Wait until all code locations are there.
+
+    Raises:
+        LaptopError: Dagster does not start, or a code location does not load.
+    """
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:

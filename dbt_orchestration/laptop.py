@@ -32,16 +32,17 @@ from dbt_orchestration.dagster_process import (
     LaptopError,
     dagster_dev,
     interruptible,
+    wait_until_loaded,
     watch,
 )
 from dbt_orchestration.doctor import built_twice, find_profile, missing_credentials
 from dbt_orchestration.invocation import DbtError, DbtTarget
 from dbt_orchestration.location import check_revision, warehouse_pool
-from dbt_orchestration.revisions.commits import prepare_followed
+from dbt_orchestration.revisions.commits import is_current, prepare_followed
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.parse import PrepareError, Revision
 from dbt_orchestration.revisions.present import Seen, look_without_waiting
-from dbt_orchestration.revisions.store import publish
+from dbt_orchestration.revisions.store import open_commit, publish, published
 from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.setting_types import named
 from dbt_orchestration.settings import Settings
@@ -139,29 +140,69 @@ def running(
         _refuse_taken(port)
         _refuse_missing_profile(settings)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
-        revisions: dict[str, Revision | None] = {}
-        for name in settings.environments:
-            with console.status(f"Preparing the dbt project for {name} …"), _dbt_errors():
-                started = time.monotonic()
-                revisions[name] = revision = _prepare(settings, name, instance)
-                if revision:
-                    _inspect(settings, name, revision, instance)
-            console.print(f"Prepared {name}, {_what(settings, revision)}, in {_seconds(started)}.")
+        upstream.set_pool_limit(instance, warehouse_pool(settings), settings.pool_limit)
+        dagster = dagster_dev(
+            dagster_home,
+            port,
+            instance,
+            console,
+            environments=settings.environments,
+            variables={**settings.dbt_environment, **variables},
+        )
+        with _dbt_errors():
+            revisions = _loaded_before(settings, instance)
+        if again := revisions is not None:  # the push sensor asks git for what is newer
+            process = stack.enter_context(dagster)
+        revisions = revisions or _prepared(settings, instance, console)
         if wrong := built_twice(settings, revisions):
             raise LaptopError("; ".join(wrong))
-        upstream.set_pool_limit(instance, warehouse_pool(settings), settings.pool_limit)
-        variables = {**settings.dbt_environment, **variables}
-        process = stack.enter_context(
-            dagster_dev(
-                dagster_home,
-                port,
-                instance,
-                console,
-                environments=settings.environments,
-                variables=variables,
-            )
-        )
+        for name, revision in revisions.items():
+            if revision:
+                with _dbt_errors():
+                    _inspect(settings, name, revision, instance)
+        if not again:
+            process = stack.enter_context(dagster)
+        with console.status("Starting Dagster …"):
+            wait_until_loaded(process, port, dagster_home.log)
         yield Running(settings, port, console, instance, revisions, process, dagster_home.log)
+
+
+def _loaded_before(
+    settings: Settings, instance: dg.DagsterInstance
+) -> Mapping[str, Revision | None] | None:
+    """What the code locations load at once, where an environment was prepared before.
+
+    None if there is none such, or if another version or other settings prepared it.
+    """
+    storage = instance.defs_state_storage
+    followed = {name for name, each in settings.environments.items() if each.push.enabled}
+    digests = {name: published(name, storage) for name in followed}
+    if not any(digests.values()):
+        return None
+    found: dict[str, Revision | None] = {}
+    for name in settings.environments:
+        digest = digests.get(name)
+        try:
+            revision = open_commit(settings, name, digest, storage) if digest else None
+        except PrepareError:
+            return None
+        if revision and not is_current(settings, name, revision):
+            return None
+        found[name] = revision or _working_tree(settings, name)
+    return found
+
+
+def _prepared(
+    settings: Settings, instance: dg.DagsterInstance, console: Console
+) -> Mapping[str, Revision | None]:
+    revisions: dict[str, Revision | None] = {}
+    for name in settings.environments:
+        started = time.monotonic()
+        with console.status(f"Preparing the dbt project for {name} …"), _dbt_errors():
+            revisions[name] = _prepare(settings, name, instance)
+        what = _what(settings, revisions[name])
+        console.print(f"Prepared {name}, {what}, in {_seconds(started)}.")
+    return revisions
 
 
 def _refuse_missing_profile(settings: Settings) -> None:
@@ -198,6 +239,10 @@ def _prepare(settings: Settings, name: str, instance: dg.DagsterInstance) -> Rev
         if storage := instance.defs_state_storage:
             publish(name, revision, storage)
         return revision
+    return _working_tree(settings, name)
+
+
+def _working_tree(settings: Settings, name: str) -> Revision | None:
     if not (settings.project_dir / "dbt_project.yml").is_file():
         return None
     return prepare(settings, name)

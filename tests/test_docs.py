@@ -16,7 +16,12 @@ from dbt_orchestration.settings import Environment, Git, Push, Settings
 from tests.conftest import REPOSITORY
 
 ENGLISH, KOREAN = REPOSITORY / "README.md", REPOSITORY / "README.ko.md"
-PAGES = [ENGLISH, KOREAN, REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [
+    ENGLISH,
+    KOREAN,
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
 # `make test` runs this test; the others have one of their own, named here.
 RUN_BY = {
     "make up": "tests/e2e/test_up.py",
