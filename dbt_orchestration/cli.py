@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,9 @@ from dbt_orchestration.settings import (
     config_file,
     load_settings,
 )
+
+# Dagster's of its own parts, which are contract-tested: a page of them would hide what matters.
+warnings.filterwarnings("ignore", message=r".* is currently in (beta|preview)")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console(highlight=False, soft_wrap=True)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -87,13 +88,28 @@ def _works(group: int) -> bool:
     return any(int(pgid) == group and not stat.startswith("Z") for pgid, stat in found)
 
 
+_interrupted = threading.Event()
+
+
+def stop_if_interrupted() -> None:
+    """Raise again what Python loses where it comes in the middle of a finalizer.
+
+    Raises:
+        KeyboardInterrupt: somebody has pressed Ctrl-C.
+    """
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Make SIGTERM and a closed terminal end as Ctrl-C does, also if a shell ignores them."""
 
     def interrupt(*_: object) -> None:
+        _interrupted.set()
         raise KeyboardInterrupt
 
+    _interrupted.clear()
     previous = {number: signal.signal(number, interrupt) for number in _SIGNALS}
     try:
         yield
@@ -172,6 +188,7 @@ def wait_until_loaded(process: subprocess.Popen[bytes], port: int, log: Path) ->
     """
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
+        stop_if_interrupted()
         if process.poll() is not None:
             raise LaptopError(f"Dagster did not start: see {log}")
         entries = _location_entries(port)
@@ -195,6 +212,7 @@ def watch(process: subprocess.Popen[bytes], port: int) -> None:
     """
     lost: set[str] = set()
     while True:
+        stop_if_interrupted()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_WATCH_SECONDS)
             return

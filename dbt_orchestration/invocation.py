@@ -51,6 +51,21 @@ class DbtError(RuntimeError):
     """dbt could not run, or nodes failed. The message is dbt's own, and short."""
 
 
+@contextmanager
+def _set(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process, for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 @dataclass(frozen=True)
 class DbtTarget:
     """A dbt project and the target of its profile to run against.
@@ -92,10 +107,10 @@ class DbtTarget:
         Raises:
             dbt_common.exceptions.DbtBaseException: as ``upstream_dbt.load_credentials``.
         """
-        os.environ.update(self.variables)
-        return upstream_dbt.load_credentials(
-            self.project_dir, self.profiles_dir, self.profile, self.target
-        )
+        with _set(self.variables):
+            return upstream_dbt.load_credentials(
+                self.project_dir, self.profiles_dir, self.profile, self.target
+            )
 
     @property
     def target_options(self) -> list[str]:
@@ -122,8 +137,7 @@ def dbt_session(
     from click import ClickException
     from dbt_common.exceptions import DbtBaseException
 
-    with _one_at_a_time:
-        os.environ.update(target.variables)
+    with _one_at_a_time, _set(target.variables):
         quiet = [*_QUIET, "--log-level=none"]
         arguments = [*command, *target.folder_options, *target.target_options, *quiet]
         try:
@@ -231,7 +245,6 @@ class DbtInvocation:
         return "\n".join(lines)
 
     def _run(self) -> None:
-        os.environ.update(self._variables)
         try:
             # Loading a code location needs no dbt, and dbt takes a while to import.
             from dbt.cli.main import dbtRunner
@@ -239,7 +252,7 @@ class DbtInvocation:
             upstream_session.adjust_adapters()
             runner = dbtRunner(manifest=self._manifest, callbacks=[self._on_event])
             command = [*self.command, *self._folders, *self._target, *_QUIET]
-            with upstream_dbt.without_our_variables() as self._hidden:
+            with _set(self._variables), upstream_dbt.without_our_variables() as self._hidden:
                 self.result = runner.invoke(command)
         finally:
             self._items.put(None)

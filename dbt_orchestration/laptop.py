@@ -32,6 +32,7 @@ from dbt_orchestration.dagster_process import (
     LaptopError,
     dagster_dev,
     interruptible,
+    stop_if_interrupted,
     wait_until_loaded,
     watch,
 )
@@ -354,6 +355,7 @@ def _follow_sensor(dagster: Running, name: str, labels: Mapping[str, str]) -> No
     tags = {RAW_TAG: labels.get(_LOAD_RAW, ""), PUSH_TAG: labels.get(_FULL_BUILD, "")}
     since, patience = time.time(), time.monotonic() + _TICK_SECONDS
     while time.monotonic() < patience:
+        stop_if_interrupted()
         for run in unfinished_runs(dagster.instance):
             for tag, label in tags.items():
                 if run.tags.get(tag) == name:
@@ -388,6 +390,7 @@ def _follow(
     recorded = 0
     with console.status(f"{label} …") as line:
         while True:
+            stop_if_interrupted()
             run = instance.get_run_by_id(run_id)
             page = instance.get_records_for_run(
                 run_id, cursor=cursor, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION

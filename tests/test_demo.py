@@ -122,6 +122,8 @@ def pushed_to(demo: Demo, instance: dg.DagsterInstance) -> Site:
     settings = Settings(
         project_dir=home / "nowhere",
         profiles_dir=clone.folder / "dbt_project",
+        profile="duckdb",
+        load_raw=True,
         state_dir=demo.state,
         duckdb_path=demo.warehouse,
         git=Git(remote=str(clone.remote), project_path="dbt_project"),

@@ -92,6 +92,7 @@ def test_a_run_of_the_merged_project_builds(home: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         job = defs.resolve_implicit_global_asset_job_def()
         assert job.execute_in_process(instance=instance).success
+    assert "DBT_PROFILE" not in os.environ  # which dbt had, and nobody else's code needs
     with duckdb.connect(str(home / "warehouse.duckdb")) as connection:
         assert connection.execute("select name from callers").fetchall() == [("Ann",)]
         assert connection.execute("select orders from totals").fetchall() == [(4,)]
