@@ -82,7 +82,8 @@ def _serve(settings: Settings, port: int, console: Console) -> None:
     while True:
         started = time.monotonic()
         with running(settings, port, console, {}) as dagster:
-            console.print(_WELCOME.format(port=port))
+            schedule = named(next(iter(settings.environments)), "full_build_schedule")
+            console.print(_WELCOME.format(port=port, schedule=schedule))
             dagster.first_build()
             watch(dagster.process, port)
         quickly = quickly + 1 if time.monotonic() - started < _LIVED_SECONDS else 0
@@ -224,7 +225,7 @@ _WELCOME = """
 Try first:
   · Assets, View lineage: every model, from raw tables to dashboards
   · choose a model and press Materialize; a partitioned one asks which days
-  · Automation: the full build at 08:00 (<environment>_full_build_schedule)
+  · Automation: the full build at 08:00 ({schedule})
 
 Ctrl-C stops everything. Started again, it goes on where it was.
 """
