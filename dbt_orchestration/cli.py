@@ -46,9 +46,7 @@ def _settings() -> Settings:
         settings = load_settings()
     except SettingsError as error:
         raise _stop(error) from None
-    if not settings.state_dir.exists():
-        settings.state_dir.mkdir(parents=True)
-        (settings.state_dir / ".gitignore").write_text("*\n")
+    settings.make_state_dir()
     return settings
 
 

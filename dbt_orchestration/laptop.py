@@ -62,7 +62,7 @@ def up(settings: Settings, port: int, console: Console) -> None:
     Raises:
         LaptopError: the port is taken, the project does not parse, Dagster does not start.
     """
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    settings.make_state_dir()
     lock = FileLock(settings.state_dir / "up.lock")
     try:
         lock.acquire(blocking=False)

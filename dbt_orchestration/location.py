@@ -37,6 +37,7 @@ def build_defs(
             not parse.
     """
     settings = environment.as_settings()
+    settings.make_state_dir()
     return build_definitions(settings, environment.name, translator)
 
 

@@ -273,6 +273,12 @@ class Settings(BaseSettings):
         """The adapter type of the profile's first target, for example 'duckdb'."""
         return _warehouse_type({"profiles_dir": self.profiles_dir, "profile": self.profile})
 
+    def make_state_dir(self) -> None:
+        """Make ``state_dir``, if it is not there, so that git does not see what is in it."""
+        if not self.state_dir.exists():
+            self.state_dir.mkdir(parents=True)
+            (self.state_dir / ".gitignore").write_text("*\n")
+
     def environment(self, name: str) -> Environment:
         """The environment called ``name``.
 

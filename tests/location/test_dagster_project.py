@@ -123,6 +123,12 @@ def test_a_translator_says_how_assets_look(home: Path) -> None:
     assert customers.parent_keys == {dg.AssetKey(["shop", "gold", "stg_orders"])}
 
 
+def test_git_does_not_see_what_is_kept(home: Path) -> None:
+    build_defs(environment(home, state_dir=None))
+    assert (home / "dbt" / ".dbt-orchestration").is_dir()
+    assert ".dbt-orchestration" not in git(home, "status", "--porcelain", "--untracked-files=all")
+
+
 def test_what_is_wrong_is_said_with_its_environment(home: Path) -> None:
     (home / "dbt" / "dbt_project.yml").unlink()
     with pytest.raises(SettingsError, match="environment prod: project_dir: there is no "):
