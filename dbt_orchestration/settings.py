@@ -236,7 +236,7 @@ class Settings(BaseSettings):
             folders = folders[1:] if self.profiles_dir != self.project_dir else []
         for folder, file in folders:
             if not (path := getattr(self, folder) / file).is_file():
-                raise ValueError(f"{folder}: there is no {path}")
+                raise ValueError(f"{folder}: there is no {path}: name the folder that has it")
         return self
 
     @model_validator(mode="after")

@@ -31,7 +31,7 @@ from dbt_orchestration.invocation import DbtTarget
 from dbt_orchestration.partitions.config import check_nodes
 from dbt_orchestration.project_meta import ProjectError
 from dbt_orchestration.revisions.parse import Revision
-from dbt_orchestration.settings import Settings, SettingsError
+from dbt_orchestration.settings import EnvironmentOptions, Job, Settings, SettingsError
 
 _ASSET_TYPES = ("model", "seed", "snapshot")
 
@@ -88,9 +88,11 @@ def dbt_assets(
         profile=settings.profile,
         target=settings.environment(environment).target,
     )
-    specs = _specs(
-        manifest, translated, project, _selected(settings, environment, manifest, project)
-    )
+    chosen = settings.environment(environment)
+    selected: Collection[str] = manifest["nodes"]
+    if (chosen.select, chosen.exclude, chosen.selector) != ("fqn:*", "", ""):
+        selected = select_nodes(f"environments.{environment}", manifest, chosen, project)
+    specs = _specs(manifest, translated, project, selected)
     keys = {unique_id: spec.key for unique_id, spec in specs.items()}
     _refuse_two_nodes_of_one_key(manifest, keys)
     assets = [specs[unique_id] for unique_id in specs if not unique_id.startswith("source.")]
@@ -130,17 +132,35 @@ def everything(dbt: DbtAssets) -> dg.AssetSelection:
     return dg.AssetSelection.assets(dbt.definition) | dg.AssetSelection.checks(*checks)
 
 
-def _selected(
-    settings: Settings, environment: str, manifest: Mapping[str, Any], project: DbtProject
+def select_nodes(
+    where: str,
+    manifest: Mapping[str, Any],
+    chosen: EnvironmentOptions | Job,
+    project: DbtProject | None = None,
 ) -> Collection[str]:
-    chosen = settings.environment(environment)
-    if (chosen.select, chosen.exclude, chosen.selector) == ("fqn:*", "", ""):
-        return set(manifest["nodes"])
+    """The unique ids of the models, seeds and snapshots that a part of the settings selects.
+
+    Args:
+        where: the part's key.
+        project: has the selectors.
+
+    Raises:
+        SettingsError: the selection is wrong, or matches nothing.
+    """
+    selector = chosen.selector if isinstance(chosen, EnvironmentOptions) else ""
+    said = selector or chosen.select
     try:
-        return select_unique_ids(chosen.select, chosen.exclude, chosen.selector, project, manifest)
+        selected = select_unique_ids(chosen.select, chosen.exclude, selector, project, manifest)
     except Exception as error:
-        where = f"environments.{environment}.select"
-        raise SettingsError(f"{where}: dbt does not understand it: {error}") from None
+        raise SettingsError(f"{where}: dbt does not understand {said!r}: {error}") from None
+    nodes = {u for u in selected if u in manifest["nodes"] and _is_asset(manifest["nodes"][u])}
+    if not nodes:
+        raise SettingsError(f"{where}.select: {said!r} matches no model, seed or snapshot")
+    return nodes
+
+
+def _is_asset(node: Mapping[str, Any]) -> bool:
+    return node["resource_type"] in _ASSET_TYPES and node["config"]["materialized"] != "ephemeral"
 
 
 def _specs(
@@ -152,8 +172,7 @@ def _specs(
     nodes = {
         unique_id: node
         for unique_id, node in manifest["nodes"].items()
-        if node["resource_type"] in _ASSET_TYPES and node["config"]["materialized"] != "ephemeral"
-        if unique_id in selected
+        if unique_id in selected and _is_asset(node)
     }
     sources = {
         parent

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import dagster as dg
-from dagster_dbt.utils import select_unique_ids
 
-from dbt_orchestration.assets.definition import DbtAssets, everything
+from dbt_orchestration.assets.definition import DbtAssets, everything, select_nodes
 from dbt_orchestration.assets.ledger import read_built
 from dbt_orchestration.setting_types import named
 from dbt_orchestration.settings import Environment, Job, Schedule, SettingsError
@@ -64,11 +63,8 @@ def _checks_on(dbt: DbtAssets, keys: Sequence[dg.AssetKey]) -> Sequence[dg.Asset
 
 def _selection(environment: str, name: str, job: Job, dbt: DbtAssets) -> dg.AssetSelection:
     where = f"environments.{environment}.jobs.{name}"
-    try:
-        selected = select_unique_ids(job.select, job.exclude, "", None, dbt.manifest)
-    except Exception as error:
-        raise SettingsError(f"{where}: dbt does not understand {job.select!r}: {error}") from None
-    keys = {key for uid, key in dbt.keys.items() if uid in selected and uid not in dbt.sources}
+    selected = select_nodes(where, dbt.manifest, job)
+    keys = {key for unique_id, key in dbt.nodes.items() if unique_id in selected}
     if not keys:
         raise SettingsError(f"{where}.select: {job.select!r} matches no model, seed or snapshot")
     return dg.AssetSelection.assets(*sorted(keys))

@@ -123,6 +123,20 @@ def test_a_translator_says_how_assets_look(home: Path) -> None:
     assert customers.parent_keys == {dg.AssetKey(["shop", "gold", "stg_orders"])}
 
 
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        ("tag:finanec", r"environments\.prod\.select: 'tag:finanec' matches no model"),
+        ("nomethod:x", r"environments\.prod: dbt does not understand 'nomethod:x'"),
+    ],
+)
+def test_an_environment_that_selects_nothing_is_refused(
+    home: Path, select: str, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        build_defs(environment(home, select=select))
+
+
 def test_git_does_not_see_what_is_kept(home: Path) -> None:
     build_defs(environment(home, state_dir=None))
     assert (home / "dbt" / ".dbt-orchestration").is_dir()
