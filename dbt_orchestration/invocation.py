@@ -138,7 +138,7 @@ def dbt_session(
     from dbt_common.exceptions import DbtBaseException
 
     with _one_at_a_time, _set(target.variables):
-        quiet = [*_QUIET, "--log-level=none"]
+        quiet = [*_QUIET, *upstream_dbt.parser_options(), "--log-level=none"]
         arguments = [*command, *target.folder_options, *target.target_options, *quiet]
         try:
             with upstream_dbt.session(arguments, manifest) as session:
@@ -252,6 +252,7 @@ class DbtInvocation:
             upstream_session.adjust_adapters()
             runner = dbtRunner(manifest=self._manifest, callbacks=[self._on_event])
             command = [*self.command, *self._folders, *self._target, *_QUIET]
+            command += upstream_dbt.parser_options()
             with _set(self._variables), upstream_dbt.without_our_variables() as self._hidden:
                 self.result = runner.invoke(command)
         finally:

@@ -28,21 +28,43 @@ _OURS = (
     *("EVENT_TIME_START", "EVENT_TIME_END", "RESOURCE_TYPES", "EXCLUDE_RESOURCE_TYPES"),
     *("INDIRECT_SELECTION", "FAIL_FAST", "INTROSPECT", "WRITE_JSON", "TARGET_PATH", "LOG_PATH"),
     *("PARTIAL_PARSE_FILE_PATH", "PARTIAL_PARSE_FILE_DIFF", "PP_FILE_DIFF_TEST", "PP_TEST"),
-    *("PROJECT_DIR", "UPLOAD_TO_ARTIFACTS_INGEST_API"),
+    *("PROJECT_DIR", "UPLOAD_TO_ARTIFACTS_INGEST_API", "USE_V2_PARSER", "V2_PARSER"),
 )
 OUR_VARIABLES = tuple(f"{prefix}{name}" for name in _OURS for prefix in ("DBT_", "DBT_ENGINE_"))
+# https://github.com/theskumar/python-dotenv
+_DOTENV_DISABLED = "PYTHON_DOTENV_DISABLED"
 # What sets up Dagster and us: whoever may commit reads no credentials there. The run's id is told.
 _NOT_FOR_JINJA, _FOR_JINJA = (PREFIX, "DAGSTER_"), frozenset({"DAGSTER_RUN_ID"})
 
 
 @contextmanager
 def without_our_variables() -> Iterator[Mapping[str, str]]:
-    """Hide, and yield, environment variables that change what a dbt command does: that is ours."""
+    """Hide, and yield, environment variables that change what a dbt command does: that is ours.
+
+    dbt goes into the project's folder, and since 1.12 takes an ``.env`` from where it is: what a
+    commit brings may set nothing in this process.
+    """
     hidden = {name: os.environ.pop(name) for name in OUR_VARIABLES if name in os.environ}
+    disabled = os.environ.get(_DOTENV_DISABLED)
+    os.environ[_DOTENV_DISABLED] = "1"
     try:
         yield hidden
     finally:
+        os.environ.pop(_DOTENV_DISABLED)
+        if disabled is not None:
+            os.environ[_DOTENV_DISABLED] = disabled
         os.environ.update(hidden)
+
+
+def parser_options() -> list[str]:
+    """Options that make dbt parse by itself.
+
+    Since dbt 1.12 a project's ``flags`` can name a command that parses in its place: a commit that
+    does would run what it likes.
+    """
+    from dbt.cli import params
+
+    return ["--no-use-v2-parser"] if hasattr(params, "use_v2_parser") else []
 
 
 def seen_by_jinja(variables: Mapping[str, str]) -> dict[str, str]:
@@ -157,7 +179,9 @@ class Session:
         """
         from dbt.config.renderer import DbtProjectYamlRenderer
 
-        return DbtProjectYamlRenderer(self._config, self._config.cli_vars).render_data(value)
+        # Since dbt 1.12 vars can stand in a file of their own.
+        variables = {**getattr(self._config, "vars_from_file", {}), **self._config.cli_vars}
+        return DbtProjectYamlRenderer(self._config, variables).render_data(value)
 
     def render_packages(self, value: Any) -> Any:
         """A value of packages.yml, rendered, with the names of secrets for their values.
@@ -268,9 +292,12 @@ def session(arguments: Sequence[str], manifest: Any = None) -> Iterator[Session]
         made._config = context.obj["runtime_config"]
         made.manifest = context.obj.get("manifest")
 
+    _hash_files_as_they_are()
     steps: list[Callable[..., Any]] = [
         *(requires.preflight, remember(made.profile_variables), requires.profile),
-        *(remember(made.variables), requires.project, requires.catalogs, requires.runtime_config),
+        *(remember(made.variables), requires.project),
+        *([requires.catalogs] if hasattr(requires, "catalogs") else []),  # before dbt 1.12
+        requires.runtime_config,
     ]
     if manifest is not None or arguments[0] == "parse":
         steps.append(lambda then: requires.manifest(then, write=False))
@@ -281,6 +308,18 @@ def session(arguments: Sequence[str], manifest: Any = None) -> Iterator[Session]
         context.obj = {"manifest": manifest, "callbacks": []}
         run(context)
         yield made
+
+
+def _hash_files_as_they_are() -> None:
+    """Make dbt read a file again where only white space is another than when it parsed last.
+
+    Since 1.12 it does not, and keeps the old code: white space counts in a string, and the end of a
+    line ends a comment.
+    """
+    from dbt.parser import read_files
+
+    if hasattr(read_files, "normalize_file_contents"):
+        read_files.normalize_file_contents = lambda contents: contents
 
 
 class _Environment(dict[str, str]):

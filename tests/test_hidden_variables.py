@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import duckdb
@@ -53,6 +54,26 @@ def told(folder: Path) -> set[str]:
     """The secrets that stand in files of a folder."""
     files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
     return {value for value in SECRETS.values() if any(value.encode() in file for file in files)}
+
+
+def test_a_commit_sets_no_variables_and_runs_no_command(project: Path, tmp_path: Path) -> None:
+    """By an ``.env`` that dbt would read, or a parser of its own that dbt would start."""
+    started = tmp_path / "started"
+    (project / ".env").write_text("SET_BY_A_COMMIT=set\n")
+    with (project / "dbt_project.yml").open("a") as settings_of_project:
+        settings_of_project.write(
+            f"flags: {{use_v2_parser: true, v2_parser: 'touch {started}'}}\n"
+        )
+    (project / "models/one.sql").write_text("select '{{ env_var('SET_BY_A_COMMIT', 'not') }}' as a")
+    settings = make_settings(tmp_path / "state", project, profile="shop")
+    prepare(settings, "prod")
+    target = DbtTarget.of(settings, "prod")
+    for _ in range(2):
+        DbtInvocation(target, ["run", "--target-path", str(tmp_path / "out")]).finish()
+    with duckdb.connect(str(settings.duckdb_path)) as warehouse:
+        assert warehouse.execute("from one").fetchall() == [("not",)]
+    assert "SET_BY_A_COMMIT" not in os.environ
+    assert not started.exists()
 
 
 def test_a_parse_and_a_run_do_not_see_them(project: Path, tmp_path: Path) -> None:

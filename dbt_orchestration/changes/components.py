@@ -19,7 +19,7 @@ from dbt_orchestration.changes.project import Project
 from dbt_orchestration.changes.properties import values
 from dbt_orchestration.changes.relation_names import COPIES
 from dbt_orchestration.changes.terms import digest, digest_value
-from dbt_orchestration.changes.text import read_node, read_sql
+from dbt_orchestration.changes.text import read_node, read_overloads, read_sql
 
 # dbt_project.yml `flags:` that decide how dbt runs and talks, not what it builds.
 _QUIET_FLAGS = re.compile(
@@ -81,9 +81,13 @@ def _components(project: Project, unique_id: str) -> Components:
         return Components(code, {}, {})
     own = {f"config:{key}": digest_value(value) for key, value in config.own_keys(node).items()}
     own["relation"] = digest_value(project.relation_name(node))
+    own |= _pointer(project, node)
     content = {f"config:{key}": digest_value(v) for key, v in config.content_keys(node).items()}
     if kind == "function":
-        content["signature"] = digest_value([node.get("arguments"), node.get("returns")])
+        signature = [node.get("arguments"), node.get("returns")]
+        for overload, body in zip(node.get("overloads") or (), read_overloads(node), strict=True):
+            signature += [overload.get("arguments"), overload.get("returns"), body.content]
+        content["signature"] = digest_value(signature)
     if kind != "seed" and node["config"].get("materialized") not in COPIES:
         own["reads"] = digest_value(sorted(_reads(project, unique_id)))
     content |= _contract(node)
@@ -95,6 +99,18 @@ def _components(project: Project, unique_id: str) -> Components:
     incremental = reached.incremental and node["config"].get("materialized") == "incremental"
     asks = {*_asks(reached), *_asked_above(project, unique_id)}
     return Components(code, content, own, {}, tuple(sorted(asks)), incremental)
+
+
+def _pointer(project: Project, node: Mapping[str, Any]) -> dict[str, str]:
+    """The view without a version in its name that dbt 1.12 makes of a model's latest version."""
+    stated = node["config"].get("latest_version_pointer") or {}
+    if (enabled := stated.get("enabled")) is None:
+        flags = (project.settings.get(project.name) or {}).get("flags") or {}
+        enabled = flags.get("latest_version_pointer_enabled_by_default")
+    if not enabled or node.get("version") is None:
+        return {}
+    latest = node["version"] == node.get("latest_version")
+    return {"config:latest_version_pointer": digest_value([stated.get("alias"), latest])}
 
 
 def _asked_above(project: Project, unique_id: str) -> Iterable[str]:

@@ -1,6 +1,6 @@
 """Which keys of a node's config decide what is built.
 
-The keys are those of dbt-core 1.11 (``NodeConfig``, ``ModelConfig``, ``SeedConfig``,
+The keys are those of dbt-core 1.11 and 1.12 (``NodeConfig``, ``ModelConfig``, ``SeedConfig``,
 ``SnapshotConfig``, ``TestConfig``, ``FunctionConfig``) and those that the duckdb and snowflake
 adapters and their macros read. **A key that is in no table counts as content**: the safe side.
 """
@@ -23,9 +23,11 @@ IGNORED: Mapping[str, str] = {
     "enabled": "a disabled node is in no manifest",
     "full_refresh": "how a run builds, not what",
     "group": "who owns the model",
+    "latest_version_pointer": "compared where it is on",
     "lookback": "how far an ordinary run goes back; a build from nothing does not",
     "meta": "free text, unless a macro reads it; then it counts",
     "on_configuration_change": "how a run builds",
+    "on_error": "what a run does after a failure",
     "on_schema_change": "how an ordinary run meets a changed schema; the plan decides that itself",
     "persist_docs": "documentation in the warehouse; the next build writes it",
     "freshness": "when something is late",
@@ -101,6 +103,7 @@ _TEST = frozenset(
         "fail_calc",
         "limit",
         "severity",
+        "sql_header",
         "store_failures",
         "store_failures_as",
         "warn_if",

@@ -14,7 +14,7 @@ from dbt_orchestration.changes.effects.kinds import Effect
 from dbt_orchestration.changes.hooks import Hooks, texts_of_hooks
 from dbt_orchestration.changes.macros import Macros, Reached
 from dbt_orchestration.changes.terms import digest_value
-from dbt_orchestration.changes.text import Text, read_node, read_sql
+from dbt_orchestration.changes.text import Text, read_node, read_overloads, read_sql
 
 _NODES = ("nodes", "sources", "functions", "unit_tests")
 _IN_GRAPH = (
@@ -131,7 +131,7 @@ class Project:
             if hooks := [read_sql(sql) for _, sql in texts_of_hooks(node)]:
                 package = node["package_name"]
                 roots = self.macros.without_hooks(roots, text, hooks, package=package)
-            self._reached[unique_id] = self.reached(node, [text], roots)
+            self._reached[unique_id] = self.reached(node, [text, *read_overloads(node)], roots)
         return self._reached[unique_id]
 
     def built_through(self, unique_id: str) -> Reached:

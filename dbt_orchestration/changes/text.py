@@ -62,7 +62,16 @@ class Text:
 def read_node(node: Mapping[str, Any]) -> Text:
     """The code of a node of the manifest."""
     code = node.get("raw_code") or ""
-    return read_python(code) if node.get("language") == "python" else read_sql(code)
+    language = node.get("language") or "sql"
+    if language == "python":
+        return read_python(code)
+    # What is a comment in SQL is none in JavaScript.
+    return read_sql(code) if language == "sql" else read_macro(code)
+
+
+def read_overloads(node: Mapping[str, Any]) -> list[Text]:
+    """The bodies that a function has for other arguments (dbt 1.12), each in a file of its own."""
+    return [read_sql(each.get("raw_body") or "") for each in node.get("overloads") or ()]
 
 
 @lru_cache(maxsize=100_000)

@@ -24,7 +24,7 @@ _OURS = frozenset({"target-path", "log-path"})
 _SOURCES = {
     **{f"{kind}-paths": [f"{kind}s"] for kind in ("model", "seed", "test", "macro", "snapshot")},
     **{"analysis-paths": ["analyses"], "function-paths": ["functions"]},
-    **{key: [] for key in ("docs-paths", "asset-paths", "source-paths", "data-paths")},
+    **{key: [] for key in ("docs-paths", "asset-paths", "source-paths", "data-paths", "osi-paths")},
 }
 
 
