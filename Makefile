@@ -1,9 +1,12 @@
-# make up · make check · make test · make demo · make plan · make bench.   A Python other than python3: make PYTHON=… up
+# make up · make check · make test · make oldest · make demo · make plan · make bench.   A Python other than python3: make PYTHON=… up
 
 PORT ?= 3000
 RUN := .venv/bin
 
-.PHONY: install up demo doctor plan check test lint bench clean
+OLDEST := .venv-dbt-1.11
+UV = $(or $(shell command -v uv),.uv/bin/uv)
+
+.PHONY: install up demo doctor plan check test oldest lint bench clean
 
 install:
 	@PYTHON="$(PYTHON)" ./install.sh
@@ -26,6 +29,14 @@ check: lint
 
 test: lint
 	@$(RUN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+# The contract tests, builds and a push on the oldest dbt that is supported.
+oldest: install
+	@UV_PROJECT_ENVIRONMENT=$(OLDEST) $(UV) sync --quiet --locked --inexact
+	@$(UV) pip install --quiet --python $(OLDEST)/bin/python 'dbt-core>=1.11.16,<1.12'
+	@$(OLDEST)/bin/pytest --quiet --numprocesses 2 tests/test_upstream.py tests/test_upstream_dbt.py \
+		tests/test_hidden_variables.py tests/assets/test_build.py \
+		tests/automation/test_push.py::test_a_push_of_one_model_builds_it_and_who_reads_what_changed
 
 lint: install
 	@$(RUN)/ruff format --check .

@@ -245,6 +245,8 @@ def prepared_here() -> Iterator[None]:
         upstream_session.close_duckdb()  # so has the process of a run that has ended
         return _Ended(self.work(sha, recorded))
 
+    # So does each run, and dbt takes a profile for another one then, and parses all files anew.
+    upstream_session.adjust_adapters()
     with patch.object(Follower, "_start", start):
         yield
 

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.soundness import Report, describe, trials
 
 SEED = 1
-EDITS = 12
+EDITS = 8
 
 
 @pytest.mark.timeout(280)

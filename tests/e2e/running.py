@@ -48,7 +48,7 @@ def until(what: Callable[[], T | None], seconds: float = PATIENCE) -> T:
     while time.monotonic() < deadline:
         if (found := what()) is not None:
             return found
-        time.sleep(0.2)
+        time.sleep(0.5)  # each look costs the webserver some work
     raise AssertionError(f"not within {seconds} s")
 
 

@@ -152,20 +152,16 @@ def test_the_first_start_builds_everything_once(pushed: Pushed) -> None:
 
 
 def test_a_push_runs_what_it_changed_and_nothing_else(pushed: Pushed) -> None:
+    """A model that is new comes, and one that is deleted goes, by itself."""
     pushed.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    pushed.clone.write("models/regulars.sql", "select 1 as one from {{ ref('customers') }}")
+    (pushed.clone.folder / "dbt" / "models" / "totals.sql").unlink()
     sha = pushed.clone.push("largest")
     [run] = pushed.settled(sha)
     assert run["status"] == "SUCCESS"
     assert sorted(key["path"][-1] for key in run["assetSelection"]) == _built(run)
-    assert _built(run) == ["big_customers", "customers"]
+    assert _built(run) == ["big_customers", "customers", "regulars"]
     assert pushed.up.rows("select amount from main.customers where customer_id = 10") == [(150,)]
-
-
-def test_new_models_come_and_deleted_ones_go_by_themselves(pushed: Pushed) -> None:
-    pushed.clone.write("models/regulars.sql", "select 1 as one from {{ ref('customers') }}")
-    (pushed.clone.folder / "dbt" / "models" / "totals.sql").unlink()
-    [run] = pushed.settled(pushed.clone.push("come and go"))
-    assert _built(run) == ["regulars"]
     pushed.until(lambda: True if "regulars" in pushed.models() else None)
     assert "totals" not in pushed.models()
 
@@ -269,7 +265,7 @@ def test_a_worker_that_is_killed_is_replaced(pushed: Pushed) -> None:
     """In the middle of a table's history: what had landed stays, the rest is built."""
     pushed.clone.edit("models/daily.sql", '"on_change": "ask", ', "")
     pushed.clone.edit("models/daily.sql", '"end"', '"together": False, "end"')
-    pushed.clone.edit("models/daily.sql", "* 10", f"* 0 + {SLOW.format(rows=150_000)}")
+    pushed.clone.edit("models/daily.sql", "* 10", f"* 0 + {SLOW.format(rows=60_000)}")
     sha = pushed.clone.push("slow again")
 
     def begun() -> str | None:

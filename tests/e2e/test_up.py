@@ -71,23 +71,18 @@ def test_the_schedule_runs_in_prod(up: Up) -> None:
     }
 
 
-def test_a_person_materializes_a_model(up: Up) -> None:
-    up.rows("drop table main.merged")
-    run = up.finished(up.launch("merged"))
-    assert run["status"] == "SUCCESS"
-    assert materialized(run) == [("merged", None)]
-    assert up.rows("select count(*) from main.merged") == [(6,)]
-
-
 def test_a_person_materializes_a_partition(up: Up) -> None:
     run = up.finished(up.launch("orders_daily", tags={"dagster/partition": "2024-01-02"}))
     assert run["status"] == "SUCCESS"
     assert materialized(run) == [("orders_daily", "2024-01-02")]
 
 
-def test_two_runs_at_once_wait_for_each_other(up: Up) -> None:
+def test_a_person_materializes_two_models_and_the_runs_wait_for_each_other(up: Up) -> None:
+    up.rows("drop table main.merged")
     runs = [up.finished(run_id) for run_id in (up.launch("merged"), up.launch("rated"))]
     assert [run["status"] for run in runs] == ["SUCCESS", "SUCCESS"]
+    assert [materialized(run) for run in runs] == [[("merged", None)], [("rated", None)]]
+    assert up.rows("select count(*) from main.merged") == [(6,)]
     first, second = sorted(runs, key=lambda run: run["stats"]["startTime"])
     assert second["stats"]["startTime"] >= first["stats"]["endTime"]
 
