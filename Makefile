@@ -34,14 +34,15 @@ test: lint
 oldest: install
 	@UV_PROJECT_ENVIRONMENT=$(OLDEST) $(UV) sync --quiet --locked --inexact
 	@$(UV) pip install --quiet --python $(OLDEST)/bin/python 'dbt-core>=1.11.16,<1.12'
-	@$(OLDEST)/bin/pytest --quiet --numprocesses 2 tests/test_upstream.py tests/test_upstream_dbt.py \
-		tests/test_hidden_variables.py tests/assets/test_build.py \
+	@$(OLDEST)/bin/pytest --quiet --numprocesses 2 tests/test_dagster_internals.py tests/test_dbt_internals.py \
+		tests/test_hidden_variables.py tests/runs/test_build.py \
 		tests/automation/test_push.py::test_a_push_of_one_model_builds_it_and_who_reads_what_changed
 
 lint: install
 	@$(RUN)/ruff format --check .
 	@$(RUN)/ruff check .
 	@$(RUN)/mypy
+	@$(RUN)/lint-imports --no-cache >/dev/null || $(RUN)/lint-imports --no-cache
 	@cd dbt_project && ../$(RUN)/dbt deps --quiet && ../$(RUN)/sqlfluff lint --disable-progress-bar .
 
 bench: install

@@ -132,7 +132,9 @@ def write_project(folder: Path, days: int, rows: int, models: int, *, flights: b
         (folder / "project" / name).write_text(text)
     warehouse = str(folder / "warehouse.duckdb")
     if flights:
-        from dbt_orchestration.assets.raw import load_table  # not in every process measured here
+        from dbt_orchestration.location.flights import (
+            load_table,  # not in every process measured here
+        )
 
         load_table("flights", "main.flights", SimpleNamespace(type="duckdb", path=warehouse))
         events = "time_hour as happened_at, carrier as customer, dep_delay as amount from flights"
@@ -176,8 +178,8 @@ def run_worker(folder: Path, kind: str, first: str, last: str) -> None:
 
 
 def _ours(folder: Path) -> tuple[dg.JobDefinition, Path]:
-    from dbt_orchestration.location import build_definitions
-    from dbt_orchestration.settings import Environment, Push, Settings
+    from dbt_orchestration.location.definitions import build_definitions
+    from dbt_orchestration.settings.models import Environment, Push, Settings
 
     settings = Settings(
         project_dir=folder / "project",

@@ -32,11 +32,11 @@ from dbt_orchestration.changes.plan import diff
 from dbt_orchestration.changes.project import Compiled, Project
 from dbt_orchestration.changes.relations import Analyses
 from dbt_orchestration.changes.text import read_macro, read_python, read_sql
-from dbt_orchestration.invocation import DbtTarget
-from dbt_orchestration.revisions.cache import Cache
-from dbt_orchestration.revisions.compile import compile_nodes
-from dbt_orchestration.revisions.parse import parse
-from dbt_orchestration.revisions.read import read_project
+from dbt_orchestration.dbt.cache import Cache
+from dbt_orchestration.dbt.compile import compile_nodes
+from dbt_orchestration.dbt.invocation import DbtTarget
+from dbt_orchestration.dbt.parse import parse
+from dbt_orchestration.dbt.read import read_project
 
 LAYER = 50
 _PROJECT = """\

@@ -83,7 +83,7 @@ class Step:
 
     Attributes:
         said: what the sensor said at last.
-        runs: what each run was to build, what it made anew, and what it said if it failed.
+        runs: what each run was to build, what it recreated, and what it said if it failed.
         wrong: what should be otherwise: a node, or what else, and how.
         left_out: nodes that differ and may, and why.
         same: how many nodes were as from nothing.

@@ -94,7 +94,7 @@ def _how(rng: random.Random, state: State) -> str | None:
         return _configure(state, path, f"lookback={rng.choice([0, 2])}")
     if rng.random() < 0.5:
         return _partitions(state, path, chunk=rng.choice([1, 2, 3, None]))
-    return _partitions(state, path, together=rng.choice([False, None]))
+    return _partitions(state, path, mergeable=rng.choice([False, None]))
 
 
 @edit("partitions: opted out", 2, HISTORY)

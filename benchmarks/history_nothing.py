@@ -37,10 +37,10 @@ from benchmarks.history_world import (
     reads,
 )
 from benchmarks.soundness_world import SOURCES, State
-from dbt_orchestration import upstream
-from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
-from dbt_orchestration.partitions.config import partition_config, window
-from dbt_orchestration.project_meta import ProjectError
+from dbt_orchestration.dbt.internals import manifests, sessions
+from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget
+from dbt_orchestration.history.partitions import partition_config, window
+from dbt_orchestration.settings.project_meta import ProjectError
 
 _QUIET = ("--quiet", "--log-level=none", "--no-write-json")
 _NO_TESTS = ("--exclude-resource-type", "test", "unit_test")
@@ -103,7 +103,7 @@ class Nothing:
         return whole
 
     def build_cold(self, state: State) -> Whole:
-        """Build ``state`` as a whole, with every file parsed anew."""
+        """Build ``state`` as a whole, with every file parsed again."""
         return self._build(state, None, cold=True)
 
     def _build(self, state: State, base: Whole | None, *, cold: bool = False) -> Whole:
@@ -169,7 +169,7 @@ class Nothing:
         _turn(copy, turned)
         self._write(whole.state)
         self._install_packages(whole.state)
-        manifest = upstream.load_manifest(whole.partial_parse)
+        manifest = sessions.load_manifest(whole.partial_parse)
         refresh = ("--full-refresh",) if full_refresh else ()
         windows = self._windows(whole.nodes, newest=not full_refresh)
         _end_batches(manifest, {u: whole.nodes[u] for u in unique_ids})
@@ -212,7 +212,7 @@ class Nothing:
 
     def _install_packages(self, state: State) -> None:
         shutil.rmtree(self.project_dir / "dbt_packages", ignore_errors=True)
-        if "packages.yml" in state.files:
+        if "local: installed/" not in state.files["packages.yml"]:  # where they lie already
             (self.project_dir / "package-lock.yml").unlink(missing_ok=True)
             self._dbt(state, ("deps", "--quiet", "--log-level=none"))
 
@@ -240,7 +240,7 @@ class Nothing:
         if command[0] == "build":
             command = (*command, "--target-path", str(self.root / "target"))
         # An edit may make a recursion without end: that is an edit dbt cannot build.
-        watchdog = threading.Timer(_BUILD_SECONDS, upstream.cancel_queries)
+        watchdog = threading.Timer(_BUILD_SECONDS, sessions.cancel_queries)
         with contextlib.redirect_stdout(io.StringIO()), alone(), _without_log():
             watchdog.start()
             try:
@@ -257,7 +257,7 @@ def _end_batches(manifest: Any, nodes: Mapping[str, Node]) -> None:
         model = node.partitions
         if model and model.is_microbatch and model.end:
             keys = model.definition.get_partition_keys()
-            upstream.set_batches(manifest, unique_id, [window(model, key) for key in keys])
+            manifests.set_batches(manifest, unique_id, [window(model, key) for key in keys])
 
 
 def _differ_in_nodes(one: State, other: State) -> bool:

@@ -26,13 +26,14 @@ from dagster._core.instance.runs.run_domain import RunDomain
 
 from benchmarks.history_world import DATABASE, Content, Node, alone, read
 from benchmarks.soundness_world import PROJECT, SOURCES, State
-from dbt_orchestration.assets.build import Build
-from dbt_orchestration.assets.definition import DbtAssets, dbt_assets
-from dbt_orchestration.automation.due import Due, Ledger
-from dbt_orchestration.location import warehouse_pool
+from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.ledger.due import Due, Ledger
+from dbt_orchestration.location.assets import dbt_assets
+from dbt_orchestration.location.definitions import warehouse_pool
 from dbt_orchestration.revisions.current import current, open_revision
-from dbt_orchestration.revisions.parse import Revision
-from dbt_orchestration.settings import Environment, Push
+from dbt_orchestration.runs.execute import Build
+from dbt_orchestration.settings.models import Environment, Push
 from tests.automation.site import Site, git, prepared_here
 
 NAME = "prod"
@@ -233,7 +234,7 @@ class Living(Site):
     def resume(self, interrupted: dg.ExecuteInProcessResult) -> dg.ExecuteInProcessResult:
         """What Dagster does with a run whose process died, or a person with "from failure"."""
         run = interrupted.dagster_run
-        landed = {
+        succeeded = {
             event.materialization.asset_key
             for event in interrupted.get_asset_materialization_events()
         }
@@ -241,7 +242,7 @@ class Living(Site):
             dg.AssetCheckKey(e.asset_key, e.check_name)
             for e in interrupted.get_asset_check_evaluations()
         }
-        assets = set(run.asset_selection or ()) - landed
+        assets = set(run.asset_selection or ()) - succeeded
         checks = set(run.asset_check_selection or ()) - checked
         tags = {
             **{k: v for k, v in run.tags.items() if not k.startswith("dagster/")},

@@ -16,8 +16,8 @@ import dagster as dg
 import duckdb
 
 from benchmarks.soundness_world import LABEL, PROJECT, Relation, State, content, read_files
-from dbt_orchestration.changes.actions import Partitioned
-from dbt_orchestration.partitions.config import (
+from dbt_orchestration.changes.policy import HistoryPolicy
+from dbt_orchestration.history.partitions import (
     PartitionConfig,
     partition_config,
 )
@@ -102,7 +102,7 @@ class Node:
     def keeps_history(self) -> bool:
         """Whether its owner says that changes are not for what is there already."""
         said = {"config": self.config, "resource_type": self.kind}
-        return Partitioned.of(said).keeps_history
+        return HistoryPolicy.of(said).keeps_history
 
     @cached_property
     def partitions(self) -> PartitionConfig | None:

@@ -30,7 +30,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dbt_orchestration.settings import PREFIX
+from dbt_orchestration.settings.models import PREFIX
 
 INSTANCE = Path(__file__).resolve().parent.parent / "dbt_orchestration" / "dagster.yaml"
 LAYER = 10

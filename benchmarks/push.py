@@ -28,9 +28,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from dbt_orchestration.assets.provenance import PUSH_TAG
-from dbt_orchestration.laptop import Running, running
-from dbt_orchestration.settings import CONFIG_VARIABLE, Environment, Push, Settings
+from dbt_orchestration.ledger.provenance import PUSH_TAG
+from dbt_orchestration.local.up import Running, running
+from dbt_orchestration.settings.models import CONFIG_VARIABLE, Environment, Push, Settings
 
 _LAYER = 20
 _IDENTITY = ("-c", "user.name=You", "-c", "user.email=you@example.com")

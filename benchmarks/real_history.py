@@ -38,10 +38,10 @@ from dbt_orchestration.changes.fingerprints import Fingerprints
 from dbt_orchestration.changes.plan import diff
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.changes.terms import digest, digest_value
-from dbt_orchestration.invocation import DbtTarget
+from dbt_orchestration.dbt.invocation import DbtTarget
+from dbt_orchestration.dbt.parse import PrepareError, parse
 from dbt_orchestration.revisions.analyse import Analyst
 from dbt_orchestration.revisions.git import check_out, run_git
-from dbt_orchestration.revisions.parse import PrepareError, parse
 
 _READ = ("*.sql", "*.py", "*.csv", "*.yml", "*.yaml")
 

@@ -42,8 +42,8 @@ from benchmarks import (  # noqa: F401
 from benchmarks.soundness_edits import apply_one
 from benchmarks.soundness_world import State, Workshop, World, differences
 from dbt_orchestration.changes.plan import Plan, diff
-from dbt_orchestration.invocation import DbtError
-from dbt_orchestration.revisions.parse import PrepareError
+from dbt_orchestration.dbt.invocation import DbtError
+from dbt_orchestration.dbt.parse import PrepareError
 
 _SHARED_MEMORY = Path("/dev/shm")
 # How often fingerprints are made once more, with nothing taken over from the state before.

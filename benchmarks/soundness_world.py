@@ -22,15 +22,15 @@ from unittest.mock import patch
 
 import duckdb
 
-from dbt_orchestration import upstream
 from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.changes.relations import Analyses
-from dbt_orchestration.invocation import DbtInvocation, DbtTarget
-from dbt_orchestration.revisions.cache import Cache
-from dbt_orchestration.revisions.compile import compile_nodes
-from dbt_orchestration.revisions.parse import Revision, parse
-from dbt_orchestration.revisions.read import read_project
+from dbt_orchestration.dbt.cache import Cache
+from dbt_orchestration.dbt.compile import compile_nodes
+from dbt_orchestration.dbt.internals import sessions
+from dbt_orchestration.dbt.invocation import DbtInvocation, DbtTarget
+from dbt_orchestration.dbt.parse import Revision, parse
+from dbt_orchestration.dbt.read import read_project
 
 PROJECT = Path(__file__).parent / "soundness_project"
 # Microbatch models are built up to this day, not up to today.
@@ -199,12 +199,12 @@ class Workshop:
                 file.unlink()
             with duckdb.connect(str(self._database)) as connection:
                 connection.execute(SOURCES)
-        manifest = upstream.load_manifest(revision.partial_parse_path)
+        manifest = sessions.load_manifest(revision.partial_parse_path)
         manifest.build_flat_graph()
         folder = ("--target-path", str(self._root / "target"))
         today = patch("dbt.task.run.get_invocation_started_at", lambda: TODAY)
         # An edit may make a recursion without end: that is an edit dbt cannot build.
-        watchdog = threading.Timer(_BUILD_SECONDS, upstream.cancel_queries)
+        watchdog = threading.Timer(_BUILD_SECONDS, sessions.cancel_queries)
         with contextlib.redirect_stdout(io.StringIO()), today:
             watchdog.start()
             try:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dbt_orchestration.assets.translator import DefaultTranslator
-    from dbt_orchestration.component import DbtEnvironmentComponent
-    from dbt_orchestration.environment import Environment
-    from dbt_orchestration.location import build_defs
+    from dbt_orchestration.location.component import DbtEnvironmentComponent
+    from dbt_orchestration.location.definitions import build_defs
+    from dbt_orchestration.location.environment import Environment
 
 __all__ = ["DbtEnvironmentComponent", "DefaultTranslator", "Environment", "build_defs"]
 _MODULES = {

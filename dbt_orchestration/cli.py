@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dbt_orchestration.settings import (
+from dbt_orchestration.settings.models import (
     CONFIG_VARIABLE,
     Settings,
     SettingsError,
@@ -72,7 +72,7 @@ def doctor() -> None:
 @app.command()
 def init() -> None:
     """Write environments.yaml and workspace.yaml, to be changed; what is there stays."""
-    from dbt_orchestration.begin import write_files
+    from dbt_orchestration.local.begin import write_files
 
     for file, written in write_files(_settings()).items():
         console.print(f"{file}: {'written' if written else 'was there, and stays'}")
@@ -117,10 +117,10 @@ def plan(  # noqa: PLR0917 - typer passes by keyword
     """What a commit, or what you have not committed yet, would rebuild, and why."""
     with errors.status("starting") as status:
         from dbt_orchestration import report
-        from dbt_orchestration.found import find_project
+        from dbt_orchestration.dbt.parse import PrepareError
         from dbt_orchestration.revisions.compare import Comparison, compare
         from dbt_orchestration.revisions.git import GitError
-        from dbt_orchestration.revisions.parse import PrepareError
+        from dbt_orchestration.settings.found import find_project
 
         try:
             folder = project_dir or find_project(Path.cwd())
@@ -146,8 +146,8 @@ def plan(  # noqa: PLR0917 - typer passes by keyword
 @app.command()
 def up(port: Port = 3000) -> None:
     """Serve the Dagster UI with everything running; build the warehouse first if it is empty."""
-    from dbt_orchestration.dagster_process import LaptopError
-    from dbt_orchestration.laptop import up as serve
+    from dbt_orchestration.local.dagster_process import LaptopError
+    from dbt_orchestration.local.up import up as serve
 
     try:
         serve(_settings(), port, console)
@@ -158,8 +158,8 @@ def up(port: Port = 3000) -> None:
 @app.command()
 def demo() -> None:
     """What a push does, without the UI: a full build, two commits, and what they cost."""
-    from dbt_orchestration.dagster_process import LaptopError
-    from dbt_orchestration.demo import demo as show
+    from dbt_orchestration.local.dagster_process import LaptopError
+    from dbt_orchestration.local.demo import demo as show
 
     try:
         show(_settings(), console)

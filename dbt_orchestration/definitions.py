@@ -7,7 +7,7 @@ take it for the environment without asking.
 
 from dagster import Definitions as _Definitions
 
-from dbt_orchestration.installation import load_definitions as _load_definitions
+from dbt_orchestration.location.installation import load_definitions as _load_definitions
 
 
 def __getattr__(name: str) -> _Definitions:

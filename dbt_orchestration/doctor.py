@@ -17,13 +17,13 @@ from importlib.util import find_spec
 
 import yaml
 
-from dbt_orchestration import upstream
-from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
-from dbt_orchestration.operation import operate
-from dbt_orchestration.partitions.config import check_nodes
-from dbt_orchestration.revisions.parse import Revision
-from dbt_orchestration.settings import Settings
-from dbt_orchestration.upstream_dbt import seen_by_jinja
+from dbt_orchestration.dbt.internals import sessions
+from dbt_orchestration.dbt.internals.sessions import seen_by_jinja
+from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget
+from dbt_orchestration.dbt.operation import operate
+from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.history.partitions import check_nodes
+from dbt_orchestration.settings.models import Settings
 
 _ENV_VAR = re.compile(r"""env_var\(\s*\\?['"]([^'"\\]+)\\?['"]\s*(,)?""")
 _UTC = ("UTC", "ETC/UTC")
@@ -206,7 +206,7 @@ def _connects(settings: Settings, environment: str) -> str:
     revision = _what_is_built(settings, environment)
     target = DbtTarget.of(settings, environment, revision.project_dir)
     DbtInvocation(target, ["debug", "--connection", "--quiet"]).finish()
-    manifest = upstream.load_manifest(revision.partial_parse_path)
+    manifest = sessions.load_manifest(revision.partial_parse_path)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         zone = operate(target, manifest, "time_zone", scratch)
     if zone and str(zone).upper() not in _UTC:

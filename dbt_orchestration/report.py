@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.markup import escape
 from rich.table import Table
 
-from dbt_orchestration.changes.plan import Change, Check, Due, Plan
+from dbt_orchestration.changes.plan import Change, ChangedTest, DueNode, Plan
 
 ACTIONS = {
     "build": "build",
@@ -42,11 +42,11 @@ def describe(changes: Iterable[Change]) -> str:
     return ", ".join(words[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def because(node: Due | Check) -> list[str]:
+def because(node: DueNode | ChangedTest) -> list[str]:
     """The chains of a node, without its own name: ``int_flights.late ← macro x (macros/x.sql)``"""
     lines = [" ← ".join(chain[1:]) for chain in node.reasons]
     more = len(lines) - _SHOWN
-    note = [node.note] if isinstance(node, Due) and node.note else []
+    note = [node.note] if isinstance(node, DueNode) and node.note else []
     return lines[:_SHOWN] + ([f"and {more} more"] if more > 0 else []) + note
 
 

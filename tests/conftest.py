@@ -14,9 +14,9 @@ import duckdb
 import pytest
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
 
-from dbt_orchestration.location import build_definitions
+from dbt_orchestration.location.definitions import build_definitions
 from dbt_orchestration.revisions.working_tree import prepare
-from dbt_orchestration.settings import (
+from dbt_orchestration.settings.models import (
     PREFIX,
     Environment,
     Push,
@@ -43,11 +43,11 @@ LONGEST = [
 QUICK = [
     *("changes/test_dates.py", "changes/test_hooks.py", "changes/test_materializations.py"),
     *("changes/test_queries.py", "changes/test_spelling.py", "changes/test_text.py"),
-    *("assets/test_partitions.py", "assets/test_request.py", "assets/test_translator.py"),
-    *("partitions/test_batches.py", "partitions/test_separable.py"),
-    *("revisions/test_cache.py", "revisions/test_present.py", "revisions/test_remote.py"),
+    *("history/test_partitions.py", "runs/test_request.py", "assets/test_translator.py"),
+    *("history/test_batches.py", "changes/test_mergeable.py"),
+    *("dbt/test_cache.py", "revisions/test_warehouse.py", "revisions/test_remote.py"),
     *("test_bad_meta.py", "test_bad_settings.py", "test_docs.py", "test_settings.py"),
-    *("test_upstream.py", "test_yaml.py"),
+    *("test_dagster_internals.py", "test_yaml.py"),
 ]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dbt_orchestration.partitions.config import check_nodes
-from dbt_orchestration.project_meta import ProjectError
+from dbt_orchestration.history.partitions import check_nodes
+from dbt_orchestration.settings.project_meta import ProjectError
 
 NOW = datetime(2024, 3, 10, 5, 30, tzinfo=UTC)
 MICROBATCH = {
@@ -61,7 +61,7 @@ META: list[tuple[dict[str, Any], Any, str]] = [
     (MICROBATCH, {"partitions": {"chunk": True}}, "chunk: Input should be a valid integer"),
     (
         MICROBATCH,
-        {"partitions": {"together": "often"}},
+        {"partitions": {"mergeable": "often"}},
         "together: Input should be a valid boolean",
     ),
     (
@@ -226,7 +226,7 @@ def test_a_wrong_meta_dagster(config: dict[str, Any], meta: Any, message: str) -
         (MICROBATCH, None),
         (MICROBATCH, {}),
         (MICROBATCH, {"partitions": None, "freshness": None}),
-        (MICROBATCH, {"partitions": {"end": "20240201", "chunk": 7, "together": True}}),
+        (MICROBATCH, {"partitions": {"end": "20240201", "chunk": 7, "mergeable": True}}),
         (MICROBATCH | {"begin": "20240101", "lookback": 0}, {}),
         (MICROBATCH | {"begin": "2024-06-01", "batch_size": "year"}, {}),
         (OPTED_IN, {"partitions": {"batch_size": "day", "begin": date(2024, 1, 1), "lookback": 0}}),

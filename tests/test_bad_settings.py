@@ -9,10 +9,10 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
-from dbt_orchestration.dagster_process import LaptopError
-from dbt_orchestration.laptop import running
-from dbt_orchestration.setting_types import Branch
-from dbt_orchestration.settings import Environment, SettingsError, load_settings
+from dbt_orchestration.local.dagster_process import LaptopError
+from dbt_orchestration.local.up import running
+from dbt_orchestration.settings.models import Environment, SettingsError, load_settings
+from dbt_orchestration.settings.types import Branch
 from tests.conftest import make_settings
 
 ENVIRONMENT = "environments: {prod: {branch: b, target: t, %s}}"

@@ -22,7 +22,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from dbt_orchestration.settings import Environment, Git, Settings
+from dbt_orchestration.settings.models import Environment, Git, Settings
 from tests.automation.site import ALWAYS, Clone, Site, git, names
 from tests.conftest import clean_environment
 from tests.e2e.running import until

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dbt_orchestration.partitions.config import partition_config
-from dbt_orchestration.project_meta import DagsterMeta, Freshness, Partitions
-from dbt_orchestration.settings import Environment, Git, Push, Settings
+from dbt_orchestration.history.partitions import partition_config
+from dbt_orchestration.settings.models import Environment, Git, Push, Settings
+from dbt_orchestration.settings.project_meta import DagsterMeta, Freshness, Partitions
 from tests.conftest import REPOSITORY
 
 ENGLISH, KOREAN = REPOSITORY / "README.md", REPOSITORY / "README.ko.md"

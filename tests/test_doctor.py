@@ -12,10 +12,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dbt_orchestration.cli import app
-from dbt_orchestration.dagster_process import LaptopError
 from dbt_orchestration.doctor import Finding, examine, missing_credentials
-from dbt_orchestration.laptop import up
-from dbt_orchestration.settings import Environment, Settings
+from dbt_orchestration.local.dagster_process import LaptopError
+from dbt_orchestration.local.up import up
+from dbt_orchestration.settings.models import Environment, Settings
 from tests.automation.site import git
 from tests.conftest import EVERY_NODE, make_settings
 from tests.e2e.running import free_port

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dbt_orchestration.cli import app
-from dbt_orchestration.settings import Settings, SettingsError, load_settings
+from dbt_orchestration.settings.models import Settings, SettingsError, load_settings
 from tests.automation.site import git
 
 _PROFILES = """\

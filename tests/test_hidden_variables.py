@@ -8,9 +8,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from dbt_orchestration import upstream_dbt
+from dbt_orchestration.dbt.internals import sessions
+from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget, dbt_session
 from dbt_orchestration.doctor import missing_credentials
-from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget, dbt_session
 from dbt_orchestration.revisions.working_tree import prepare
 from tests.conftest import make_settings
 
@@ -61,9 +61,7 @@ def test_a_commit_sets_no_variables_and_runs_no_command(project: Path, tmp_path:
     started = tmp_path / "started"
     (project / ".env").write_text("SET_BY_A_COMMIT=set\n")
     with (project / "dbt_project.yml").open("a") as settings_of_project:
-        settings_of_project.write(
-            f"flags: {{use_v2_parser: true, v2_parser: 'touch {started}'}}\n"
-        )
+        settings_of_project.write(f"flags: {{use_v2_parser: true, v2_parser: 'touch {started}'}}\n")
     (project / "models/one.sql").write_text("select '{{ env_var('SET_BY_A_COMMIT', 'not') }}' as a")
     settings = make_settings(tmp_path / "state", project, profile="shop")
     prepare(settings, "prod")
@@ -110,11 +108,11 @@ def test_a_profile_does_not_see_them(
     stated = (project / "profiles.yml").read_text()
     monkeypatch.setenv("SNOWFLAKE_SUFFIX", "_x")
     monkeypatch.setenv("DBT_DUCKDB_PATH", str(settings.duckdb_path))
-    assert upstream_dbt.load_credentials(project, project, "shop", "prod").schema == "main_x"
+    assert sessions.load_credentials(project, project, "shop", "prod").schema == "main_x"
     (project / "profiles.yml").write_text(
         stated.replace("SNOWFLAKE_SUFFIX", "DAGSTER_POSTGRES_URL")
     )
-    assert upstream_dbt.load_credentials(project, project, "shop", "prod").schema == "main"
+    assert sessions.load_credentials(project, project, "shop", "prod").schema == "main"
     (project / "profiles.yml").write_text(stated.replace("SNOWFLAKE_SUFFIX', ''", "DAGSTER_X'"))
     monkeypatch.setenv("DAGSTER_X", "set")
     assert missing_credentials(settings, "prod") == ["DAGSTER_X"]

@@ -66,7 +66,11 @@ def test_installed_already_is_quick_and_silent() -> None:
 def test_what_is_installed_goes_together() -> None:
     """The warnings with which a package says that it does not know a version of another."""
     imported = subprocess.run(
-        [sys.executable, "-c", "import dbt_orchestration.location, snowflake.connector, sqlglot"],
+        [
+            sys.executable,
+            "-c",
+            "import dbt_orchestration.location.definitions, snowflake.connector, sqlglot",
+        ],
         env=os.environ | {"PYTHONWARNINGS": "default:::sqlglotrs,default::UserWarning"},
         capture_output=True,
         text=True,

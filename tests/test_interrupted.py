@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 
-from dbt_orchestration.dagster_process import interruptible, watch
+from dbt_orchestration.local.dagster_process import interruptible, watch
 from tests.e2e.running import free_port
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dbt_orchestration import definitions
-from dbt_orchestration.settings import SettingsError, load_settings
+from dbt_orchestration.settings.models import SettingsError, load_settings
 from tests.conftest import REPOSITORY
 
 

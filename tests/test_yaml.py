@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from dbt_orchestration.settings import load_settings
+from dbt_orchestration.settings.models import load_settings
 from tests.conftest import INSTANCE, REPOSITORY
 
 

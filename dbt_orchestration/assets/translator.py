@@ -20,8 +20,8 @@ from dagster_dbt.asset_utils import (
 )
 
 from dbt_orchestration.assets.names import valid_name
-from dbt_orchestration.partitions.config import PartitionConfig, partition_config
-from dbt_orchestration.project_meta import read_meta
+from dbt_orchestration.history.partitions import PartitionConfig, partition_config
+from dbt_orchestration.settings.project_meta import read_meta
 
 PARTITIONS_CHECK = "all_partitions_built"
 MADE_FROM_CLOCK = "made from the clock, when the project was parsed and not when it is built"
@@ -297,7 +297,7 @@ def unit_test_specs(
 
 
 def partitions_check_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
-    """A blocking check that fails when batches failed while others landed.
+    """A blocking check that fails when batches failed while others succeeded.
 
     Dagster counts an asset as built once any of its partitions was materialized in a run. A failed
     blocking check is what makes "from failure" take it again.

@@ -4,20 +4,12 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from dbt_orchestration.assets.definition import DbtAssets, everything, select_nodes
-from dbt_orchestration.assets.ledger import read_built
-from dbt_orchestration.setting_types import named
-from dbt_orchestration.settings import Environment, Job, Schedule, SettingsError
-from dbt_orchestration.upstream import MixedPartitionsJob
-
-# One retry of what failed or was never reached; the UI offers the same by hand.
-RETRY_TAGS = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"}
-# A process that died is no failure of the code it ran; dbt's failures are not tried again.
-CRASH_TAGS = {
-    "dagster/max_retries": "2",
-    "dagster/retry_on_asset_or_op_failure": "false",
-    "dagster/retry_strategy": "FROM_ASSET_FAILURE",
-}
+from dbt_orchestration.assets.dbt_assets import DbtAssets, everything, select_nodes
+from dbt_orchestration.dagster_internals import MixedPartitionsJob
+from dbt_orchestration.ledger.attempts import RETRY_TAGS
+from dbt_orchestration.ledger.built import read_built
+from dbt_orchestration.settings.models import Environment, Job, Schedule, SettingsError
+from dbt_orchestration.settings.types import named
 
 
 def jobs_and_schedules(

@@ -19,36 +19,35 @@ from typing import Any
 
 import dagster as dg
 
-from dbt_orchestration import upstream
-from dbt_orchestration.assets.attempts import unfinished_runs
-from dbt_orchestration.assets.definition import DbtAssets, everything
-from dbt_orchestration.assets.doubt import doubt_stopped
-from dbt_orchestration.assets.inspection import built_here, ours
-from dbt_orchestration.assets.ledger import read_built
-from dbt_orchestration.assets.present import keep, place_in_the_log
-from dbt_orchestration.assets.provenance import (
+from dbt_orchestration import dagster_internals
+from dbt_orchestration.assets.dbt_assets import DbtAssets, everything
+from dbt_orchestration.changes.terms import digest_value
+from dbt_orchestration.dbt.parse import PrepareError, Revision
+from dbt_orchestration.history.request import ranges_of
+from dbt_orchestration.ledger.attempts import CRASH_TAGS, unfinished_runs
+from dbt_orchestration.ledger.built import read_built
+from dbt_orchestration.ledger.doubt import doubt_stopped
+from dbt_orchestration.ledger.due import Due, Ledger
+from dbt_orchestration.ledger.inspection import built_here, ours
+from dbt_orchestration.ledger.present import keep, place_in_the_log
+from dbt_orchestration.ledger.provenance import (
     PUSH_TAG,
     RAW_TAG,
     commit_metadata,
     commit_tags,
     savings_key,
 )
-from dbt_orchestration.automation.due import Due, Ledger
-from dbt_orchestration.automation.jobs import CRASH_TAGS
-from dbt_orchestration.changes.terms import digest_value
-from dbt_orchestration.disk import full_disk
-from dbt_orchestration.partitions.request import ranges_of
 from dbt_orchestration.revisions.commits import find_commit, is_current
 from dbt_orchestration.revisions.current import used_by
-from dbt_orchestration.revisions.explain import Recorded, Why
+from dbt_orchestration.revisions.disk import full_disk
+from dbt_orchestration.revisions.explanation import Explanation, Recorded
 from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.revisions.git import GitError
-from dbt_orchestration.revisions.parse import PrepareError, Revision
-from dbt_orchestration.revisions.present import as_it_says
 from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.revisions.store import forget_old, open_commit, publish, published
-from dbt_orchestration.setting_types import named
-from dbt_orchestration.settings import Settings
+from dbt_orchestration.revisions.warehouse import as_it_says
+from dbt_orchestration.settings.models import Settings
+from dbt_orchestration.settings.types import named
 
 # A tick asks git only every ``push.interval_seconds``. Those between are for what is in progress: a
 # commit that has just been loaded, a run that has ended.
@@ -232,11 +231,11 @@ class _Tick:
         in_use = {revision.digest, *used_by(instance, self.environment, unfinished_runs(instance))}
         in_use |= {self.loaded.digest} if self.loaded else set()
         forget_old(self.settings, self.environment, in_use, storage)
-        upstream.reload_code_location(self.context, self.left)
+        dagster_internals.reload_code_location(self.context, self.left)
         self.said.append(f"{_title(revision)}: prepared, and being loaded.")
         return True
 
-    def _prepared(self, sha: str, storage: upstream.StateStorage) -> Revision | None:
+    def _prepared(self, sha: str, storage: dagster_internals.StateStorage) -> Revision | None:
         if revision := find_commit(self.settings, self.environment, sha):
             return revision
         digest = published(self.environment, storage) or ""
@@ -423,7 +422,7 @@ def _seconds(due: Due, nodes: Sequence[str]) -> float:
     return round(sum(due.built[u].seconds for u in nodes if u in due.built), 1)
 
 
-def _reason(why: Why) -> str:
+def _reason(why: Explanation) -> str:
     return f"{', '.join(why.changes)}: {why.reason}" if why.changes else why.reason
 
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from dbt_orchestration.changes.config import REWRITES_HISTORY
 from dbt_orchestration.changes.dates import moment
 from dbt_orchestration.changes.materializations import is_updated_in_place
+from dbt_orchestration.changes.policy import HistoryPolicy, partition_set
 
 Action = Literal["build", "partitions", "full_refresh"]
-OnChange = Literal["rebuild", "ask", "forward_only"]
 
 # The table's columns are not what the new code writes, and no partition can make them so.
 _REBUILD_TABLE = frozenset(
@@ -51,52 +51,6 @@ PARTITIONS_ADDED = Change("partitions", "added")
 PARTITIONS_REMOVED = Change("partitions", "removed")
 
 
-@dataclass(frozen=True)
-class Partitioned:
-    """How a node keeps history.
-
-    Attributes:
-        incremental: an ordinary run adds to what runs before it left.
-        partitions: history can be rebuilt by partition.
-        forward_only: the model's owner says that changes are for new partitions only, or that its
-            table is never rebuilt (``full_refresh: false``).
-        on_change: what the owner says of changes; None if nothing.
-    """
-
-    incremental: bool
-    partitions: bool
-    forward_only: bool
-    on_change: OnChange | None = None
-
-    @property
-    def keeps_history(self) -> bool:
-        """Whether its table may hold what older code left, because its owner wants that."""
-        return self.incremental and self.forward_only
-
-    @classmethod
-    def of(cls, node: Mapping[str, Any]) -> Partitioned:
-        """Read from a node of the manifest."""
-        config = node.get("config") or {}
-        dagster = _meta(node)
-        incremental = config.get("materialized") == "incremental"
-        return cls(
-            incremental,
-            incremental and (_is_microbatch(node) or bool(dagster.get("partitions"))),
-            dagster.get("on_change") == "forward_only" or config.get("full_refresh") is False,
-            dagster.get("on_change"),
-        )
-
-
-def partition_set(node: Mapping[str, Any]) -> dict[str, str]:
-    """What decides which partitions a node has and how long one is; empty if it has none."""
-    if not Partitioned.of(node).partitions:
-        return {}
-    declared = partitions_meta(node)
-    source = node["config"] if _is_microbatch(node) else declared
-    said = {key: source.get(key) for key in ("batch_size", "begin")} | {"end": declared.get("end")}
-    return {key: str(value) for key, value in said.items() if value is not None}
-
-
 def partition_changes(
     before: Mapping[str, Any] | None, node: Mapping[str, Any]
 ) -> tuple[Change, ...]:
@@ -131,7 +85,7 @@ def action_for(
         alone: why partitions of a microbatch model cannot be rebuilt where they are; "" if they
             can.
     """
-    kept = Partitioned.of(node)
+    kept = HistoryPolicy.of(node)
     if not is_updated_in_place(node, own) or kept.forward_only:
         return "build", ""
     if not kept.incremental:
@@ -157,20 +111,20 @@ def action_for(
 def _why_from_nothing(
     before: Mapping[str, Any], node: Mapping[str, Any], changes: Collection[Change]
 ) -> str | None:
-    """Why the whole table has to be made anew; None if it need not, "" if that goes without."""
+    """Why the whole table has to be recreated; None if it need not, "" if that goes without."""
     kinds = {change.kind for change in changes}
     keys = {change.what for change in changes if change.kind == "config"}
-    kept = Partitioned.of(node)
+    kept = HistoryPolicy.of(node)
     if "column_added" in kinds and kept.partitions and (why := _not_added(node)):
         return why
-    if kept.partitions and not _is_microbatch(node) and _HISTORY & kinds:
+    if kept.partitions and not HistoryPolicy.of(node).microbatch and _HISTORY & kinds:
         # It is one statement over all partitions anyhow, and that would leave rows whose key does
         # not come again.
         return ""
     if PARTITIONS_REMOVED in changes:
         return "the table has partitions that are not the model's any more"
     times = [(n.get("config") or {}).get("event_time") for n in (before, node)]
-    if _is_microbatch(node) and times[0] != times[1]:
+    if HistoryPolicy.of(node).microbatch and times[0] != times[1]:
         return "its event_time is another column"
     return "" if _REBUILD_TABLE & kinds or REWRITES_HISTORY & keys else None
 
@@ -208,25 +162,3 @@ def _not_added(node: Mapping[str, Any]) -> str:
         f"on_schema_change is {said}, so dbt would not add the column to the table"
         " (append_new_columns would)"
     )
-
-
-def _is_microbatch(node: Mapping[str, Any]) -> bool:
-    return bool((node.get("config") or {}).get("incremental_strategy") == "microbatch")
-
-
-def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a node says under ``meta.dagster``. Of a commit that is compared it may be anything."""
-    dagster = dagster_meta(node)
-    return dagster if isinstance(dagster, Mapping) else {}
-
-
-def partitions_meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``meta.dagster.partitions`` of a node of any commit; empty if it is nothing of use."""
-    declared = _meta(node).get("partitions")
-    return declared if isinstance(declared, Mapping) else {}
-
-
-def dagster_meta(node: Mapping[str, Any]) -> Any:
-    """``meta.dagster`` of a node, as it is written; empty if it says nothing."""
-    meta = {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
-    return {} if meta.get("dagster") is None else meta["dagster"]

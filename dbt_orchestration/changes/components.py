@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from dbt_orchestration.changes import config
-from dbt_orchestration.changes.actions import partition_set
 from dbt_orchestration.changes.hooks import Hook
 from dbt_orchestration.changes.macros import Reached
+from dbt_orchestration.changes.policy import partition_set
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.changes.properties import values
 from dbt_orchestration.changes.relation_names import COPIES

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from typing import Literal
+
+BatchSize = Literal["hour", "day", "month", "year"]
 
 
 def moment(said: object) -> datetime:

@@ -14,12 +14,12 @@ from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any
 
-from dbt_orchestration.changes.actions import Partitioned
 from dbt_orchestration.changes.components import (
     Components,
     components,
     project_wide,
 )
+from dbt_orchestration.changes.policy import HistoryPolicy
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.changes.relations import Analyses, Relations, Undeclared
 from dbt_orchestration.changes.terms import (
@@ -238,9 +238,9 @@ class _Reader:
         for parent in self._project.parents(unique_id):
             if parent in self.done:
                 found |= self.done[parent].keeps
-                if Partitioned.of(self._project.nodes[parent]).keeps_history:
+                if HistoryPolicy.of(self._project.nodes[parent]).keeps_history:
                     found.add(parent)
-        own = Partitioned.of(self._project.nodes[unique_id])
+        own = HistoryPolicy.of(self._project.nodes[unique_id])
         # Of partitions it is known which of them older code left.
         if own.keeps_history and not own.partitions:
             found.add(unique_id)

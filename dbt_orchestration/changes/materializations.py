@@ -1,7 +1,7 @@
 """What ``dbt build`` leaves of the relation that is already there, by materialization.
 
 Read from the macros of dbt-core 1.11, dbt-adapters 1.24, dbt-duckdb 1.11 and dbt-snowflake 1.12.
-What an ordinary run updates in place must be made anew when its code changes: ``--full-refresh``
+What an ordinary run updates in place must be recreated when its code changes: ``--full-refresh``
 does that, for each of these through ``should_full_refresh()``. **A materialization that is in no
 table counts as updated in place**: the safe side.
 """

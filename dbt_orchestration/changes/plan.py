@@ -6,19 +6,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dbt_orchestration.changes.actions import (
-    Action,
-    Change,
-    Partitioned,
-    action_for,
-    partition_changes,
-)
+from dbt_orchestration.changes.actions import Action, Change, action_for, partition_changes
 from dbt_orchestration.changes.fingerprints import Fingerprint, Fingerprints, cast_type
 from dbt_orchestration.changes.materializations import own_materializations
+from dbt_orchestration.changes.policy import HistoryPolicy
 from dbt_orchestration.changes.reasons import Reasons, differing, display_name
 from dbt_orchestration.changes.relation_names import names_read, relation_name
 
-__all__ = ["Change", "Check", "Deleted", "Due", "Plan", "diff"]
+__all__ = ["Change", "ChangedTest", "Deleted", "DueNode", "Plan", "diff"]
 
 VERSION = 1
 
@@ -27,7 +22,7 @@ _PARTITION_SET = frozenset({"config:begin", "config:batch_size", "config:meta.da
 
 
 @dataclass(frozen=True)
-class Due:
+class DueNode:
     """A node to build.
 
     Attributes:
@@ -47,7 +42,7 @@ class Due:
 
 
 @dataclass(frozen=True)
-class Check:
+class ChangedTest:
     """A test that is another one than before. The node it tests is not due for that."""
 
     unique_id: str
@@ -74,8 +69,8 @@ class Plan:
         notes: what made the plan less precise than it could be.
     """
 
-    due: tuple[Due, ...]
-    checks: tuple[Check, ...]
+    due: tuple[DueNode, ...]
+    checks: tuple[ChangedTest, ...]
     deleted: tuple[Deleted, ...]
     opaque: tuple[tuple[str, str], ...]
     unchanged: int
@@ -148,7 +143,7 @@ def diff(
     former = _renamed(base, head)
     reasons = Reasons(base, head, former)
     own = own_materializations(head.project.manifest)
-    due: list[Due] = []
+    due: list[DueNode] = []
     unchanged = 0
     for unique_id, node in head.nodes.items():
         before = base.nodes.get(unique_id) or base.nodes.get(former.get(unique_id, ""))
@@ -181,7 +176,7 @@ def _due(
     alone: Callable[[str], str],
     own: Collection[str],
     kept: Collection[str],
-) -> Due:
+) -> DueNode:
     """A node that is due, without the reasons."""
     project = head.project
     properties = project.nodes[node.unique_id]
@@ -195,7 +190,7 @@ def _due(
         alone=alone(node.unique_id) if microbatch else "",
     )
     name, kind = display_name(head, node.unique_id), properties["resource_type"]
-    return Due(node.unique_id, name, kind, action, changes, (), note)
+    return DueNode(node.unique_id, name, kind, action, changes, (), note)
 
 
 def _changes(
@@ -251,7 +246,7 @@ def _moved(
     before: Fingerprint,
     node: Fingerprint,
     own: Collection[str],
-) -> Due | None:
+) -> DueNode | None:
     """A node that is the same, in another database or schema of the target, or reads such a one."""
     unique_id = node.unique_id
     properties = head.project.nodes[unique_id]
@@ -267,7 +262,7 @@ def _moved(
         return None
     action, note = action_for(former, properties, (change,), own=own)
     kind = properties["resource_type"]
-    return Due(unique_id, name, kind, action, (change,), ((name, reason),), note)
+    return DueNode(unique_id, name, kind, action, (change,), ((name, reason),), note)
 
 
 def _is_elsewhere(
@@ -302,9 +297,9 @@ def _reordered(head: Fingerprints, node: Fingerprint, old: list[str], new: list[
     common = [name for name in new if name in old]
     if common != [name for name in old if name in new]:
         return True
-    # dbt adds columns behind those that a table has. Any other relation it makes anew.
+    # dbt adds columns behind those that a table has. Any other relation it recreates.
     properties = head.project.nodes[node.unique_id]
-    return Partitioned.of(properties).incremental and new[: len(common)] != common
+    return HistoryPolicy.of(properties).incremental and new[: len(common)] != common
 
 
 def _renamed(base: Fingerprints, head: Fingerprints) -> dict[str, str]:
@@ -335,13 +330,13 @@ def _content_and_kind(state: Fingerprints, node: Fingerprint) -> tuple[str, str]
     return state.project.nodes[node.unique_id]["resource_type"], node.linked.whole
 
 
-def _checks(base: Fingerprints, head: Fingerprints, reasons: Reasons) -> list[Check]:
+def _checks(base: Fingerprints, head: Fingerprints, reasons: Reasons) -> list[ChangedTest]:
     due = []
     for unique_id, parts in head.checks.items():
         before = base.checks.get(unique_id)
         if before is None or before.code != parts.code:
             name = head.project.nodes[unique_id]["name"]
-            due.append(Check(unique_id, name, reasons.of_check(unique_id)))
+            due.append(ChangedTest(unique_id, name, reasons.of_check(unique_id)))
     return due
 
 

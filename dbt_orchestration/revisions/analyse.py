@@ -11,11 +11,11 @@ import orjson
 from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint, scheme
 from dbt_orchestration.changes.lineage import column_lineage
 from dbt_orchestration.changes.terms import digest
-from dbt_orchestration.invocation import DbtTarget
-from dbt_orchestration.revisions.cache import Cache
-from dbt_orchestration.revisions.compile import compile_nodes
-from dbt_orchestration.revisions.parse import Revision
-from dbt_orchestration.revisions.read import read_project
+from dbt_orchestration.dbt.cache import Cache
+from dbt_orchestration.dbt.compile import compile_nodes
+from dbt_orchestration.dbt.invocation import DbtTarget
+from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.dbt.read import read_project
 
 
 class Analyst:
@@ -55,7 +55,7 @@ def analyse(revision: Revision, target: DbtTarget, home: Path) -> None:
         PrepareError: as ``Analyst.fingerprints``.
     """
     # Dagster comes with it, which comparing two commits does without.
-    from dbt_orchestration.partitions.together import one_by_one
+    from dbt_orchestration.changes.merging.models import unmergeable
 
     analyst = Analyst(home)
     prints = analyst.fingerprints(revision, target)
@@ -77,7 +77,7 @@ def analyse(revision: Revision, target: DbtTarget, home: Path) -> None:
         "fingerprints": values,
         "checks": checks,
         "lineage": lineage,
-        "one_by_one": one_by_one(prints.project),
+        "unmergeable": unmergeable(prints.project),
     }
     scratch = revision.analysis_path.with_suffix(".new")
     scratch.write_bytes(orjson.dumps(content))

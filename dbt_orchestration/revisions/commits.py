@@ -16,13 +16,10 @@ from pathlib import Path
 import orjson
 from filelock import FileLock
 
-from dbt_orchestration.disk import full_disk
-from dbt_orchestration.invocation import DbtTarget
-from dbt_orchestration.revisions.analyse import analyse
-from dbt_orchestration.revisions.git import GitError, share_large_files
-from dbt_orchestration.revisions.layout import Layout
-from dbt_orchestration.revisions.packages import Installed, copy_packages
-from dbt_orchestration.revisions.parse import (
+from dbt_orchestration.dbt.invocation import DbtTarget
+from dbt_orchestration.dbt.layout import Layout
+from dbt_orchestration.dbt.parse import (
+    Commit,
     PrepareError,
     Revision,
     parse_into,
@@ -30,13 +27,17 @@ from dbt_orchestration.revisions.parse import (
     stamp_of,
     versions,
 )
-from dbt_orchestration.revisions.remote import Commit, Remote
-from dbt_orchestration.revisions.scratch import PREPARING, scratch_in
-from dbt_orchestration.settings import Settings
+from dbt_orchestration.dbt.scratch import PREPARING, scratch_in
+from dbt_orchestration.revisions.analyse import analyse
+from dbt_orchestration.revisions.disk import full_disk
+from dbt_orchestration.revisions.git import GitError, share_large_files
+from dbt_orchestration.revisions.packages import Installed, copy_packages
+from dbt_orchestration.revisions.remote import Remote
+from dbt_orchestration.settings.models import Settings
 
 _FILES, _ABOUT = "files", "commit.json"
 
-Check = Callable[[Revision], None]
+Validate = Callable[[Revision], None]
 
 
 def revisions_home(settings: Settings, environment: str) -> Path:
@@ -93,7 +94,7 @@ def prepare_newest(
     settings: Settings,
     environment: str,
     say: Callable[[str], None] = lambda _: None,
-    check: Check = lambda _: None,
+    check: Validate = lambda _: None,
 ) -> Revision:
     """Prepare the newest commit of the environment's branch, unless that was done.
 
@@ -123,7 +124,7 @@ def prepare_newest(
 
 
 def prepare_followed(
-    settings: Settings, environment: str, check: Check = lambda _: None
+    settings: Settings, environment: str, check: Validate = lambda _: None
 ) -> Revision | None:
     """The newest commit of the branch that an environment follows, prepared.
 
@@ -176,7 +177,7 @@ def _prepare(
     provide_files: Callable[[Path], None],
     *,
     say: Callable[[str], None],
-    check: Check,
+    check: Validate,
 ) -> Revision:
     home = revisions_home(settings, environment)
     with scratch_in(home, PREPARING) as scratch:

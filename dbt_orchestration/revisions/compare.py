@@ -14,15 +14,15 @@ from typing import Any
 import orjson
 from platformdirs import user_cache_path
 
-from dbt_orchestration.changes.actions import dagster_meta
 from dbt_orchestration.changes.fingerprints import Fingerprints
 from dbt_orchestration.changes.plan import Plan, diff
+from dbt_orchestration.changes.policy import dagster_meta
 from dbt_orchestration.changes.project import Project
-from dbt_orchestration.invocation import DbtError, DbtInvocation, DbtTarget
+from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget
+from dbt_orchestration.dbt.parse import PrepareError, parse
 from dbt_orchestration.revisions.analyse import Analyst
 from dbt_orchestration.revisions.git import Repository
 from dbt_orchestration.revisions.packages import provide_packages
-from dbt_orchestration.revisions.parse import PrepareError, parse
 
 WORKING_TREE = "working tree"
 _NAMED = 5
@@ -153,8 +153,8 @@ def _refuse_wrong_meta(name: str, manifest: Mapping[str, Any]) -> None:
     if not any(map(dagster_meta, (*manifest["nodes"].values(), *manifest["sources"].values()))):
         return
     # Dagster comes with it, which takes a second.
-    from dbt_orchestration.partitions.config import check_nodes
-    from dbt_orchestration.project_meta import ProjectError
+    from dbt_orchestration.history.partitions import check_nodes
+    from dbt_orchestration.settings.project_meta import ProjectError
 
     try:
         check_nodes(manifest, datetime.now(UTC))
@@ -164,12 +164,12 @@ def _refuse_wrong_meta(name: str, manifest: Mapping[str, Any]) -> None:
 
 def _alone(projects: Collection[Project], unique_id: str) -> str:
     # Dagster comes with it, which takes a second: most plans are of no microbatch model.
-    from dbt_orchestration.partitions.together import why_alone, why_one_by_one
+    from dbt_orchestration.changes.merging.models import why_alone, why_unmergeable
 
     for project in projects:
         node = project.nodes.get(unique_id)
         microbatch = node and node["config"].get("incremental_strategy") == "microbatch"
-        if node and microbatch and (why := why_alone(node, why_one_by_one(project, unique_id))):
+        if node and microbatch and (why := why_alone(node, why_unmergeable(project, unique_id))):
             return why
     return ""
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from dbt_orchestration import upstream
+from dbt_orchestration import dagster_internals
+from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.revisions import working_tree
-from dbt_orchestration.revisions.parse import Revision
 from dbt_orchestration.revisions.store import open_commit, published
-from dbt_orchestration.settings import Settings
+from dbt_orchestration.settings.models import Settings
 
 _COMMIT = re.compile(r"[0-9a-f]{40}-[0-9a-f]{8}")
 
@@ -26,7 +26,7 @@ def current(settings: Settings, environment: str) -> str:
         PrepareError: that project does not parse.
     """
     if settings.environment(environment).push.enabled and (
-        digest := published(environment, upstream.state_storage())
+        digest := published(environment, dagster_internals.state_storage())
     ):
         return digest
     if settings.git.remote or not (settings.project_dir / "dbt_project.yml").is_file():
@@ -40,7 +40,7 @@ def loaded_revision(settings: Settings, environment: str) -> str:
     Raises:
         PrepareError: as ``current``.
     """
-    return upstream.pin(_pin(environment), lambda: current(settings, environment))
+    return dagster_internals.pin(_pin(environment), lambda: current(settings, environment))
 
 
 def used_by(
@@ -48,7 +48,7 @@ def used_by(
 ) -> set[str]:
     """The digests of the environment's revisions that these runs have opened, or will open."""
     pin = _pin(environment)
-    return {digest for run in runs if (digest := upstream.pinned(instance, run, pin))}
+    return {digest for run in runs if (digest := dagster_internals.pinned(instance, run, pin))}
 
 
 def _pin(environment: str) -> str:
@@ -62,5 +62,5 @@ def open_revision(settings: Settings, environment: str, digest: str) -> Revision
         PrepareError: it is not there any more.
     """
     if _COMMIT.fullmatch(digest):
-        return open_commit(settings, environment, digest, upstream.state_storage())
+        return open_commit(settings, environment, digest, dagster_internals.state_storage())
     return working_tree.open_revision(settings, environment, digest)

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +21,18 @@ from typing import Any
 import orjson
 from filelock import FileLock, Timeout
 
-from dbt_orchestration.disk import full_disk
-from dbt_orchestration.invocation import DbtError, DbtTarget
+from dbt_orchestration.dbt.invocation import DbtError, DbtTarget
+from dbt_orchestration.dbt.parse import PrepareError, Revision
 from dbt_orchestration.revisions.commits import (
     find_commit,
     prepare_newest,
     revisions_home,
 )
-from dbt_orchestration.revisions.explain import Recorded, explain
+from dbt_orchestration.revisions.disk import full_disk
+from dbt_orchestration.revisions.explanation import Recorded, explain
 from dbt_orchestration.revisions.git import GitError
-from dbt_orchestration.revisions.parse import PrepareError, Revision
-from dbt_orchestration.revisions.present import Seen, as_it_says, look_without_waiting
-from dbt_orchestration.settings import Settings
+from dbt_orchestration.revisions.warehouse import Seen, as_it_says, look_without_waiting
+from dbt_orchestration.settings.models import Settings
 
 # After this time a commit that could not be prepared is tried again: what was wrong may not be its
 # fault.
@@ -42,6 +42,10 @@ _POLL_SECONDS = 0.1
 _MOST_DEATHS = 3
 # What ``_log`` writes.
 _DOING = re.compile(r"^\d+\.\d{3} (.+)$", re.MULTILINE)
+
+# The command that does the work: it loads definitions, of which this module knows nothing.
+PREPARER = "dbt_orchestration.prepare"
+Validate = Callable[[Settings, str, Revision], None]
 
 
 @dataclass(frozen=True)
@@ -101,14 +105,24 @@ class Follower:
             return ""
         return str(failed["message"])
 
-    def work(self, sha: str, recorded: Collection[Recorded]) -> int:
-        """Prepare and explain, in this process. Returns its exit status."""
+    def work(self, sha: str, recorded: Collection[Recorded], check: Validate) -> int:
+        """Prepare and explain, in this process.
+
+        Args:
+            check: raises PrepareError where no code location could be made of a revision.
+
+        Returns:
+            The exit status of the process.
+        """
         self._home.mkdir(parents=True, exist_ok=True)
         with FileLock(self._lock):
             try:
                 known = find_commit(self.settings, self.environment, sha)
                 revision = known or prepare_newest(
-                    self.settings, self.environment, _log, self._check
+                    self.settings,
+                    self.environment,
+                    _log,
+                    lambda made: check(self.settings, self.environment, made),
                 )
                 _log("explaining")
                 explain(self.settings, self.environment, revision, recorded)
@@ -152,16 +166,11 @@ class Follower:
         if seen:
             _write(self._seen, {"sha": sha, "place": self.place, "seen": seen})
 
-    def _check(self, revision: Revision) -> None:
-        from dbt_orchestration.location import check_revision
-
-        check_revision(self.settings, self.environment, revision)
-
     def _start(self, sha: str, recorded: Collection[Recorded]) -> subprocess.Popen[bytes]:
         self._home.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
+                [sys.executable, "-m", PREPARER],
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -244,9 +253,3 @@ def _write(path: Path, content: Mapping[str, object]) -> None:
 
 def _log(doing: str) -> None:
     print(f"{time.time():.3f} {doing}", flush=True)
-
-
-if __name__ == "__main__":
-    # The class by its real name, not that of this process's main module.
-    follower, wanted, known = pickle.load(sys.stdin.buffer)
-    sys.exit(follower.work(wanted, known))

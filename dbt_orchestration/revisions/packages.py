@@ -13,9 +13,8 @@ from typing import Any
 
 import yaml
 
-from dbt_orchestration.invocation import DbtTarget
-from dbt_orchestration.revisions.git import refuse_links
-from dbt_orchestration.revisions.layout import (
+from dbt_orchestration.dbt.invocation import DbtTarget
+from dbt_orchestration.dbt.layout import (
     PROJECT,
     Layout,
     PrepareError,
@@ -23,7 +22,8 @@ from dbt_orchestration.revisions.layout import (
     read_yaml,
     refuse_outside,
 )
-from dbt_orchestration.revisions.parse import run_dbt
+from dbt_orchestration.dbt.parse import run_dbt
+from dbt_orchestration.revisions.git import refuse_links
 from dbt_orchestration.revisions.remote import transport_of
 
 _LOCK = "package-lock.yml"
@@ -164,6 +164,8 @@ def provide_packages(target: DbtTarget, working_tree: Path, root: Path) -> None:
     installed = Layout.of(other).installed
     if installed.is_dir() and stated == stated_packages(other, lock):
         _link(installed, folder, root, checkout)
+        if not lock and (working_tree / _LOCK).is_file():
+            shutil.copy(working_tree / _LOCK, target.project_dir)
     else:
         run_dbt(target, ["deps"])
 
@@ -198,16 +200,19 @@ def copy_packages(target: DbtTarget, root: Path, others: Iterable[Installed]) ->
 def _provide(
     target: DbtTarget, root: Path, folder: Path, stated: str, others: Iterable[Installed]
 ) -> None:
-    for other in others:
-        if other.stated == stated and other.folder.is_dir():
-            shutil.copytree(other.folder, folder, symlinks=True)
-            return
-    lock = target.project_dir / _LOCK
+    # Where the commit has no lock file, dbt's own is kept with the packages: since dbt 1.12 that
+    # alone may name those that packages want.
+    lock, kept = target.project_dir / _LOCK, folder / _LOCK
     locked = lock.is_file()
+    for other in others:
+        if other.stated == stated and (locked or (other.folder / _LOCK).is_file()):
+            shutil.copytree(other.folder, folder, symlinks=True)
+            if not locked:
+                shutil.copy(kept, lock)
+            return
     run_dbt(target, ["deps"])
     if not locked:
-        # It is not the commit's: the next one with the same packages.yml has none either.
-        lock.unlink(missing_ok=True)
+        shutil.copy(lock, kept)
     for package in folder.iterdir():
         inside = package.resolve()
         if package.is_symlink() and inside.is_relative_to(root.resolve()):

@@ -12,13 +12,12 @@ import hashlib
 import re
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from dbt_orchestration.dbt.parse import Commit
 from dbt_orchestration.revisions.git import (
     GitError,
     Repository,
@@ -26,37 +25,13 @@ from dbt_orchestration.revisions.git import (
     refuse_links,
     run_git,
 )
-from dbt_orchestration.setting_types import is_folder
-from dbt_orchestration.settings import Git, Settings
+from dbt_orchestration.settings.models import Git, Settings
+from dbt_orchestration.settings.types import is_folder
 
 _SSH = re.compile(r"(?:ssh://)?(?:[^@/]+@)?(?P<host>[^:/]+)[:/](?:\d+/)?(?P<path>.+)")
 _PAGES = {"bitbucket.org": "commits", "gitlab": "-/commit"}
 _LOOK_SECONDS, _FETCH_SECONDS = 20.0, 600.0
 _REFUSED = ("authentication failed", "permission denied", "could not read", "access denied")
-
-
-@dataclass(frozen=True)
-class Commit:
-    """A commit, as people see it.
-
-    Attributes:
-        author: name and e-mail address.
-        url: its page on the host; "" if that is not known.
-    """
-
-    sha: str
-    branch: str
-    author: str
-    subject: str
-    committed_at: str
-    url: str = ""
-
-    @property
-    def short(self) -> str:
-        return self.sha[:10]
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Remote:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dbt_orchestration import upstream
+from dbt_orchestration import dagster_internals
+from dbt_orchestration.dbt.parse import PrepareError, Revision
+from dbt_orchestration.dbt.scratch import DOWNLOADING, PREPARING, scratch_in
 from dbt_orchestration.revisions.commits import kept_commits, read_commit, revisions_home
-from dbt_orchestration.revisions.parse import PrepareError, Revision
-from dbt_orchestration.revisions.scratch import DOWNLOADING, PREPARING, scratch_in
-from dbt_orchestration.settings import Settings
+from dbt_orchestration.settings.models import Settings
 
 _ATTEMPTS = 3
 
@@ -29,12 +29,12 @@ def state_key(environment: str) -> str:
     return f"dbt_orchestration/{environment}"
 
 
-def published(environment: str, storage: upstream.StateStorage | None) -> str | None:
+def published(environment: str, storage: dagster_internals.StateStorage | None) -> str | None:
     """The digest of the revision that the environment's code location loads."""
     return storage.get_latest_version(state_key(environment)) if storage else None
 
 
-def publish(environment: str, revision: Revision, storage: upstream.StateStorage) -> None:
+def publish(environment: str, revision: Revision, storage: dagster_internals.StateStorage) -> None:
     """Make ``revision`` the one that the environment's code location loads from now on."""
     key = state_key(environment)
     with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +46,10 @@ def publish(environment: str, revision: Revision, storage: upstream.StateStorage
 
 
 def open_commit(
-    settings: Settings, environment: str, digest: str, storage: upstream.StateStorage | None
+    settings: Settings,
+    environment: str,
+    digest: str,
+    storage: dagster_internals.StateStorage | None,
 ) -> Revision:
     """A published revision, downloaded if it is not on this machine.
 
@@ -67,7 +70,7 @@ def open_commit(
 
 
 def _download(
-    environment: str, digest: str, folder: Path, storage: upstream.StateStorage | None
+    environment: str, digest: str, folder: Path, storage: dagster_internals.StateStorage | None
 ) -> None:
     problem: Exception | None = None
     for _ in range(_ATTEMPTS if storage else 0):
@@ -95,12 +98,12 @@ def forget_old(
     settings: Settings,
     environment: str,
     in_use: Collection[str],
-    storage: upstream.StateStorage,
+    storage: dagster_internals.StateStorage,
 ) -> None:
     """Remove all but the last revisions and those ``in_use`` (digests), here and in the storage."""
     for revision in kept_commits(settings, environment)[settings.keep_revisions :]:
         if revision.digest not in in_use:
-            upstream.delete_state(storage, state_key(environment), revision.digest)
+            dagster_internals.delete_state(storage, state_key(environment), revision.digest)
             # Renamed first: half a revision must not look like one.
             folder = revision.directory.with_name(f"{PREPARING}{revision.digest}")
             revision.directory.rename(folder)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dbt_orchestration.invocation import DbtTarget
+from dbt_orchestration.dbt.invocation import DbtTarget
+from dbt_orchestration.dbt.parse import PrepareError, Revision, parse
 from dbt_orchestration.revisions.analyse import analyse
 from dbt_orchestration.revisions.packages import install_packages
-from dbt_orchestration.revisions.parse import PrepareError, Revision, parse
-from dbt_orchestration.settings import Settings
+from dbt_orchestration.settings.models import Settings
 
 __all__ = ["PrepareError", "Revision", "open_revision", "prepare"]
 

@@ -13,7 +13,7 @@ from dbt_orchestration.assets.translator import (
     as_owner,
     freshness_policy,
 )
-from dbt_orchestration.settings import Settings
+from dbt_orchestration.settings.models import Settings
 from tests.conftest import Warehouse
 
 BUILT = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dbt_orchestration import upstream_session
+from dbt_orchestration.dbt.internals import adapters
 from tests.automation.site import Site, dagster_in, prepared_here
 from tests.conftest import clean_environment
 
@@ -38,7 +38,7 @@ def first_build(
     with pytest.MonkeyPatch.context() as patch, dagster_in(place) as instance:
         clean_environment(patch)
         request.module.begin(Site.of(place, instance))
-    upstream_session.close_duckdb()
+    adapters.close_duckdb()
     kept = tmp_path_factory.mktemp("built")
     shutil.copytree(place, kept, dirs_exist_ok=True, symlinks=True)
     return kept
@@ -55,6 +55,6 @@ def built(first_build: Path, place: Path) -> Iterator[Site]:
 
 def _empty(place: Path) -> None:
     """Nobody reads what the last test left, not even through a file that is still open."""
-    upstream_session.close_duckdb()
+    adapters.close_duckdb()
     shutil.rmtree(place)
     place.mkdir()

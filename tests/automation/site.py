@@ -15,11 +15,11 @@ from unittest.mock import patch
 import dagster as dg
 import duckdb
 
-from dbt_orchestration import upstream_session
-from dbt_orchestration.location import build_definitions
-from dbt_orchestration.revisions.explain import Recorded
+from dbt_orchestration.dbt.internals import adapters
+from dbt_orchestration.location.definitions import build_definitions, check_revision
+from dbt_orchestration.revisions.explanation import Recorded
 from dbt_orchestration.revisions.follow import Follower
-from dbt_orchestration.settings import Environment, Git, Push, Schedule, Settings
+from dbt_orchestration.settings.models import Environment, Git, Push, Schedule, Settings
 from tests.conftest import PROJECTS
 
 SHOP = PROJECTS / "shop"
@@ -242,11 +242,11 @@ def prepared_here() -> Iterator[None]:
     """Commits are prepared in this process, rather than in processes of their own."""
 
     def start(self: Follower, sha: str, recorded: Collection[Recorded]) -> _Ended:
-        upstream_session.close_duckdb()  # so has the process of a run that has ended
-        return _Ended(self.work(sha, recorded))
+        adapters.close_duckdb()  # so has the process of a run that has ended
+        return _Ended(self.work(sha, recorded, check_revision))
 
     # So does each run, and dbt takes a profile for another one then, and parses all files anew.
-    upstream_session.adjust_adapters()
+    adapters.adjust_adapters()
     with patch.object(Follower, "_start", start):
         yield
 

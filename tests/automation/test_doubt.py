@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 import pytest
 
-from dbt_orchestration.assets.build import Build
+from dbt_orchestration.runs.execute import Build
 from tests.automation import test_from_nothing
 from tests.automation.site import Site, names
 from tests.automation.test_from_nothing import assert_from_nothing

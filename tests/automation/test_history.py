@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.revisions.commits import kept_commits, revisions_home
-from dbt_orchestration.settings import Environment, Push
+from dbt_orchestration.settings.models import Environment, Push
 from tests.automation.site import Site, names
 from tests.automation.test_push import EVERYTHING
 from tests.conftest import failure, materialized

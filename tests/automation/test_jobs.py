@@ -12,8 +12,8 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from dbt_orchestration.location import build_definitions
-from dbt_orchestration.settings import Environment, Job, Schedule, Settings, SettingsError
+from dbt_orchestration.location.definitions import build_definitions
+from dbt_orchestration.settings.models import Environment, Job, Schedule, Settings, SettingsError
 from tests.assets.test_translator import BUILT
 from tests.conftest import Warehouse
 

@@ -19,16 +19,17 @@ from dagster._core.definitions.repository_definition.repository_definition impor
 )
 from dagster._core.execution.api import create_execution_plan
 
-from dbt_orchestration import upstream
-from dbt_orchestration.assets.standing import Standing, standing
-from dbt_orchestration.automation import due, push
+from dbt_orchestration import dagster_internals
+from dbt_orchestration.automation import push
 from dbt_orchestration.changes import fingerprints
-from dbt_orchestration.revisions.explain import Recorded
+from dbt_orchestration.ledger import due
+from dbt_orchestration.ledger.staleness import Staleness, staleness
+from dbt_orchestration.revisions.explanation import Recorded
 from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.revisions.store import publish, published
-from dbt_orchestration.setting_types import OUR_JOBS
-from dbt_orchestration.settings import Environment, Git, Push
+from dbt_orchestration.settings.models import Environment, Git, Push
+from dbt_orchestration.settings.types import OUR_JOBS
 from tests.automation.site import ALWAYS, SHOP, Clone, Site, dagster_in, follow, git, names
 from tests.conftest import failure, materialized
 
@@ -353,13 +354,13 @@ def test_a_build_that_ends_while_it_is_looked_at_is_waited_for(
     built.request()
     run = another_run(built)
 
-    def ends(*arguments: Any, **options: Any) -> Standing | None:
-        found = standing(*arguments, **options)
+    def ends(*arguments: Any, **options: Any) -> Staleness | None:
+        found = staleness(*arguments, **options)
         built.instance.report_run_failed(run)
         return found
 
     with monkeypatch.context() as patched:
-        patched.setattr(due, "standing", ends)
+        patched.setattr(due, "staleness", ends)
         assert f"waiting for run {run.run_id[:8]}" in built.says()
     assert names(built.request()) == ["big_customers", "customers"]
 
@@ -474,7 +475,7 @@ def test_a_batch_that_failed_leaves_the_model_due(site: Site) -> None:
 def test_what_cannot_be_explained_is_rebuilt(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     built.clone.edit("models/kept.sql", "amount * 2 as", "amount + 1 as")
     built.clone.push("another number")
-    monkeypatch.setattr("dbt_orchestration.assets.standing.read_explanations", lambda *_: {})
+    monkeypatch.setattr("dbt_orchestration.ledger.staleness.read_explanations", lambda *_: {})
     request = built.request()
     assert request.run_config["ops"]["dbt_prod"]["config"]["rebuild"] == ["model.shop.kept"]
 
@@ -538,7 +539,7 @@ def test_a_full_disk_is_not_the_commits_fault(built: Site, monkeypatch: pytest.M
     built.clone.push("big")
     monkeypatch.setattr("dbt_orchestration.revisions.commits.analyse", full)
     free = shutil.disk_usage("/")._replace(free=1_000_000)
-    monkeypatch.setattr("dbt_orchestration.disk.shutil.disk_usage", lambda _: free)
+    monkeypatch.setattr("dbt_orchestration.revisions.disk.shutil.disk_usage", lambda _: free)
     said = built.says()
     assert "is full: it has 0 MB left, and a commit needs 20 MB" in said
 
@@ -708,7 +709,7 @@ def test_an_idle_tick_asks_only_for_the_branch(
     built: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert built.says() == built.says()
-    monkeypatch.setattr("dbt_orchestration.assets.standing.read_built", None)
+    monkeypatch.setattr("dbt_orchestration.ledger.staleness.read_built", None)
     assert "nothing is due" in built.says()
 
 
@@ -753,7 +754,7 @@ def test_raw_tables_that_cannot_be_loaded_are_asked_for_once(
     demo_like: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("dbt_orchestration.assets.raw.ROW_COUNTS", {"airlines": 17})
+        patched.setattr("dbt_orchestration.location.flights.ROW_COUNTS", {"airlines": 17})
         load = demo_like.request()
         run_id = demo_like.run(load).run_id
     said = f"waiting for airlines, which run {run_id[:8]} did not load: materialize them."
@@ -829,7 +830,7 @@ class Slow:
         self.patch.setattr(Remote, "head", slow_head)
         self.patch.setattr(Follower, "prepare", slow_prepare)
         self.patch.setattr(push, "publish", slow_publish)
-        self.patch.setattr(upstream, "reload_code_location", slow_reload)
+        self.patch.setattr(dagster_internals, "reload_code_location", slow_reload)
 
     def tick(self) -> str:
         """What a tick says that took no longer than Dagster lets it."""

@@ -67,7 +67,7 @@ def test_the_form_that_nobody_filled_in_says_what_is_missing(built: Site) -> Non
 def test_a_range_is_rebuilt_with_what_reads_it(built: Site) -> None:
     built.load()
     built.query("update main.daily set amount = 0")
-    fill_in(built, model="daily", since="2024-01-02", until="2024-01-03", start=True)
+    fill_in(built, model="daily", since="2024-01-02", until="2024-01-03", dry_run=False)
     [request] = started(built)
     assert started(built) == []
     assert names(request) == ["daily", "monthly", "peak"]
@@ -81,7 +81,7 @@ def test_a_range_is_rebuilt_with_what_reads_it(built: Site) -> None:
 def test_a_table_is_made_anew_alone(built: Site) -> None:
     built.load()
     built.query("update main.daily set amount = 0")
-    fill_in(built, model="daily", what_reads_it=False, full_refresh=True, start=True)
+    fill_in(built, model="daily", include_downstream=False, full_refresh=True, dry_run=False)
     [request] = started(built)
     assert names(request) == ["daily"]
     result = built.run(request)
@@ -113,6 +113,6 @@ def test_what_cannot_be_is_said_before_anything_starts(
     why: str,
 ) -> None:
     built.load()
-    result = fill_in(built, **form, start=True)
+    result = fill_in(built, **form, dry_run=False)
     assert why in failure(result)
     assert started(built) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dbt_orchestration.revisions.cache import Cache
+from dbt_orchestration.dbt.cache import Cache
 from tests.changes.projects import Base, copy_project, read_state
 
 

@@ -12,11 +12,11 @@ from typing import Any
 from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint
 from dbt_orchestration.changes.plan import Plan, diff
 from dbt_orchestration.changes.project import Project
-from dbt_orchestration.invocation import DbtTarget
-from dbt_orchestration.revisions.cache import Cache
-from dbt_orchestration.revisions.compile import compile_nodes
-from dbt_orchestration.revisions.parse import Revision, parse
-from dbt_orchestration.revisions.read import read_project
+from dbt_orchestration.dbt.cache import Cache
+from dbt_orchestration.dbt.compile import compile_nodes
+from dbt_orchestration.dbt.invocation import DbtTarget
+from dbt_orchestration.dbt.parse import Revision, parse
+from dbt_orchestration.dbt.read import read_project
 
 PROJECT = Path(__file__).parent / "project"
 # dbt hashes only the path of a seed larger than this.

@@ -18,7 +18,7 @@ from dbt_orchestration.changes import fingerprints
 from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint
 from dbt_orchestration.changes.plan import diff
 from dbt_orchestration.changes.project import Compiled, Project
-from dbt_orchestration.revisions.cache import Cache
+from dbt_orchestration.dbt.cache import Cache
 from tests.changes.projects import Base, State, compare, copy_project, edit, read_state
 
 ROOT = Path(dbt_orchestration.__file__).parent

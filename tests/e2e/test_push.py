@@ -262,9 +262,9 @@ def test_a_git_hook_makes_dagster_look_at_once(pushed: Pushed) -> None:
 
 
 def test_a_worker_that_is_killed_is_replaced(pushed: Pushed) -> None:
-    """In the middle of a table's history: what had landed stays, the rest is built."""
+    """In the middle of a table's history: what had succeeded stays, the rest is built."""
     pushed.clone.edit("models/daily.sql", '"on_change": "ask", ', "")
-    pushed.clone.edit("models/daily.sql", '"end"', '"together": False, "end"')
+    pushed.clone.edit("models/daily.sql", '"end"', '"mergeable": False, "end"')
     pushed.clone.edit("models/daily.sql", "* 10", f"* 0 + {SLOW.format(rows=60_000)}")
     sha = pushed.clone.push("slow again")
 
@@ -277,8 +277,8 @@ def test_a_worker_that_is_killed_is_replaced(pushed: Pushed) -> None:
     killed, replaced = sorted(pushed.settled(sha), key=lambda run: run["status"])
     assert (killed["status"], replaced["status"]) == ("FAILURE", "SUCCESS")
     days: set[tuple[str, str | None]] = {("daily", f"2024-01-0{day}") for day in (1, 2, 3)}
-    landed = set(materialized(killed))
-    assert landed
-    assert landed < days
-    assert set(materialized(replaced)) == {*(days - landed), ("pushes", None)}
+    succeeded = set(materialized(killed))
+    assert succeeded
+    assert succeeded < days
+    assert set(materialized(replaced)) == {*(days - succeeded), ("pushes", None)}
     assert pushed.up.rows("select count(*), min(amount) > 1000000 from main.daily") == [(3, True)]

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 import requests
 
-from dbt_orchestration.automation.jobs import RETRY_TAGS
+from dbt_orchestration.ledger.attempts import RETRY_TAGS
 from tests.conftest import EVERY_NODE
 from tests.e2e.running import FINISHED, Up, free_port, materialized, until
 

@@ -21,7 +21,7 @@ _ANEW = """\
 {{ config(
     materialized="incremental", incremental_strategy="microbatch", event_time="day_at",
     batch_size="day", begin="2024-01-01", lookback=0,
-    meta={"dagster": {"partitions": {"together": false, "end": "2024-01-04"}}}
+    meta={"dagster": {"partitions": {"mergeable": false, "end": "2024-01-04"}}}
 ) }}
 select date_trunc('day', ordered_at) as day_at, sum(amount) as amount, count(*) as orders
 from {{ ref("stg_orders") }}
@@ -49,7 +49,7 @@ def build_first(home: Path) -> None:
     with dagster_in(home) as instance:
         site = Site.of(home, instance)
         site.clone.write("models/anew.sql", _ANEW)
-        site.clone.edit("models/daily.sql", '"end"', '"together": false, "end"')
+        site.clone.edit("models/daily.sql", '"end"', '"mergeable": false, "end"')
         (site.clone.folder / "dbt" / "snapshots").mkdir()
         site.clone.write("snapshots/history.sql", _HISTORY)
         site.clone.push("every kind of node")

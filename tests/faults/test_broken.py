@@ -70,7 +70,7 @@ def test_a_run_waits_for_whoever_has_the_duckdb_file_open(
             waited.append(seconds)
             other.communicate(b"\n")
 
-        monkeypatch.setattr("dbt_orchestration.assets.locked.sleep", wait)
+        monkeypatch.setattr("dbt_orchestration.runs.table_locks.sleep", wait)
         assert site.run(request).success
     assert len(waited) == 1
     assert "nothing is due" in site.build_all()
@@ -82,7 +82,7 @@ def test_whoever_has_it_open_for_too_long_is_named(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = site.request()
-    monkeypatch.setattr("dbt_orchestration.assets.locked._MOST_SECONDS", 0.0)
+    monkeypatch.setattr("dbt_orchestration.runs.table_locks._MOST_SECONDS", 0.0)
     with locked(site) as other:
         said = failure(site.run(request))
     assert f"(PID {other.pid})" in said

@@ -19,10 +19,10 @@ from unittest.mock import patch
 
 import pytest
 
-from dbt_orchestration import upstream_session
-from dbt_orchestration.assets.build import Build
-from dbt_orchestration.invocation import DbtInvocation
+from dbt_orchestration.dbt.internals import adapters
+from dbt_orchestration.dbt.invocation import DbtInvocation
 from dbt_orchestration.revisions import follow
+from dbt_orchestration.runs.execute import Build
 from tests.automation.site import Site, prepared_here
 from tests.conftest import clean_environment
 from tests.faults.shop import End, dagster_in
@@ -145,7 +145,7 @@ def _live(pushed: Path, home: Path, when: Any, moment: str) -> tuple[str, End]:
         site = Site.of(home, instance)
         with when(state, moment):
             said = site.build_all()
-        upstream_session.close_duckdb()  # as the process of the run does, which has ended
+        adapters.close_duckdb()  # as the process of the run does, which has ended
         (state / "filler").unlink()
         follow._RETRY_SECONDS = 0
         site.cursors.clear()

@@ -25,8 +25,8 @@ import dagster as dg
 import pytest
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
-from dbt_orchestration.assets.build import Build
-from dbt_orchestration.invocation import DbtInvocation
+from dbt_orchestration.dbt.invocation import DbtInvocation
+from dbt_orchestration.runs.execute import Build
 from tests.automation.site import Site, prepared_here
 from tests.conftest import clean_environment
 from tests.faults.shop import End, dagster_in
@@ -97,11 +97,11 @@ def _die() -> None:
 
 # Each with what Dagster does about the run.
 MOMENTS = {
-    "before it says that it is alive": (Call("liveness.hold"), RESUMED),
-    "before it looks what is to do": (Call("assets.plan.Planner.selected"), ASKED_AGAIN),
+    "before it says that it is alive": (Call("runs.liveness.hold"), RESUMED),
+    "before it looks what is to do": (Call("runs.plan.Planner.selected"), ASKED_AGAIN),
     "while it looks into the warehouse": (Sql("__relations:"), RESUMED),
-    "before it says what it touches": (Call("assets.build.announce"), ASKED_AGAIN),
-    "before dbt starts": (Call("assets.build.Build._build"), RESUMED),
+    "before it says what it touches": (Call("runs.execute.announce"), ASKED_AGAIN),
+    "before dbt starts": (Call("runs.execute.Build._build"), RESUMED),
     "in a seed, whose table is dropped": (Sql(r"On seed\.shop\.raw_orders: COPY"), ASKED_AGAIN),
     "a seed is built and not recorded": (Built("raw_orders"), RESUMED),
     "in a view, between its two renames": (
@@ -116,20 +116,20 @@ MOMENTS = {
         ASKED_AGAIN,
     ),
     "in the second batch beside": (Sql(r"On model\.shop\.anew:.*create temporary table"), RESUMED),
-    "all is built beside and not swapped": (Call("assets.beside.Beside.swap_in"), ASKED_AGAIN),
+    "all is built beside and not swapped": (Call("runs.shadow.ShadowTables.swap_in"), ASKED_AGAIN),
     "in a swap, between its two renames": (
         Sql(r"swap_in:.*alter table .*__rebuild_\w+. rename"),
         RESUMED,
     ),
-    "a table is swapped in and not recorded": (Call("assets.build.Build._swapped"), ASKED_AGAIN),
-    "before older tables beside are dropped": (Call("assets.beside.Beside.tidy"), RESUMED),
+    "a table is swapped in and not recorded": (Call("runs.execute.Build._swapped"), ASKED_AGAIN),
+    "before older tables beside are dropped": (Call("runs.shadow.ShadowTables.tidy"), RESUMED),
     "in a snapshot": (Sql(r"On snapshot\.shop\.history:.*update "), ASKED_AGAIN),
     "a snapshot is taken and not recorded": (Built("history"), RESUMED),
     "in a test": (Sql(r"On test\.shop\.unique"), ASKED_AGAIN),
     "in the second batch of a history": (Sql(r"On model\.shop\.daily:.*delete from", 2), RESUMED),
     "a history is built and not recorded": (Built("daily"), ASKED_AGAIN),
-    "before it gives back what it touched": (Call("assets.build.give_back"), RESUMED),
-    "all is recorded and it has not ended": (Call("assets.build.savings"), ASKED_AGAIN),
+    "before it gives back what it touched": (Call("runs.execute.give_back"), RESUMED),
+    "all is recorded and it has not ended": (Call("runs.execute.savings"), ASKED_AGAIN),
 }
 
 
@@ -178,13 +178,13 @@ def _ended(instance: dg.DagsterInstance) -> dg.DagsterRun:
 
 def _resume(site: Site, killed: dg.DagsterRun) -> dg.ExecuteInProcessResult:
     """What the daemon starts: the rest of the run."""
-    landed = {
+    succeeded = {
         record.asset_key
         for record in site.instance.get_records_for_run(
             killed.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
         ).records
     }
-    assets = set(killed.asset_selection or ()) - landed
+    assets = set(killed.asset_selection or ()) - succeeded
     job = site.loaded["prod"].resolve_implicit_global_asset_job_def()
     return job.execute_in_process(
         instance=site.instance,

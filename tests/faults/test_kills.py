@@ -1,7 +1,7 @@
 """Whatever is killed while a push is being built: it ends as if nothing had been, by itself.
 
 Real processes; what is killed is killed with SIGKILL, once the first day of a table's history has
-landed. Then every day has to be there, of the new code; no run may be left that nobody works on.
+succeeded. Then every day has to be there, of the new code; no run may be left that nobody works on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DAILY = """\
 {{{{ config(
     materialized="incremental", incremental_strategy="microbatch", event_time="day_at",
     batch_size="day", begin="2024-01-01", lookback=0,
-    meta={{"dagster": {{"partitions": {{"together": false, "end": "2024-01-04"}}}}}}
+    meta={{"dagster": {{"partitions": {{"mergeable": false, "end": "2024-01-04"}}}}}}
 ) }}}}
 select date_trunc('day', ordered_at) as day_at, {number} + 0 * {slow} as amount
 from {{{{ ref("stg_orders") }}}}
@@ -89,7 +89,7 @@ def up_alone(pushed: Pushed, _: str) -> list[int]:
 
 
 def dagster_dev(pushed: Pushed, _: str) -> list[int]:
-    return _of(pushed, "dbt_orchestration.dagster_dev")
+    return _of(pushed, "dbt_orchestration.local.dagster_dev")
 
 
 def daemon(pushed: Pushed, _: str) -> list[int]:
@@ -97,7 +97,7 @@ def daemon(pushed: Pushed, _: str) -> list[int]:
 
 
 def webserver(pushed: Pushed, _: str) -> list[int]:
-    return _of(pushed, "dbt_orchestration.webserver")
+    return _of(pushed, "dbt_orchestration.local.webserver")
 
 
 def code_servers(pushed: Pushed, _: str) -> list[int]:

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 
 from dbt_orchestration import DefaultTranslator, Environment, build_defs
-from dbt_orchestration.settings import SettingsError
+from dbt_orchestration.settings.models import SettingsError
 from tests.automation.site import SHOP, git
 from tests.conftest import REPOSITORY
 

@@ -16,6 +16,7 @@ from threading import Timer
 import pytest
 from filelock import FileLock
 
+from dbt_orchestration.dbt.parse import PrepareError
 from dbt_orchestration.revisions.commits import (
     find_commit,
     is_current,
@@ -24,8 +25,7 @@ from dbt_orchestration.revisions.commits import (
     revisions_home,
 )
 from dbt_orchestration.revisions.follow import Follower
-from dbt_orchestration.revisions.parse import PrepareError
-from dbt_orchestration.settings import Settings
+from dbt_orchestration.settings.models import Settings
 from tests.automation.site import Clone, follow
 from tests.conftest import REPOSITORY
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from dbt_orchestration.dbt.parse import PrepareError
 from dbt_orchestration.revisions.commits import prepare_newest
 from dbt_orchestration.revisions.compare import Comparison, compare
 from dbt_orchestration.revisions.git import GitError
-from dbt_orchestration.revisions.parse import PrepareError
-from dbt_orchestration.settings import Settings
+from dbt_orchestration.settings.models import Settings
 from tests.automation.site import Clone, follow
 
 PROJECT = "name: shop\nprofile: duckdb\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dbt_orchestration.invocation import DbtTarget
+from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.revisions import packages
 from dbt_orchestration.revisions.commits import prepare_newest
 from dbt_orchestration.revisions.packages import stated_packages

@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError
 
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.remote import Remote
-from dbt_orchestration.settings import Git
+from dbt_orchestration.settings.models import Git
 from tests.automation.site import Clone, git
 from tests.revisions.git_server import TOKEN, serve_git
 

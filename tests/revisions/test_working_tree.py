@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from dbt_orchestration.revisions.parse import Revision, parse_into
+from dbt_orchestration.dbt.parse import Revision, parse_into
 from dbt_orchestration.revisions.working_tree import PrepareError, open_revision, prepare
-from dbt_orchestration.settings import Settings
+from dbt_orchestration.settings.models import Settings
 from tests.conftest import EVERY_NODE, make_settings
 
 
@@ -71,12 +71,12 @@ def test_files_that_change_all_the_time_are_not_parsed_for_ever(
         saved.write_text(f"select {len(counted)} as one")
         return parse_into(*arguments)
 
-    monkeypatch.setattr("dbt_orchestration.revisions.parse.parse_into", parse_and_save)
-    monkeypatch.setattr("dbt_orchestration.revisions.parse._TRIES", 2)
+    monkeypatch.setattr("dbt_orchestration.dbt.parse.parse_into", parse_and_save)
+    monkeypatch.setattr("dbt_orchestration.dbt.parse._TRIES", 2)
     with pytest.raises(PrepareError, match="changed each time while dbt parsed them"):
         prepare(editable, "prod")
     assert counted == [0, 1]
-    monkeypatch.setattr("dbt_orchestration.revisions.parse.parse_into", parse_into)
+    monkeypatch.setattr("dbt_orchestration.dbt.parse.parse_into", parse_into)
     assert "model.every_node.saved" in prepare(editable, "prod").manifest["nodes"]
 
 

@@ -18,13 +18,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from dbt_orchestration import upstream
-from dbt_orchestration.assets import raw
-from dbt_orchestration.assets.ledger import read_built, read_gone
+from dbt_orchestration.assets.raw_sources import ROW_COUNTS
+from dbt_orchestration.dbt.internals import sessions
 from dbt_orchestration.doctor import examine
-from dbt_orchestration.location import build_definitions
+from dbt_orchestration.ledger.built import read_built, read_gone
+from dbt_orchestration.location import flights
+from dbt_orchestration.location.definitions import build_definitions
 from dbt_orchestration.revisions.working_tree import prepare
-from tests.assets.test_time_zone import IN_UTC, visits_project
 from tests.assets.test_translator import BUILT
 from tests.conftest import (
     EVERY_NODE,
@@ -35,6 +35,7 @@ from tests.conftest import (
     make_settings,
     materialized,
 )
+from tests.runs.test_time_zone import IN_UTC, visits_project
 from tests.snowflake.emulator import Emulator, profile_environment, running_emulator
 
 # Said by fakesnow of itself, and by dbt-snowflake of an argument that it always passes.
@@ -282,24 +283,24 @@ def test_the_demo_parses_for_snowflake_with_a_key_pair(
     )
     settings = make_settings(tmp_path, FLIGHTS, profile="snowflake")
     assert build_definitions(settings, "prod").resolve_all_asset_specs()
-    credentials = upstream.load_credentials(FLIGHTS, FLIGHTS, "snowflake", "prod")
+    credentials = sessions.load_credentials(FLIGHTS, FLIGHTS, "snowflake", "prod")
     assert isinstance(credentials.auth_args()["private_key"], bytes)
     assert credentials.database == "FLIGHTS"
 
 
 @pytest.mark.parametrize("table", ["airlines", "flights", "weather"])
 def test_raw_tables_are_loaded_and_replaced(table: str, emulator: Emulator) -> None:
-    credentials = upstream.load_credentials(EVERY_NODE, EVERY_NODE, PROFILE, "prod")
+    credentials = sessions.load_credentials(EVERY_NODE, EVERY_NODE, PROFILE, "prod")
     relation = f"analytics.raw.{table}"
     for _ in range(2):
-        assert raw.load_table(table, relation, credentials) == raw.ROW_COUNTS[table]
+        assert flights.load_table(table, relation, credentials) == ROW_COUNTS[table]
     found = [name.lower() for name, *_ in emulator.execute(f"describe table {relation}")]
-    assert found == [*raw.COLUMNS[table], "loaded_at"]
+    assert found == [*flights.COLUMNS[table], "loaded_at"]
 
 
 def test_na_is_null_and_times_are_utc(emulator: Emulator) -> None:
-    credentials = upstream.load_credentials(EVERY_NODE, EVERY_NODE, PROFILE, "prod")
-    raw.load_table("weather", "analytics.raw.weather", credentials)
+    credentials = sessions.load_credentials(EVERY_NODE, EVERY_NODE, PROFILE, "prod")
+    flights.load_table("weather", "analytics.raw.weather", credentials)
     assert emulator.execute(
         "select min(time_hour), count(*) - count(wind_gust) from analytics.raw.weather"
     ) == [(datetime(2013, 1, 1, 6), 20_778)]

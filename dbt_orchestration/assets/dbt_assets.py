@@ -1,0 +1,155 @@
+"""The assets of an environment at one revision: their keys, specs and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DbtProject
+from dagster_dbt.asset_utils import get_upstream_unique_ids
+from dagster_dbt.utils import select_unique_ids
+
+from dbt_orchestration.assets.names import distinct_checks
+from dbt_orchestration.assets.translator import (
+    EnvironmentTranslator,
+    partitions_check_spec,
+    test_spec,
+    unit_test_specs,
+)
+from dbt_orchestration.settings.models import EnvironmentOptions, Job, SettingsError
+from dbt_orchestration.settings.project_meta import ProjectError
+
+_ASSET_TYPES = ("model", "seed", "snapshot")
+
+
+@dataclass(frozen=True)
+class DbtAssets:
+    """An environment's dbt assets, and what else wants to know about them."""
+
+    definition: dg.AssetsDefinition
+    keys: Mapping[str, dg.AssetKey]
+    """Asset key by dbt unique id, sources included."""
+    sources: Mapping[str, dg.AssetSpec]
+    """The sources that some asset reads, by dbt unique id."""
+    checks: Mapping[dg.AssetCheckKey, str]
+    """The dbt unique id of each test."""
+    translator: EnvironmentTranslator
+    manifest: Mapping[str, Any]
+
+    @property
+    def nodes(self) -> Mapping[str, dg.AssetKey]:
+        """Asset key by dbt unique id of what dbt builds."""
+        return {u: key for u, key in self.keys.items() if u not in self.sources}
+
+
+def everything(dbt: DbtAssets) -> dg.AssetSelection:
+    """All assets of an environment with the checks on them, and the checks on sources."""
+    sources = {spec.key for spec in dbt.sources.values()}
+    checks = [spec.key for spec in dbt.definition.check_specs if spec.asset_key in sources]
+    return dg.AssetSelection.assets(dbt.definition) | dg.AssetSelection.checks(*checks)
+
+
+def select_nodes(
+    where: str,
+    manifest: Mapping[str, Any],
+    chosen: EnvironmentOptions | Job,
+    project: DbtProject | None = None,
+) -> Collection[str]:
+    """The unique ids of the models, seeds and snapshots that a part of the settings selects.
+
+    Args:
+        where: the part's key.
+        project: has the selectors.
+
+    Raises:
+        SettingsError: the selection is wrong, or matches nothing.
+    """
+    selector = chosen.selector if isinstance(chosen, EnvironmentOptions) else ""
+    said = selector or chosen.select
+    try:
+        selected = select_unique_ids(chosen.select, chosen.exclude, selector, project, manifest)
+    except Exception as error:
+        raise SettingsError(f"{where}: dbt does not understand {said!r}: {error}") from None
+    nodes = {u for u in selected if u in manifest["nodes"] and _is_asset(manifest["nodes"][u])}
+    if not nodes:
+        raise SettingsError(f"{where}.select: {said!r} matches no model, seed or snapshot")
+    return nodes
+
+
+def _is_asset(node: Mapping[str, Any]) -> bool:
+    return node["resource_type"] in _ASSET_TYPES and node["config"]["materialized"] != "ephemeral"
+
+
+def asset_specs(
+    manifest: Mapping[str, Any],
+    translator: EnvironmentTranslator,
+    project: DbtProject,
+    selected: Collection[str],
+) -> dict[str, dg.AssetSpec]:
+    nodes = {
+        unique_id: node
+        for unique_id, node in manifest["nodes"].items()
+        if unique_id in selected and _is_asset(node)
+    }
+    sources = {
+        parent
+        for node in nodes.values()
+        for parent in get_upstream_unique_ids(manifest, node)
+        if parent.startswith("source.")
+    }
+    wanted = [*nodes, *sorted(sources)]
+    return {uid: translator.get_asset_spec(manifest, uid, project) for uid in wanted}
+
+
+def check_specs(
+    manifest: Mapping[str, Any],
+    translator: EnvironmentTranslator,
+    project: DbtProject,
+    specs: Mapping[str, dg.AssetSpec],
+    keys: Mapping[str, dg.AssetKey],
+) -> Sequence[dg.AssetCheckSpec]:
+    checks = []
+
+    @cache
+    def depth(unique_id: str) -> int:
+        node = manifest["nodes"].get(unique_id)
+        above = get_upstream_unique_ids(manifest, node) if node else ()
+        return 1 + max(map(depth, above), default=0)
+
+    for unique_id, node in sorted(manifest["nodes"].items()):
+        if node["resource_type"] != "test":
+            continue
+        named = [
+            translator.get_asset_check_spec(specs[parent], manifest, unique_id, project)
+            for parent in node["depends_on"]["nodes"]
+            if parent in specs
+        ]
+        parents = get_upstream_unique_ids(manifest, node) & specs.keys()
+        if any(named):
+            checks += [next(check for check in named if check)]
+        elif parents:
+            last = max(parents, key=lambda parent: (depth(parent), parent))
+            checks.append(test_spec(node, keys[last]))
+    checks += unit_test_specs(manifest, keys)
+    checks = [*distinct_checks(checks)]
+    checks += [partitions_check_spec(spec.key) for spec in specs.values() if spec.partitions_def]
+    return checks
+
+
+def refuse_two_nodes_of_one_key(
+    manifest: Mapping[str, Any], keys: Mapping[str, dg.AssetKey]
+) -> None:
+    files: dict[dg.AssetKey, str] = {}
+    for unique_id, key in keys.items():
+        node = manifest["nodes"].get(unique_id)
+        if node is None:
+            continue
+        if key in files:
+            raise ProjectError(
+                f"{files[key]} and {node['original_file_path']} have the same asset key"
+                f" {key.to_user_string()}: give one of them meta.dagster.asset_key"
+            )
+        files[key] = node["original_file_path"]

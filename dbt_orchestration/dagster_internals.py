@@ -1,0 +1,241 @@
+"""What we need of Dagster's private parts: one function or class for each, and no more.
+
+``tests/test_dagster_internals.py`` holds a contract test for each, which fails loudly on an upgrade
+that moves one. Nothing else in this package imports ``dagster._…``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import (
+    build_asset_job,
+    get_asset_graph_for_job,
+)
+from dagster._core.definitions.definitions_load_context import (
+    DefinitionsLoadContext,
+    DefinitionsLoadType,
+)
+from dagster._core.definitions.metadata.metadata_value import (
+    CodeLocationReconstructionMetadataValue,
+)
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
+from dagster._core.storage.defs_state.base import DefsStateStorage
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+from dagster._serdes import deserialize_value
+from dagster_shared.record import as_dict
+
+__all__ = [
+    "CheckRecord",
+    "CheckRunHealthResult",
+    "CheckStatus",
+    "DefaultRunLauncher",
+    "MixedPartitionsAssets",
+    "MixedPartitionsJob",
+    "StateStorage",
+    "WorkerStatus",
+]
+
+StateStorage = DefsStateStorage[dg.DagsterInstance]
+CheckRecord = AssetCheckExecutionRecord
+CheckStatus = AssetCheckExecutionRecordStatus
+
+
+class MixedPartitionsAssets(dg.AssetsDefinition):
+    """A multi-asset whose assets have different partitions definitions, run in one step.
+
+    Dagster allows such a definition but, while a step runs, asks it for *the* definition of all its
+    assets in order to look up the versions of its inputs, and fails if there are two, or if the run
+    has no partition key (dagster#33441, dagster#23210). Answering None makes it look at the latest
+    version of each input instead. Each asset keeps its own definition everywhere else: the UI,
+    backfills and events read it from the asset's spec.
+    """
+
+    @property
+    def partitions_def(self) -> dg.PartitionsDefinition | None:
+        return None
+
+    def get_partition_mapping_for_dep(
+        self,
+        dep_key: dg.AssetKey,  # noqa: ARG002
+    ) -> dg.PartitionMapping | None:
+        return None
+
+    @staticmethod
+    def dagster_internal_init(**attributes: Any) -> MixedPartitionsAssets:
+        return MixedPartitionsAssets(**attributes)
+
+    @classmethod
+    def of(cls, assets: dg.AssetsDefinition) -> MixedPartitionsAssets:
+        return cls.dagster_internal_init(**assets.get_attributes_dict())
+
+
+def with_keys(
+    assets: dg.AssetsDefinition,
+    keys: Mapping[dg.AssetKey, dg.AssetKey],
+    checks: Iterable[dg.AssetCheckSpec],
+) -> dg.AssetsDefinition:
+    """Assets that were defined under other keys, which gave names to what belongs to them.
+
+    Args:
+        keys: the wanted key by the one that it was defined under.
+        checks: as they are wanted.
+    """
+    renamed = assets.with_attributes(asset_key_replacements=keys)
+    wanted = {check.key: check for check in checks}
+    attributes = renamed.get_attributes_dict()
+    named = attributes["check_specs_by_output_name"]
+    return type(renamed).dagster_internal_init(
+        **{
+            **attributes,
+            "check_specs_by_output_name": {name: wanted[c.key] for name, c in named.items()},
+        }
+    )
+
+
+class MixedPartitionsJob(UnresolvedAssetJobDefinition):
+    """An asset job whose assets may have different partitions definitions.
+
+    ``define_asset_job`` refuses that, although the job behind the UI's Materialize button allows
+    it.
+    """
+
+    @classmethod
+    def of(cls, job: UnresolvedAssetJobDefinition) -> MixedPartitionsJob:
+        return cls(**as_dict(job))
+
+    def resolve(
+        self,
+        asset_graph: Any,
+        default_executor_def: dg.ExecutorDefinition | None = None,
+        resource_defs: Mapping[str, dg.ResourceDefinition] | None = None,
+    ) -> dg.JobDefinition:
+        return build_asset_job(
+            self.name,
+            asset_graph=get_asset_graph_for_job(
+                asset_graph, self.selection, allow_different_partitions_defs=True
+            ),
+            allow_different_partitions_defs=True,
+            config=self.config,
+            description=self.description,
+            tags=self.tags,
+            run_tags=self.run_tags,
+            metadata=self.metadata,
+            executor_def=self.executor_def or default_executor_def,
+            resource_defs=resource_defs,
+        )
+
+
+def pin(key: str, load: Callable[[], str]) -> str:
+    """The value of ``key`` that this code location was loaded with.
+
+    The code server, loading definitions for the first time, asks ``load`` and stores the answer
+    with the definitions; each run gets that answer back, however the world has changed since.
+    """
+    context = DefinitionsLoadContext.get()
+    if context.load_type is DefinitionsLoadType.RECONSTRUCTION:
+        stored: str | None = context.reconstruction_metadata.get(key)
+        if stored is not None:
+            return stored
+    pending = context.get_pending_reconstruction_metadata()
+    if key not in pending:
+        context.add_to_pending_reconstruction_metadata(key, load())
+    return str(pending[key])
+
+
+def pinned(instance: dg.DagsterInstance, run: dg.DagsterRun, key: str) -> str | None:
+    """The value of ``key`` that a run was launched with; None if its location has pinned none."""
+    plan = run.execution_plan_snapshot_id
+    loaded = plan and instance.get_execution_plan_snapshot(plan).repository_load_data
+    value = loaded and loaded.reconstruction_metadata.get(key)
+    return value.data if isinstance(value, CodeLocationReconstructionMetadataValue) else None
+
+
+def state_storage() -> StateStorage | None:
+    """Where Dagster keeps the state of definitions, while a code location is being loaded."""
+    return DefsStateStorage.get()
+
+
+def delete_state(storage: StateStorage, key: str, version: str) -> None:
+    """Remove one version from the storage. Dagster itself never does; others may not be able to."""
+    if isinstance(storage, dg.UPathDefsStateStorage):
+        storage._get_state_path(key, version).unlink(missing_ok=True)
+
+
+def read_notes(instance: dg.DagsterInstance, keys: Iterable[str]) -> Mapping[str, str]:
+    """What was written in Dagster's own database under ``keys``, if anything was."""
+    return instance.daemon_cursor_storage.get_cursor_values(set(keys))
+
+
+def write_note(instance: dg.DagsterInstance, key: str, text: str) -> None:
+    """Keep ``text`` under ``key`` in Dagster's own database."""
+    instance.daemon_cursor_storage.set_cursor_values({key: text})
+
+
+def is_executing(launcher: Any, run_id: str) -> bool:
+    """Whether the code server that was told to execute a run says that it still does.
+
+    Args:
+        launcher: Dagster's default run launcher.
+    """
+    client = launcher._get_grpc_client_for_termination(run_id)
+    if client is None:
+        return False
+    try:
+        answer = client.can_cancel_execution(CanCancelExecutionRequest(run_id=run_id), timeout=10)
+    except DagsterUserCodeUnreachableError as error:
+        return _took_too_long(error)  # too busy to answer is not gone
+    return bool(deserialize_value(answer, CanCancelExecutionResult).can_cancel)
+
+
+def _took_too_long(error: DagsterUserCodeUnreachableError) -> bool:
+    return "DEADLINE_EXCEEDED" in str(error.__cause__)
+
+
+def set_pool_limit(instance: dg.DagsterInstance, pool: str, limit: int) -> None:
+    """Set how many runs may use ``pool`` at once, as the UI's Deployment > Concurrency does."""
+    instance.event_log_storage.set_concurrency_slots(pool, limit)
+
+
+def serve(webserver: str) -> None:
+    """Run ``dagster dev`` as this process's command line has it, with another webserver.
+
+    Args:
+        webserver: the module to run in place of ``dagster_webserver``.
+    """
+    from dagster._cli import dev
+
+    start = vars(dev)["open_ipc_subprocess"]
+
+    def start_ours(command: Sequence[str], **options: Any) -> Any:
+        return start([{"dagster_webserver": webserver}.get(p, p) for p in command], **options)
+
+    vars(dev).update(open_ipc_subprocess=start_ours)
+    dev.dev_command(prog_name="dagster dev")
+
+
+def reload_code_location(context: dg.SensorEvaluationContext, seconds: float) -> None:
+    """Make the code location that a sensor belongs to load itself anew, and wait for it.
+
+    If that takes longer than ``seconds``, it goes on by itself. The location's server has to be
+    ``dagster code-server start``, as under ``dagster dev``: ``dagster api grpc`` answers and does
+    nothing.
+    """
+    origin = context.code_location_origin
+    if not isinstance(origin, GrpcServerCodeLocationOrigin):
+        return
+    try:
+        origin.create_client().reload_code(timeout=math.ceil(seconds))
+    except DagsterUserCodeUnreachableError as error:
+        if not _took_too_long(error):
+            raise

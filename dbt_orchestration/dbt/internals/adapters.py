@@ -1,0 +1,92 @@
+"""What dbt's adapters do otherwise in our processes: the private parts of dbt that it takes.
+
+``tests/test_dbt_internals.py`` holds the contract test.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+# To open a DuckDB file that another process has open; dbt waits 1 s and 2 s in between.
+_ATTEMPTS = 3
+_UTC = frozenset({"utc", "uct", "gmt", "universal", "zulu"})
+
+
+def adjust_adapters() -> None:
+    """Make the adapters that dbt uses in this process do what runs need.
+
+    - Every session is in UTC: dbt writes the limits of batches in UTC, and a warehouse reads them,
+      and cuts days, in the zone of the session. A profile that wants another zone is refused, with
+      a ``DbtBaseException``.
+    - Macros may list what is in a schema, as ``adapter.list_relations``.
+    - Somebody who looks into a DuckDB file for a moment does not fail a run.
+
+    Each dbt command registers its adapter before it connects.
+    """
+    from dbt.adapters.factory import FACTORY
+
+    register = FACTORY.register_adapter
+    if getattr(register, "adjusted", False):
+        return
+
+    def register_adjusted(config: Any, *args: Any, **kwargs: Any) -> None:
+        adapter = FACTORY.get_adapter_class_by_name(config.credentials.type)
+        adapter._available_ |= {"list_relations"}
+        if config.credentials.type == "duckdb":
+            _adjust_duckdb(config)
+        elif config.credentials.type == "snowflake":
+            _open_in_utc(adapter.ConnectionManager)
+        register(config, *args, **kwargs)
+
+    register_adjusted.adjusted = True  # type: ignore[attr-defined]
+    FACTORY.register_adapter = register_adjusted
+
+
+def _adjust_duckdb(config: Any) -> None:
+    from dbt.adapters.duckdb.credentials import Retries
+
+    credentials = config.credentials
+    for name, value in (credentials.config_options or {}).items():
+        _refuse_other_zone(config.target_name, name, value)
+    kept: dict[str, Any] = {}
+    for name, value in (credentials.settings or {}).items():
+        _refuse_other_zone(config.target_name, name, value)
+        kept |= {} if name.lower() == "timezone" else {name: value}
+    credentials.settings = {**kept, "TimeZone": "UTC"}
+    credentials.retries = credentials.retries or Retries(connect_attempts=_ATTEMPTS)
+
+
+def _refuse_other_zone(target: str, name: str, zone: Any) -> None:
+    from dbt_common.exceptions import DbtBaseException
+
+    if name.lower() == "timezone" and str(zone).lower().removeprefix("etc/") not in _UTC:
+        raise DbtBaseException(
+            f"target {target} sets the time zone {zone} in profiles.yml: remove it, for runs are in"
+            " UTC (docs/incremental.md)"
+        )
+
+
+def _open_in_utc(manager: Any) -> None:
+    if getattr(manager.open, "in_utc", False):
+        return
+    open_session = manager.open.__func__
+
+    # A setting of the session wins over those of the user and the account.
+    def open_in_utc(cls: Any, connection: Any) -> Any:
+        was_open = connection.state == "open"
+        connection = open_session(cls, connection)
+        if not was_open:
+            connection.handle.cursor().execute("alter session set timezone = 'UTC'")
+        return connection
+
+    open_in_utc.in_utc = True  # type: ignore[attr-defined]
+    manager.open = classmethod(open_in_utc)
+
+
+def close_duckdb() -> None:
+    """Let go of the file that dbt keeps open until this process ends, for other processes."""
+    connections = sys.modules.get("dbt.adapters.duckdb.connections")
+    environment = connections and connections.DuckDBConnectionManager._ENV
+    if environment and environment.handle_count == 0 and environment.creds.path != ":memory:":
+        environment.close()

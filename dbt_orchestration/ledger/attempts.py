@@ -1,0 +1,101 @@
+"""Which runs there are, and what earlier attempts of a run have succeeded already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from dbt_orchestration.history.request import resumes
+from dbt_orchestration.ledger.present import absent_since
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+# Of a run that failed while a disk was full, which says nothing about what it was to build.
+DISK_FULL_TAG = "dbt/disk_full"
+_PAGE = 1_000
+_SUCCEEDED = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION}
+
+# One retry of what failed or was never reached; the UI offers the same by hand.
+RETRY_TAGS = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"}
+# A process that died is no failure of the code it ran; dbt's failures are not tried again.
+CRASH_TAGS = {
+    "dagster/max_retries": "2",
+    "dagster/retry_on_asset_or_op_failure": "false",
+    "dagster/retry_strategy": "FROM_ASSET_FAILURE",
+}
+
+
+def unfinished_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    """Runs that wait, or work, or are being stopped."""
+    return instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+
+
+def attempts_of(context: dg.AssetExecutionContext) -> Sequence[dg.RunRecord]:
+    """This run and those it goes on from, back to the first attempt."""
+    run_id: str | None = context.run.run_id
+    attempts: list[dg.RunRecord] = []
+    while run_id and (record := context.instance.get_run_record_by_id(run_id)):
+        attempts.append(record)
+        run_id = resumes(record.dagster_run.tags)
+    return attempts
+
+
+def partitions_until(instance: dg.DagsterInstance, asset: dg.AssetKey, place: int) -> set[str]:
+    """Partitions that were built last before this place in the event log."""
+    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
+        asset, dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    return {partition for partition, storage_id in latest.items() if storage_id <= place}
+
+
+def built_before(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, attempts: Sequence[dg.RunRecord]
+) -> set[str]:
+    """Partitions of an asset that were built before the first attempt, and are there."""
+    absent = absent_since(instance, [asset]).get(asset)
+    if len(attempts) == 1:
+        built = set(instance.get_materialized_partitions(asset))
+        return built if absent is None else built - partitions_until(instance, asset, absent)
+    before = dg.AssetRecordsFilter(
+        asset, before_timestamp=attempts[-1].create_timestamp.timestamp()
+    )
+    built = set()
+    cursor: str | None = None
+    while True:
+        page = instance.fetch_materializations(before, limit=_PAGE, cursor=cursor)
+        built |= {
+            record.partition_key
+            for record in page.records
+            if record.partition_key and (absent is None or record.storage_id > absent)
+        }
+        if not page.has_more:
+            return built
+        cursor = page.cursor
+
+
+def succeeded(
+    instance: dg.DagsterInstance,
+    attempts: Sequence[dg.RunRecord],
+    unique_ids: Mapping[dg.AssetKey | dg.AssetCheckKey, str],
+) -> Mapping[str, set[str]]:
+    """Partitions that succeeded in ``attempts`` and are there, by unique id; also those beside."""
+    found: dict[str, set[str]] = {}
+    for attempt in attempts:
+        for record in instance.get_records_for_run(
+            attempt.dagster_run.run_id, of_type=_SUCCEEDED
+        ).records:
+            event = record.event_log_entry.dagster_event
+            if not event or not event.asset_key or not event.partition:
+                continue
+            if unique_id := unique_ids.get(event.asset_key):
+                found.setdefault(unique_id, set()).add(event.partition)
+    keys = {key: u for key, u in unique_ids.items() if isinstance(key, dg.AssetKey) and u in found}
+    for key, place in absent_since(instance, keys).items():
+        there = set(instance.get_materialized_partitions(key))
+        found[keys[key]] &= there - partitions_until(instance, key, place)
+    return found

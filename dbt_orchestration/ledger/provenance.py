@@ -1,0 +1,171 @@
+"""What is recorded with a run and with each asset it builds: which commit, and from which code."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from dbt_orchestration.changes.terms import digest
+from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.revisions.explanation import BEHIND, WAITING
+
+PUSH_TAG = "dbt/push"
+RAW_TAG = "dbt/raw"
+CODE_VERSION_TAG = "dagster/code_version"
+DURATION = "Execution Duration"
+FINGERPRINT = "dbt/fingerprint"
+UNIQUE_ID = "dbt/unique_id"
+MISSING = "missing"
+DATA_VERSION_TAG = "dagster/data_version"
+RELATION, READS = "dbt/relation", "dbt/reads"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is recorded with a node's materialization.
+
+    Attributes:
+        code_version: what the node stands with from now on; None leaves it to Dagster.
+        relation: the name of its relation.
+    """
+
+    code_version: str | None
+    metadata: Mapping[str, dg.MetadataValue[Any]]
+    relation: str = ""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {CODE_VERSION_TAG: self.code_version} if self.code_version else {}
+
+    @property
+    def partition_tags(self) -> dict[str, str]:
+        """The same for a partition; what was built with is found again in its data version."""
+        version = f"{self.code_version or ''}~{uuid.uuid4()}~{short_name(self.relation)}"
+        return {DATA_VERSION_TAG: version, **self.tags}
+
+
+def code_version_in(data_version: str) -> str:
+    """What ``Record.partition_tags`` put into a data version."""
+    return data_version.partition("~")[0]
+
+
+def short_name_in(data_version: str) -> str:
+    """Likewise, the ``short_name`` of the relation; "" if it is not known."""
+    return "~".join(data_version.split("~")[2:])
+
+
+def short_name(relation: str) -> str:
+    """The name of a relation as a tag may have it."""
+    return digest(relation.lower())[:8] if relation else ""
+
+
+def commit_metadata(revision: Revision, reason: str) -> dict[str, dg.MetadataValue[Any]]:
+    """A materialization's metadata that says which commit was built, and why."""
+    metadata: dict[str, dg.MetadataValue[Any]] = {}
+    if commit := revision.commit:
+        title = f"{commit.short} {commit.subject}"
+        metadata["commit"] = dg.MetadataValue.text(title)
+        if commit.url:
+            metadata["commit url"] = dg.MetadataValue.url(commit.url)
+    if reason:
+        metadata["why"] = dg.MetadataValue.text(reason)
+    return metadata
+
+
+def commit_tags(revision: Revision) -> dict[str, str]:
+    """A run's tags that say which commit it builds; none for a project that is no commit."""
+    commit = revision.commit
+    if commit is None:
+        return {}
+    tags = {
+        "dbt/revision": revision.digest,
+        "dbt/commit": commit.sha,
+        "dbt/branch": commit.branch,
+        "dbt/author": commit.author,
+        "dbt/subject": commit.subject,
+        "dbt/commit_url": commit.url,
+    }
+    return {key: value for key, value in tags.items() if value}
+
+
+def savings_key(environment: str) -> dg.AssetKey:
+    """The asset whose materializations say what each push built and what it saved."""
+    return dg.AssetKey([environment, "pushes"])
+
+
+def savings(
+    environment: str,
+    revision: Revision,
+    built: Mapping[str, float],
+    left_alone: int,
+    seconds_saved: float,
+) -> dg.AssetMaterialization:
+    """What a push run built, in seconds by asset, and what it saved."""
+    return dg.AssetMaterialization(
+        savings_key(environment),
+        metadata={
+            "built": len(built),
+            "left alone": left_alone,
+            "seconds built": round(sum(built.values()), 1),
+            "seconds saved": seconds_saved,
+            **commit_metadata(revision, ""),
+        },
+    )
+
+
+def savings_spec(environment: str, branch: str) -> dg.AssetSpec:
+    """That asset: Dagster plots its numbers over time."""
+    return dg.AssetSpec(
+        savings_key(environment),
+        group_name="pushes",
+        description=f"Pushes to {branch}: nodes built and left alone, and seconds saved.",
+    )
+
+
+def recorded_versions(
+    revision: Revision, building: Collection[str], behind: Mapping[str, str]
+) -> Callable[[str], str | None]:
+    """The code version to record for each node that a run builds.
+
+    That is its fingerprint, which says what the node and everything above it are like. Where
+    something above it, which this run does not build, still stands as other code left it, the
+    version is another one, and the node stays due.
+
+    Args:
+        building: nodes of the run, by unique id.
+        behind: nodes that other code will still have left, wholly or in part, when the run has
+            ended, each with what tells that state from others.
+    """
+    nodes = revision.manifest["nodes"]
+
+    def version(unique_id: str) -> str | None:
+        own = revision.fingerprints.get(unique_id)
+        if own and behind.get(unique_id) == WAITING:
+            return own + WAITING
+        if own is None or not behind or unique_id not in building:
+            return own
+        late = sorted(ancestors_of(nodes, unique_id) & behind.keys())
+        if not late:
+            return own
+        # Tags are short, and made of few characters.
+        return f"{own}{BEHIND}{digest(*(f'{u}={behind[u]}' for u in late))[:16]}"
+
+    return version
+
+
+def ancestors_of(
+    nodes: Mapping[str, Mapping[str, Any]], *unique_ids: str, ephemeral: bool = False
+) -> set[str]:
+    """What nodes read, and what that reads; without ``ephemeral`` only what has a table."""
+    found: set[str] = set()
+    waiting = [*unique_ids]
+    while waiting:
+        for parent in (nodes[waiting.pop()].get("depends_on") or {}).get("nodes") or ():
+            if parent in nodes and parent not in found:
+                found.add(parent)
+                waiting.append(parent)
+    return {u for u in found if ephemeral or nodes[u]["config"].get("materialized") != "ephemeral"}

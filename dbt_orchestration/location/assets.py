@@ -1,0 +1,104 @@
+"""The dbt project of an environment as one multi-asset: one run is one step and one dbt command."""
+
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DbtProject
+from dagster_dbt.asset_utils import (
+    DAGSTER_DBT_UNIQUE_ID_METADATA_KEY,
+)
+
+from dbt_orchestration import dagster_internals
+from dbt_orchestration.assets.context import EnvironmentContext
+from dbt_orchestration.assets.dbt_assets import (
+    DbtAssets,
+    asset_specs,
+    check_specs,
+    refuse_two_nodes_of_one_key,
+    select_nodes,
+)
+from dbt_orchestration.assets.names import StandIns
+from dbt_orchestration.assets.translator import (
+    DefaultTranslator,
+    EnvironmentTranslator,
+)
+from dbt_orchestration.dbt.invocation import DbtTarget
+from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.history.partitions import check_nodes
+from dbt_orchestration.runs.config import BuildConfig
+from dbt_orchestration.runs.execute import Build
+from dbt_orchestration.runs.scratch import scratch_folder
+from dbt_orchestration.settings.models import Settings
+
+
+def dbt_assets(
+    settings: Settings,
+    environment: str,
+    revision: Revision,
+    pool: str,
+    translator: DagsterDbtTranslator | None = None,
+) -> DbtAssets:
+    """The multi-asset of every model, seed and snapshot, with every test as a check.
+
+    Args:
+        translator: says how they look. Default: ``DefaultTranslator``, with the environment's name
+            before each key.
+
+    Raises:
+        ProjectError: a node cannot become an asset; says which file and why.
+    """
+    manifest = revision.manifest
+    check_nodes(manifest, datetime.now(UTC))
+    translated = EnvironmentTranslator(
+        settings.environment(environment).full_build.timezone,
+        revision.fingerprints,
+        revision.clock,
+        translator or DefaultTranslator([environment]),
+    )
+    translated.tell_sources_apart(manifest)
+    project = DbtProject(
+        revision.project_dir,
+        target_path=revision.directory,
+        profiles_dir=DbtTarget.of(settings, environment, revision.project_dir).profiles_dir,
+        profile=settings.profile,
+        target=settings.environment(environment).target,
+    )
+    chosen = settings.environment(environment)
+    selected: Collection[str] = manifest["nodes"]
+    if (chosen.select, chosen.exclude, chosen.selector) != ("fqn:*", "", ""):
+        selected = select_nodes(f"environments.{environment}", manifest, chosen, project)
+    specs = asset_specs(manifest, translated, project, selected)
+    keys = {unique_id: spec.key for unique_id, spec in specs.items()}
+    refuse_two_nodes_of_one_key(manifest, keys)
+    assets = [specs[unique_id] for unique_id in specs if not unique_id.startswith("source.")]
+    checks = check_specs(manifest, translated, project, specs, keys)
+    unique_ids: dict[dg.AssetKey | dg.AssetCheckKey, str] = {k: uid for uid, k in keys.items()}
+    for check in checks:
+        if check.metadata:
+            unique_ids[check.key] = check.metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]
+
+    env = EnvironmentContext(settings, environment, revision, translated, unique_ids)
+
+    defined = StandIns.of(assets, checks)
+
+    @dg.multi_asset(
+        name=f"dbt_{environment}",
+        specs=defined.specs,
+        check_specs=defined.checks,
+        can_subset=True,
+        pool=pool,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        allow_arbitrary_check_specs=True,
+    )
+    def build(context: dg.AssetExecutionContext, config: BuildConfig) -> Iterator[Any]:
+        with scratch_folder(settings, context.instance, context.run.run_id) as scratch:
+            yield from Build(env, context, config, scratch).run()
+
+    sources = {uid: spec for uid, spec in specs.items() if uid.startswith("source.")}
+    tests = {key: uid for key, uid in unique_ids.items() if isinstance(key, dg.AssetCheckKey)}
+    definition = dagster_internals.MixedPartitionsAssets.of(
+        dagster_internals.with_keys(build, defined.keys, checks)
+    )
+    return DbtAssets(definition, keys, sources, tests, translated, manifest)

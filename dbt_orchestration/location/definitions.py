@@ -1,0 +1,135 @@
+"""What a code location has of an environment: assets, jobs, schedules and sensors."""
+
+from __future__ import annotations
+
+import warnings
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator
+
+from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.assets.translator import exposure_specs, states_key
+from dbt_orchestration.automation.jobs import jobs_and_schedules
+from dbt_orchestration.automation.push import push_sensor
+from dbt_orchestration.dbt.parse import PrepareError, Revision
+from dbt_orchestration.ledger.provenance import savings_spec
+from dbt_orchestration.location.assets import dbt_assets
+from dbt_orchestration.location.environment import Environment
+from dbt_orchestration.location.flights import raw_assets
+from dbt_orchestration.operations.rebuild_form import history_job, rebuild_job
+from dbt_orchestration.revisions.current import loaded_revision, open_revision
+from dbt_orchestration.settings.models import Settings
+from dbt_orchestration.settings.types import named
+
+
+def build_defs(
+    environment: Environment, translator: DagsterDbtTranslator | None = None
+) -> dg.Definitions:
+    """Everything of an environment, for ``dagster.Definitions.merge`` with what else there is.
+
+    Args:
+        translator: says how assets look: one of dagster-dbt's, or a subclass of
+            ``DefaultTranslator``. Code versions, partitions and freshness are not for it to say.
+            Default: ``DefaultTranslator``, with the environment's name before each key.
+
+    Raises:
+        SettingsError: a setting is wrong.
+        PrepareError: there is no commit yet that could be loaded, and the project as it lies does
+            not parse.
+    """
+    settings = environment.as_settings()
+    settings.make_state_dir()
+    return build_definitions(settings, environment.name, translator)
+
+
+def build_definitions(
+    settings: Settings, name: str, translator: DagsterDbtTranslator | None = None
+) -> dg.Definitions:
+    """Everything of the environment ``name``, from the revision that it is now.
+
+    In a run, from the revision that the code server had loaded when the run was launched. Where
+    nothing is prepared yet, only the sensor that will.
+    """
+    with warnings.catch_warnings():
+        # Contract-tested; a page of warnings at each load would hide real ones.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return _build(settings, name, translator)
+
+
+def _build(
+    settings: Settings, name: str, translator: DagsterDbtTranslator | None
+) -> dg.Definitions:
+    digest = loaded_revision(settings, name)
+    try:
+        revision = open_revision(settings, name, digest) if digest else None
+    except PrepareError:
+        if not settings.environment(name).push.enabled:
+            raise
+        revision = None  # the sensor prepares it anew
+    if revision is None:
+        return dg.Definitions(sensors=[push_sensor(settings, name, None, None)])
+    return definitions_of(settings, name, revision, translator)
+
+
+def definitions_of(
+    settings: Settings,
+    name: str,
+    revision: Revision,
+    translator: DagsterDbtTranslator | None = None,
+) -> dg.Definitions:
+    """Everything of the environment ``name`` at one revision.
+
+    Raises:
+        SettingsError, ProjectError: the project, or what the settings say of it,
+            cannot become assets.
+    """
+    environment = settings.environment(name)
+    pool = warehouse_pool(settings)
+
+    def assets_of(other: Revision) -> DbtAssets:
+        return dbt_assets(settings, name, other, pool, translator)
+
+    dbt = assets_of(revision)
+    raw = settings.load_raw and raw_assets(settings, name, dbt.sources, revision, pool)
+    loaded = raw.keys if raw else ()
+    sources = revision.manifest["sources"]
+    others = {key for u, key in dbt.keys.items() if u in sources and states_key(sources[u])}
+    jobs, schedules = jobs_and_schedules(environment, name, dbt)
+    by_hand, starter = rebuild_job(name, revision, dbt)
+    pushes = environment.push.enabled
+    return dg.Definitions(
+        assets=[
+            dbt.definition,
+            *([raw] if raw else []),
+            *(source for source in dbt.sources.values() if source.key not in {*loaded, *others}),
+            *exposure_specs(revision.manifest, name, dbt.keys),
+            *([savings_spec(name, environment.branch)] if pushes else []),
+        ],
+        jobs=[
+            *jobs,
+            *([dg.define_asset_job(named(name, "load_raw"), [raw])] if raw else []),
+            by_hand,
+            *([history_job(settings, name, revision, dbt, assets_of)] if pushes else []),
+        ],
+        schedules=schedules,
+        sensors=[
+            *([push_sensor(settings, name, revision, dbt, loaded)] if pushes else []),
+            starter,
+        ],
+    )
+
+
+def check_revision(settings: Settings, name: str, revision: Revision) -> None:
+    """Raises:
+    PrepareError: no code location could be made of the revision; says why.
+    """
+    try:
+        dg.Definitions.validate_loadable(definitions_of(settings, name, revision))
+    except Exception as error:
+        raise PrepareError(f"it cannot be loaded: {error}") from None
+
+
+def warehouse_pool(settings: Settings) -> str:
+    """The concurrency pool of the warehouse that the settings point to."""
+    return f"warehouse_{settings.profile}"

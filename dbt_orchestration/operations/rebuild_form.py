@@ -1,0 +1,258 @@
+"""Rebuilding by hand: a form in the Launchpad that shows what it would do, and then does it.
+
+The job itself builds nothing. It says what would be built and what that takes, and marks its run;
+the sensor beside it starts the build that such a run asked for. So the form can be looked at before
+anything is touched, and who asked for what stays on record.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from dbt_orchestration.assets.dbt_assets import DbtAssets, everything
+from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.history.late import reloaded_since
+from dbt_orchestration.history.partitions import PartitionError, partition_config
+from dbt_orchestration.history.rebuild import Rebuild, Wanted, find_model, rebuild
+from dbt_orchestration.history.request import ranges_of
+from dbt_orchestration.ledger.attempts import CRASH_TAGS
+from dbt_orchestration.ledger.built import read_built
+from dbt_orchestration.ledger.due import APPROVED_TAG, ENVIRONMENT_TAG, Ledger, minutes
+from dbt_orchestration.ledger.provenance import ancestors_of, commit_tags
+from dbt_orchestration.revisions.store import open_commit, published
+from dbt_orchestration.settings.models import Settings
+from dbt_orchestration.settings.types import named
+
+REBUILD_TAG = "dbt/rebuild"
+_TICK_SECONDS = 5
+# The daemon may have been down for so long. Dagster starts each only once, by its run key.
+_LOOK_BACK = timedelta(days=1)
+
+
+class RebuildForm(dg.Config):
+    """What to rebuild."""
+
+    model: str = Field(description="Name of the model, for example fct_orders.")
+    since: str = Field(
+        default="",
+        description="First day, as 2024-01-31, or moment, in UTC. Empty: from its beginning.",
+    )
+    until: str = Field(default="", description="Last day, inclusive. Empty: until now.")
+    include_downstream: bool = Field(
+        default=True, description="Build everything that reads it as well."
+    )
+    full_refresh: bool = Field(
+        default=False,
+        description="Make the whole table anew, beside the old one, which stays until the new one"
+        " has passed its tests.",
+    )
+    only_reloaded: bool = Field(
+        default=False,
+        description="Only partitions that read something which was loaded again since.",
+    )
+    dry_run: bool = Field(
+        default=True, description="True: only show what it would do. False: do it."
+    )
+
+
+def rebuild_job(
+    environment: str, revision: Revision, dbt: DbtAssets
+) -> tuple[dg.JobDefinition, dg.SensorDefinition]:
+    """The form as a job, and the sensor that starts what it asks for."""
+    form = named(environment, "form")
+
+    @dg.op(name=form, description="Shows what would be rebuilt, and asks for it to be.")
+    def ask(context: dg.OpExecutionContext, config: RebuildForm) -> None:
+        try:
+            wanted = _rebuild(revision, dbt, context.instance, config)
+        except PartitionError as error:
+            raise dg.Failure(f"Nothing was started: {error}.", allow_retries=False) from None
+        text = _describe(wanted, dbt, context.instance)
+        started = "Nothing was started: launch it with dry_run: false."
+        if not config.dry_run:
+            sensor = named(environment, "rebuild")
+            started = f"The sensor {sensor} starts it within seconds as a run of its own: see Runs."
+        context.log.info(f"{text}\n\n{started}")
+        context.add_output_metadata(
+            {"plan": dg.MetadataValue.md(text), "command": wanted.command, "next": started}
+        )
+        if not config.dry_run:
+            context.instance.add_run_tags(context.run.run_id, {REBUILD_TAG: environment})
+
+    @dg.job(
+        name=named(environment, "rebuild"),
+        description="Rebuild a model, and what reads it, over a range of time or from nothing."
+        " Shows what it would do until `start` is set.",
+        config={"ops": {form: {"config": RebuildForm(model="").model_dump()}}},
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        ask()
+
+    @dg.sensor(
+        name=named(environment, "rebuild"),
+        asset_selection=everything(dbt),
+        minimum_interval_seconds=_TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts what the job of the same name was asked for.",
+    )
+    def start(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        asked = context.instance.get_runs(
+            dg.RunsFilter(
+                tags={REBUILD_TAG: environment},
+                statuses=[dg.DagsterRunStatus.SUCCESS],
+                updated_after=datetime.now(UTC) - _LOOK_BACK,
+            )
+        )
+        done = set(json.loads(context.cursor or "[]"))
+        requests, said = [], []
+        for run in asked:
+            if run.run_id in done:
+                continue
+            said_in_run: Any = run.run_config
+            config = RebuildForm(**said_in_run["ops"][form]["config"])
+            try:
+                wanted = _rebuild(revision, dbt, context.instance, config)
+            except PartitionError as error:
+                said.append(f"Run {run.run_id[:8]} cannot be done any more: {error}.")
+            else:
+                requests.append(_request(wanted, run.run_id, environment, revision, dbt))
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else " ".join(said) or "Nobody has asked for anything.",
+            cursor=json.dumps(sorted(run.run_id for run in asked)),
+        )
+
+    return job, start
+
+
+def history_job(
+    settings: Settings,
+    environment: str,
+    revision: Revision,
+    dbt: DbtAssets,
+    assets_of: Callable[[Revision], DbtAssets],
+) -> dg.JobDefinition:
+    """One click that lets the push sensor start what waits for a person.
+
+    Args:
+        assets_of: what another revision consists of.
+    """
+
+    def newest(instance: dg.DagsterInstance) -> tuple[Revision, DbtAssets]:
+        # A webserver learns a moment after the daemon, whose sensor said what waits, that the code
+        # location has loaded another commit. Until then it launches this job as it was before.
+        storage = instance.defs_state_storage
+        digest = published(environment, storage) or revision.digest
+        if digest == revision.digest:
+            return revision, dbt
+        loaded = open_commit(settings, environment, digest, storage)
+        return loaded, assets_of(loaded)
+
+    @dg.op(name=named(environment, "approve"))
+    def approve(context: dg.OpExecutionContext) -> None:
+        shown, assets = newest(context.instance)
+        ledger = Ledger(settings, environment, context.instance, shown, assets)
+        due = ledger.due(lambda _: True)
+        waits = due.waits(assets) if due is not None else ""
+        approval = {APPROVED_TAG: shown.digest, ENVIRONMENT_TAG: environment}
+        context.instance.add_run_tags(context.run.run_id, approval)
+        said = f"The push sensor starts within seconds to {waits}." if waits else "Nothing waits."
+        context.log.info(said)
+        context.add_output_metadata({"started": waits or "nothing waits"})
+
+    @dg.job(
+        name=named(environment, "rebuild_history"),
+        description="Start rebuilding the history that the last push makes due and that waits for"
+        " somebody to say so. The push sensor says what that is.",
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        approve()
+
+    return job
+
+
+def _rebuild(
+    revision: Revision, dbt: DbtAssets, instance: dg.DagsterInstance, form: RebuildForm
+) -> Rebuild:
+    wanted = Wanted(form.model, form.since, form.until, form.include_downstream, form.full_refresh)
+    now = datetime.now(UTC)
+    plan = rebuild(revision.manifest, wanted, now)
+    if not form.only_reloaded:
+        return plan
+    unique_id = find_model(revision.manifest, form.model)
+    reloaded = _reloaded(revision, dbt, instance, unique_id)
+    if not reloaded:
+        raise PartitionError(f"nothing that {form.model} reads was loaded again since it was built")
+    return rebuild(revision.manifest, wanted, now, reloaded)
+
+
+def _reloaded(
+    revision: Revision, dbt: DbtAssets, instance: dg.DagsterInstance, unique_id: str
+) -> set[str]:
+    nodes = revision.manifest["nodes"]
+    model = partition_config(nodes[unique_id])
+    if model is None:
+        raise PartitionError(f"only_reloaded: {nodes[unique_id]['name']} has no partitions")
+    sources = []
+    above = {unique_id, *ancestors_of(nodes, unique_id, ephemeral=True)}
+    read = {p for u in above for p in revision.manifest["parent_map"][u]}
+    for source in sorted(read & dbt.sources.keys()):
+        if config := partition_config(revision.manifest["sources"][source]):
+            sources.append((config, _when(instance, dbt.keys[source])))
+    return reloaded_since(model, _when(instance, dbt.keys[unique_id]), sources)
+
+
+def _when(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, int]:
+    return instance.event_log_storage.get_latest_storage_id_by_partition(
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+
+
+def _describe(wanted: Rebuild, dbt: DbtAssets, instance: dg.DagsterInstance) -> str:
+    built = read_built(instance, {u: dbt.keys[u] for u in wanted.nodes})
+    rows, total = [], 0.0
+    for u in wanted.nodes:
+        keys = wanted.partitions.get(u)
+        what = "from nothing" if u in wanted.rebuilt else "as a whole"
+        if keys:
+            what = f"{len(keys):,} partitions, {keys[0]} to {keys[-1]}"
+            what = f"the partition {keys[0]}" if len(keys) == 1 else what
+        seconds = built[u].seconds * len(keys or [u]) if u in built else 0.0
+        total += seconds
+        name = dbt.keys[u].path[-1]
+        rows.append(f"| {name} | {what} | {minutes(seconds) if u in built else '?'} |")
+    lines = ["| model | what is built | about |", "| --- | --- | --- |", *rows, ""]
+    lines += [f"{note}\n" for note in wanted.notes]
+    lines.append(f"About {minutes(total)} of the warehouse, by what was recorded last.\n")
+    lines.append(f"The same with dbt: `{wanted.command}`")
+    return "\n".join(lines)
+
+
+def _request(
+    wanted: Rebuild, run_id: str, environment: str, revision: Revision, dbt: DbtAssets
+) -> dg.RunRequest:
+    now = datetime.now(UTC)
+    partitions: dict[str, Sequence[str]] = {}
+    for u, keys in wanted.partitions.items():
+        model = partition_config(revision.manifest["nodes"][u])
+        assert model is not None
+        partitions[u] = ranges_of(model, set(keys), now)
+    config: dict[str, Any] = {"partitions": partitions, "rebuild": list(wanted.rebuilt)}
+    assets = sorted(dbt.keys[u] for u in wanted.nodes)
+    return dg.RunRequest(
+        run_key=f"rebuild {run_id}",
+        run_config={"ops": {dbt.definition.node_def.name: {"config": config}}},
+        asset_selection=assets,
+        tags={
+            **commit_tags(revision),
+            **CRASH_TAGS,
+            "dbt/asked_by": run_id,
+            ENVIRONMENT_TAG: environment,
+        },
+    )

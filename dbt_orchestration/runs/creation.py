@@ -1,0 +1,133 @@
+"""A run that adds to a table waits for one that is creating it, or making it anew.
+
+dbt looks for the table when a model starts, and creates it with the first batch. Two runs that find
+none would both create it, and one would lose its batches. What a run adds to a table while another
+one makes that anew is gone when the new one comes into its place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from dbt_orchestration.ledger.built import read_built
+
+ANEW_TAG = "dbt/anew"
+_NOTHING, _TOO_MANY = "nothing", "more than fit here"
+_POLL_SECONDS = 1.0
+_MOST_HOURS = 6
+# PostgreSQL keeps no value in an index that is much longer.
+_MOST_CHARACTERS = 1_000
+# dbt makes these anew each time, in one statement or the same for everybody.
+_REPLACED = frozenset({"view", "table", "seed", "ephemeral"})
+
+
+def adds_to_its_table(node: Mapping[str, Any]) -> bool:
+    """Whether what a node's table holds depends on more than the last run that built it."""
+    return node["config"].get("materialized") not in _REPLACED
+
+
+def say_recreated(context: dg.AssetExecutionContext, keys: Collection[dg.AssetKey]) -> None:
+    """Tell other runs which tables this one recreates.
+
+    The tag names this run: one that retries it gets its tags.
+    """
+    said = ", ".join(sorted(key.path[-1] for key in keys)) or _NOTHING
+    if len(said) > _MOST_CHARACTERS:
+        said = _TOO_MANY
+    run_id = context.run.run_id
+    context.instance.add_run_tags(run_id, {ANEW_TAG: f"{run_id[:8]}: {said}"})
+
+
+def wait_for_tables(context: dg.AssetExecutionContext, keys: Mapping[str, dg.AssetKey]) -> None:
+    """Wait while a run that started earlier creates one of these tables, or makes it anew.
+
+    Runs never wait for those that started after them, so none waits for another that waits for it.
+
+    Args:
+        keys: asset keys by unique id.
+
+    Raises:
+        dagster.Failure: that takes too long. A run that waits keeps others from the warehouse.
+    """
+    earlier = _Earlier(context.instance, context.run.run_id, keys)
+    said: set[str] = set()
+    until = time.monotonic() + _MOST_HOURS * 3_600
+    while waiting := dict(earlier.busy()):
+        for run_id, why in waiting.items():
+            if (text := f"Waiting for run {run_id[:8]}, which {why}.") not in said:
+                said.add(text)
+                context.log.info(text)
+        if time.monotonic() >= until:
+            runs = "; ".join(f"run {run_id[:8]}, which {why}" for run_id, why in waiting.items())
+            raise dg.Failure(
+                f"Waited {_MOST_HOURS} hours for {runs}. If it is stuck, terminate it; then"
+                " re-execute this run.",
+                allow_retries=False,
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """What runs that started before this one do to its tables."""
+
+    instance: dg.DagsterInstance
+    run_id: str
+    keys: Mapping[str, dg.AssetKey]
+    _planned: dict[str, set[dg.AssetKey]] = field(default_factory=dict)
+
+    def busy(self) -> Iterator[tuple[str, str]]:
+        """Those to wait for, and why."""
+        own = self.instance.get_run_record_by_id(self.run_id)
+        if not self.keys or own is None:
+            return
+        started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+        for record in self.instance.get_run_records(started):
+            if _order(record) < _order(own) and (why := self._why(record.dagster_run)):
+                yield record.dagster_run.run_id, why
+
+    def _why(self, run: dg.DagsterRun) -> str:
+        shared = {u: key for u, key in self.keys.items() if key in self._builds(run)}
+        if not shared:
+            return ""
+        if new := shared.keys() - read_built(self.instance, shared).keys():
+            return f"creates {_name(shared, new)}"
+        who, _, names = run.tags.get(ANEW_TAG, "").partition(": ")
+        if who != run.run_id[:8]:
+            return f"has still to say what it does to {_name(shared, shared)}"
+        if names == _NOTHING:
+            return ""
+        anew = {u for u in shared if names == _TOO_MANY or _name(shared, [u]) in names.split(", ")}
+        if anew and (left := {u for u in anew if shared[u] not in self._succeeded(run)}):
+            return f"makes {_name(shared, left)} anew"
+        return ""
+
+    def _builds(self, run: dg.DagsterRun) -> Collection[dg.AssetKey]:
+        """What a run is going to build; a job that is launched as a whole selects nothing."""
+        if run.asset_selection:
+            return run.asset_selection
+        if run.run_id not in self._planned:
+            self._planned[run.run_id] = self._assets(
+                run, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+            )
+        return self._planned[run.run_id]
+
+    def _succeeded(self, run: dg.DagsterRun) -> Collection[dg.AssetKey]:
+        return self._assets(run, dg.DagsterEventType.ASSET_MATERIALIZATION)
+
+    def _assets(self, run: dg.DagsterRun, kind: dg.DagsterEventType) -> set[dg.AssetKey]:
+        records = self.instance.get_records_for_run(run.run_id, of_type=kind).records
+        return {record.asset_key for record in records if record.asset_key}
+
+
+def _order(record: dg.RunRecord) -> tuple[float, str]:
+    return record.start_time or 0.0, record.dagster_run.run_id
+
+
+def _name(keys: Mapping[str, dg.AssetKey], unique_ids: Collection[str]) -> str:
+    return keys[min(unique_ids)].path[-1]

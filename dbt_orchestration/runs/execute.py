@@ -1,0 +1,381 @@
+"""What a run does: dbt commands for everything selected, and a record of all that succeeded."""
+
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from dbt_orchestration.assets.context import EnvironmentContext
+from dbt_orchestration.assets.translator import MADE_FROM_CLOCK
+from dbt_orchestration.dbt.internals import manifests, sessions
+from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation
+from dbt_orchestration.history.partitions import PartitionError, window
+from dbt_orchestration.history.phases import Phase, descendants, phases
+from dbt_orchestration.history.request import window_vars
+from dbt_orchestration.ledger.attempts import DISK_FULL_TAG, unfinished_runs
+from dbt_orchestration.ledger.deferral import deferral_options
+from dbt_orchestration.ledger.doubt import announce, doubt_stopped, give_back
+from dbt_orchestration.ledger.inspection import Inspection
+from dbt_orchestration.ledger.provenance import PUSH_TAG, commit_tags, savings, savings_key
+from dbt_orchestration.revisions.disk import full_disk
+from dbt_orchestration.runs import liveness
+from dbt_orchestration.runs.command import (
+    command_options,
+    commands,
+    select_options,
+    vars_options,
+)
+from dbt_orchestration.runs.config import BuildConfig
+from dbt_orchestration.runs.creation import adds_to_its_table, say_recreated, wait_for_tables
+from dbt_orchestration.runs.in_place import InPlace
+from dbt_orchestration.runs.plan import Planner
+from dbt_orchestration.runs.results import (
+    broken_by,
+    check_result,
+    failed_by,
+    left_out,
+    node_result,
+    partition_results,
+    seconds_of,
+)
+from dbt_orchestration.runs.shadow import ShadowTables
+from dbt_orchestration.runs.table_locks import wait_for_file
+
+
+class Build:
+    """One run of an environment's dbt assets.
+
+    Args:
+        scratch: a folder that dbt may write to.
+    """
+
+    def __init__(
+        self,
+        env: EnvironmentContext,
+        context: dg.AssetExecutionContext,
+        config: BuildConfig,
+        scratch: str,
+    ) -> None:
+        self._env = env
+        self._context = context
+        self._config = config
+        self._scratch = scratch
+        self._failed: set[str] = set()
+        self._inspection = Inspection(env, context, scratch)
+        self._broken: set[str] = set()
+        self._problems: list[str] = []
+        self._succeeded: dict[str, set[str]] = {}
+
+    def run(self) -> Iterator[Any]:
+        """Yield a result for each node, test and batch as it lands.
+
+        Raises:
+            dagster.Failure: the request cannot be met, nodes failed, or a disk is full. Everything
+                that succeeded before is recorded.
+        """
+        try:
+            yield from self._run()
+        except (dg.Failure, OSError) as error:
+            full = full_disk(self._env.settings)
+            if not full:
+                raise
+            said = error.description if isinstance(error, dg.Failure) else error
+            run_id = self._context.run.run_id
+            self._context.instance.add_run_tags(run_id, {DISK_FULL_TAG: "true"})
+            raise dg.Failure(f"{full}\n{said}") from None
+
+    def _run(self) -> Iterator[Any]:
+        context, env = self._context, self._env
+        liveness.hold(context.instance, context.run.run_id)
+        planner = Planner(env, context, self._config)
+        nodes, tests = planner.selected()
+        if not nodes and not tests:
+            context.log.info("Nothing of dbt to run.")
+            return
+        if tags := commit_tags(env.revision):
+            context.instance.add_run_tags(context.run.run_id, tags)
+        if clock := sorted(env.revision.clock & nodes.keys()):
+            parsed = env.revision.manifest["metadata"]["generated_at"]
+            context.log.warning(f"{', '.join(clock)}: config {MADE_FROM_CLOCK} ({parsed} UTC).")
+        manifest = self._saved_parse()
+        added_to = {u: env.keys[u] for u, node in nodes.items() if adds_to_its_table(node)}
+        wait_for_tables(context, added_to)
+        wait_for_file(context, env.target)
+        doubt_stopped(context.instance, env.name)
+        self._inspection.before(nodes, manifest)
+        stands = planner.staleness(nodes)
+        nodes, tests, results = planner.still_due(nodes, tests, stands)
+        yield from results
+        if not nodes and not tests:
+            context.log.info("Another run has built it meanwhile.")
+            return
+        self._shadow = ShadowTables(env.target, env.nodes, planner.request, self._scratch)
+        self._in_place = InPlace(
+            env.target, env.revision.manifest, self._saved_parse, self._scratch
+        )
+        try:
+            self._work = planner.work(nodes, tests, stands, self._shadow, self._saved_parse)
+            self._options = self._command_options()
+            manifest = self._manifest() if self._config.vars else manifest
+            self._make_way()
+        except (PartitionError, DbtError) as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        self._record = planner.record(self._work, stands)
+        recreated = nodes.keys() if self._config.full_refresh else set(self._work.rebuilt)
+        say_recreated(context, [added_to[u] for u in recreated & added_to.keys()])
+        self._touched = planner.touches(self._work, stands)
+        announce(context, env.name, savings_key(env.name), self._touched)
+        yield from self._build(manifest)
+
+    def _build(self, manifest: Any) -> Iterator[Any]:
+        every, work = self._env.revision.manifest, self._work
+        built: dict[str, float] = {}
+        cut = phases(every, work.nodes, work.tests, work.shadow, work.checked)
+        for number, phase in enumerate(cut):
+            held_up = descendants(every, self._failed)
+            phase.nodes -= held_up
+            phase.tests -= held_up
+            if not phase.nodes and not phase.tests:
+                continue
+            if phase.checked:
+                self._check(phase)
+            # dbt changes what it runs on.
+            for result in self._phase(phase, self._manifest() if number else manifest):
+                seconds_of(result, built)
+                yield result
+        if anew := self._inspection.absent & work.nodes.keys() - self._failed:
+            self._inspection.after(anew, self._saved_parse())
+        broken = {self._env.keys[u] for u in self._broken}
+        give_back(self._context, broken & self._touched.keys())
+        if PUSH_TAG in self._context.run.tags:
+            yield savings(
+                self._env.name,
+                self._env.revision,
+                built,
+                self._config.left_alone,
+                self._config.seconds_saved,
+            )
+        if self._problems:
+            raise dg.Failure("\n".join(self._problems))
+
+    def _make_way(self) -> None:
+        if self._work.fresh:
+            for said in self._in_place.make_way(self._work.fresh):
+                self._context.log.warning(said)
+
+    def _check(self, phase: Phase) -> None:
+        """Recreate, beside the old one, each table whose columns are not what the code makes."""
+        misfits = self._in_place.misfits(phase.checked, self._manifest(), self._options)
+        for unique_id in sorted(misfits):
+            self._context.log.info(
+                f"{unique_id}: columns of the table have other types now, so it is recreated."
+            )
+        self._work = self._work.with_rebuilt(misfits)
+        phase.shadow |= misfits
+
+    def _phase(self, phase: Phase, manifest: Any) -> Iterator[Any]:
+        every = self._env.revision.manifest
+        known = manifest.nodes.keys() | manifest.unit_tests.keys()
+        if unknown := (phase.nodes | phase.tests) - known:
+            # The vars of this run take them out of the project.
+            self._left_out(unknown)
+            phase.nodes, phase.tests = phase.nodes - unknown, phase.tests - unknown
+            phase.shadow -= unknown
+        waiting: dict[str, list[dg.AssetMaterialization]] = {u: [] for u in phase.shadow}
+        for number, (command, wanted) in enumerate(commands(every, phase)):
+            # dbt changes what it runs on.
+            manifest = self._manifest() if number else manifest
+            self._set(manifest, phase)
+            held_up = descendants(every, self._failed) if number else set()
+            yield from self._invoke(command, wanted - held_up, manifest, waiting)
+        if whole := {u: events for u, events in waiting.items() if u not in self._failed}:
+            yield from self._swap_in(whole)
+
+    def _invoke(
+        self,
+        command: str,
+        wanted: set[str],
+        manifest: Any,
+        waiting: Mapping[str, list[dg.AssetMaterialization]],
+    ) -> Iterator[Any]:
+        every, run_id = self._env.revision.manifest, self._context.run.run_id
+        manifests.select_exactly(manifest, wanted)
+        options = command_options(command, self._scratch, full_refresh=self._config.full_refresh)
+        invocation = DbtInvocation(
+            self._env.target, [*options, *self._options], manifest, {"DAGSTER_RUN_ID": run_id}
+        )
+        selection = shlex.join(select_options(every, wanted))
+        self._context.log.info(f"Equivalent command: {invocation} {selection}")
+        for event in invocation.events():
+            self._failed.update(failed_by(event, every))
+            # Of partitions it is recorded which of them succeeded.
+            self._broken.update(broken_by(event, every) - self._work.partitions.keys())
+            unique_id = event["data"]["node_info"]["unique_id"]
+            for result in self._results(event):
+                if unique_id in waiting and isinstance(result, dg.AssetMaterialization):
+                    waiting[unique_id].append(result)
+                    yield dg.AssetObservation(
+                        result.asset_key, partition=result.partition, metadata={"shadow": True}
+                    )
+                else:
+                    yield result
+        try:
+            invocation.raise_on_failure()
+        except DbtError as error:
+            self._problems.append(str(error))
+        self._left_out(invocation.left_out(wanted) | self._without_batches(wanted - self._failed))
+
+    def _without_batches(self, nodes: Collection[str]) -> set[str]:
+        """Nodes that dbt built, and not for all partitions that it was to."""
+        asked = self._work.partitions
+        return {
+            u for u in asked.keys() & nodes if set(asked[u].keys) - self._succeeded.get(u, set())
+        }
+
+    def _left_out(self, unique_ids: Collection[str]) -> None:
+        if unique_ids:
+            self._failed.update(unique_ids)
+            manifest = self._env.revision.manifest
+            every = {**manifest["nodes"], **manifest["unit_tests"]}
+            self._problems.append(left_out([every[u] for u in sorted(unique_ids)]))
+
+    def _swap_in(
+        self, tables: Mapping[str, Sequence[dg.AssetMaterialization]]
+    ) -> Iterator[dg.AssetMaterialization]:
+        try:
+            self._shadow.swap_in(self._saved_parse(), tables)
+        except DbtError as error:
+            self._failed.update(tables)
+            self._problems.append(f"The new tables could not be put into their place: {error}")
+            return
+        for unique_id, events in tables.items():
+            yield from self._swapped(unique_id, events)
+        try:
+            unfinished = unfinished_runs(self._context.instance)
+            self._shadow.tidy(self._saved_parse(), tables, unfinished)
+        except DbtError as error:
+            self._context.log.warning(f"What older runs left beside could not be dropped: {error}")
+
+    def _swapped(
+        self, unique_id: str, events: Sequence[dg.AssetMaterialization]
+    ) -> Iterator[dg.AssetMaterialization]:
+        """All partitions of a table that has just come into its place, the oldest first."""
+        partitions = self._work.partitions[unique_id]
+        key, record = self._env.keys[unique_id], self._record(unique_id)
+        known = {str(event.partition): event for event in events}
+        every = sorted({*partitions.keys, *partitions.succeeded})
+        before = self._context.instance.get_materialized_partitions(key)
+        if lost := before - set(every):
+            # Dagster cannot forget one partition. The old table had these, the new one has not.
+            self._context.log.warning(f"{unique_id}: the table has {len(lost)} partitions less.")
+            self._context.instance.wipe_assets([key])
+        for partition in every:
+            event = known.get(partition)
+            yield event or dg.AssetMaterialization(
+                key, partition=partition, metadata=record.metadata, tags=record.partition_tags
+            )
+
+    def _set(self, manifest: Any, phase: Phase) -> None:
+        """Tell dbt what no option can: batches, and which tables to recreate, and where."""
+        work = self._work
+        manifests.make_batches_atomic(manifest)
+        for unique_id in phase.nodes & work.partitions.keys():
+            wanted, model = work.partitions[unique_id], self._env.partitioned(unique_id)
+            if wanted.resumed:
+                manifests.set_full_refresh(manifest, unique_id, False)
+            elif unique_id in work.rebuilt:
+                manifests.set_full_refresh(manifest, unique_id, True)
+            if model.is_microbatch:
+                ends = [(window(model, b[0]), window(model, b[-1])) for b in wanted.batches]
+                manifests.set_batches(manifest, unique_id, [(f[0], t[1]) for f, t in ends])
+        for unique_id in phase.nodes & set(work.rebuilt) - work.partitions.keys():
+            manifests.set_full_refresh(manifest, unique_id, True)
+        self._shadow.redirect(manifest, phase.shadow)
+
+    def _results(self, event: Mapping[str, Any]) -> Iterator[Any]:
+        unique_id = event["data"]["node_info"]["unique_id"]
+        env, work = self._env, self._work
+        key = env.keys.get(unique_id)
+        if event["info"]["name"] == "LogTestResult":
+            if unique_id in work.tests:
+                fingerprint = env.revision.checks.get(unique_id)
+                yield from check_result(event, work.tests[unique_id], fingerprint)
+        elif key and unique_id in work.partitions:
+            self._forget_lost(unique_id, key)
+            yield from self._selected(
+                partition_results(
+                    event,
+                    key,
+                    env.partitioned(unique_id),
+                    work.partitions[unique_id],
+                    self._succeeded.setdefault(unique_id, set()),
+                    record=self._record(unique_id),
+                    facts=self._facts(unique_id),
+                )
+            )
+        elif key and key in self._context.selected_asset_keys:
+            if self._context.instance.get_materialized_partitions(key):
+                # Of a time when it had partitions. They must not count if it has some again.
+                self._context.instance.wipe_assets([key])
+            yield from node_result(event, key, self._record(unique_id), self._facts(unique_id))
+
+    def _forget_lost(self, unique_id: str, key: dg.AssetKey) -> None:
+        """Forget partitions that a table which dbt recreates in its place does not get."""
+        work = self._work
+        if unique_id not in work.rebuilt or unique_id in {*work.shadow, *self._succeeded}:
+            return
+        wanted = work.partitions[unique_id]
+        if not wanted.resumed:
+            before = self._context.instance.get_materialized_partitions(key)
+            if before - set(wanted.keys):
+                # Dagster cannot forget one partition. Those that land are recorded again.
+                self._context.instance.wipe_assets([key])
+
+    def _facts(self, unique_id: str) -> Mapping[str, dg.MetadataValue[Any]]:
+        lineage, keys = self._env.revision.lineage.get(unique_id), self._env.keys
+        if not lineage:
+            return {}
+        columns = {
+            column.lower(): [
+                dg.TableColumnDep(keys[parent], name.lower())
+                for parent, name in origins
+                if parent in keys
+            ]
+            for column, origins in lineage.items()
+        }
+        return {
+            "dagster/column_lineage": dg.MetadataValue.column_lineage(
+                dg.TableColumnLineage(columns)
+            )
+        }
+
+    def _selected(self, results: Iterator[Any]) -> Iterator[Any]:
+        checks = self._context.selected_asset_check_keys
+        selected = {(key.asset_key, key.name) for key in checks}
+        for result in results:
+            if (
+                not isinstance(result, dg.AssetCheckResult)
+                or (result.asset_key, result.check_name) in selected
+            ):
+                yield result
+
+    def _command_options(self) -> list[str]:
+        models = {u: self._env.partitioned(u) for u in self._work.partitions}
+        windows = window_vars(models, self._work.partitions)
+        return vars_options({**self._config.vars, **windows}) + deferral_options(
+            self._env.settings, self._env.name, self._context.instance, self._context.log
+        )
+
+    def _manifest(self) -> Any:
+        if not self._config.vars:
+            return self._saved_parse()
+        # Vars may decide configs and which nodes there are, so dbt has to parse again.
+        command = ["parse", "--target-path", self._scratch, *vars_options(self._config.vars)]
+        return DbtInvocation(self._env.target, [*command, "--quiet"]).finish()
+
+    def _saved_parse(self) -> Any:
+        revision = self._env.revision
+        manifest = sessions.load_manifest(revision.partial_parse_path)
+        manifests.set_seed_folders(manifest, revision.folders)
+        return manifest

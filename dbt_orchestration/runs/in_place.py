@@ -1,0 +1,82 @@
+"""What stands in the warehouse where a run is going to build: does it fit, is it in the way?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from dbt_orchestration.dbt.internals import manifests, sessions
+from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget
+from dbt_orchestration.dbt.operation import operate
+
+
+class InPlace:
+    """Looks at tables of an environment before dbt builds into them.
+
+    Args:
+        manifest: the revision's manifest.json.
+        load: dbt's own manifest, a new one each time; for operations.
+        scratch: a folder that dbt may write to.
+    """
+
+    def __init__(
+        self,
+        target: DbtTarget,
+        manifest: Mapping[str, Any],
+        load: Callable[[], Any],
+        scratch: str,
+    ) -> None:
+        self._target = target
+        self._manifest = manifest
+        self._load = load
+        self._scratch = scratch
+
+    def misfits(
+        self, unique_ids: Collection[str], compiled: Any, options: Sequence[str]
+    ) -> set[str]:
+        """Models whose table has not the columns, in order and type, that their SQL makes.
+
+        What they read has to stand as it will. One that does not compile counts: then dbt says why
+        when it builds it.
+
+        Args:
+            compiled: dbt's own manifest, as for the build; it gets the compiled SQL.
+            options: for dbt, as for the build.
+        """
+        manifests.select_exactly(compiled, unique_ids)
+        command = ["compile", "--no-write-json", "--target-path", self._scratch, "--quiet"]
+        try:
+            DbtInvocation(self._target, [*command, *options], compiled).finish()
+        except DbtError:
+            return set(unique_ids)
+        sql = {u: sessions.compiled_code(compiled, u) for u in unique_ids}
+        tables = [{**self._table(u), "sql": code} for u, code in sql.items() if code]
+        try:
+            said = operate(self._target, self._load(), "misfits", self._scratch, tables=tables)
+        except DbtError:
+            return set(unique_ids)
+        return {*said, *(u for u, code in sql.items() if not code)} & set(unique_ids)
+
+    def make_way(self, unique_ids: Mapping[str, str]) -> Sequence[str]:
+        """Move what stands where nodes are built for the first time; return what was done.
+
+        Args:
+            unique_ids: each with the name under which a table is kept; "" if it may stay.
+
+        Raises:
+            DbtError: the warehouse refused.
+        """
+        tables = [{**self._table(u), "aside": aside} for u, aside in unique_ids.items()]
+        done: list[str] = operate(
+            self._target, self._load(), "make_way", self._scratch, tables=tables
+        )
+        return done
+
+    def _table(self, unique_id: str) -> dict[str, str]:
+        node = self._manifest["nodes"][unique_id]
+        return {
+            "unique_id": unique_id,
+            "database": node["database"],
+            "schema": node["schema"],
+            "identifier": node["alias"],
+        }

@@ -1,0 +1,374 @@
+"""What a run is going to do, and what it will record: decided before dbt starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dagster as dg
+
+from dbt_orchestration.assets.context import EnvironmentContext
+from dbt_orchestration.assets.translator import PARTITIONS_CHECK
+from dbt_orchestration.changes.materializations import is_updated_in_place, own_materializations
+from dbt_orchestration.changes.merging.models import why_alone
+from dbt_orchestration.changes.policy import HistoryPolicy
+from dbt_orchestration.changes.relation_names import relation_name
+from dbt_orchestration.changes.terms import digest
+from dbt_orchestration.history.batches import batches, reads_itself
+from dbt_orchestration.history.partitions import (
+    PartitionConfig,
+    PartitionError,
+    partition_keys,
+)
+from dbt_orchestration.history.request import Partitions, Request, partitions_to_build
+from dbt_orchestration.ledger.attempts import attempts_of, built_before, succeeded
+from dbt_orchestration.ledger.built import last_results
+from dbt_orchestration.ledger.deferral import same_elsewhere
+from dbt_orchestration.ledger.doubt import Touched
+from dbt_orchestration.ledger.moved import Moved
+from dbt_orchestration.ledger.provenance import (
+    PUSH_TAG,
+    Record,
+    ancestors_of,
+    commit_metadata,
+    recorded_versions,
+)
+from dbt_orchestration.ledger.staleness import Staleness, on_change, staleness
+from dbt_orchestration.revisions.explanation import WAITING
+from dbt_orchestration.runs.config import BuildConfig
+from dbt_orchestration.runs.shadow import ShadowTables
+
+# Changes that leave the types of a table's columns as they are. A new column is added as it is.
+_SAME_TYPES = ("rows", "column_added", "order", "partitions")
+
+Nodes = Mapping[str, Mapping[str, Any]]
+Tests = Mapping[str, dg.AssetCheckKey]
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run is going to do.
+
+    Attributes:
+        nodes: nodes of the manifest to build, by unique id.
+        tests: tests to run, by unique id.
+        partitions: which partitions of the partitioned nodes.
+        rebuilt: nodes whose tables are recreated.
+        shadow: those of them that dbt would recreate in several steps.
+        waiting: nodes whose tables should be recreated, if a person says so.
+        checked: nodes whose partitions are rebuilt where they are if their table fits, each with
+            what is built beside it if not.
+        fresh: nodes that were never built in this place, which may not be free, each with the name
+            under which a table that stands there is kept; "" if it may stay.
+    """
+
+    nodes: Nodes
+    tests: Tests
+    partitions: Mapping[str, Partitions]
+    rebuilt: Collection[str]
+    shadow: Collection[str]
+    waiting: Collection[str]
+    checked: Mapping[str, Partitions]
+    fresh: Mapping[str, str]
+
+    def with_rebuilt(self, unique_ids: Collection[str]) -> RunPlan:
+        """The same with ``unique_ids``, of what was ``checked``, recreated beside their tables."""
+        anew = {u: self.checked[u] for u in unique_ids}
+        return replace(
+            self,
+            partitions={**self.partitions, **anew},
+            rebuilt={*self.rebuilt, *anew},
+            shadow={*self.shadow, *anew},
+        )
+
+
+class Planner:
+    """Decides what one run does, from what it was asked and how everything stands."""
+
+    def __init__(
+        self, env: EnvironmentContext, context: dg.AssetExecutionContext, config: BuildConfig
+    ) -> None:
+        self._env = env
+        self._context = context
+        self._config = config
+        self._attempts = attempts_of(context)
+
+    @property
+    def request(self) -> str:
+        """The run id of the first attempt."""
+        return self._attempts[-1].dagster_run.run_id
+
+    def selected(self) -> tuple[Nodes, Tests]:
+        """What the run was started for."""
+        ids = self._env.unique_ids
+        keys = set(self._context.selected_asset_keys)
+        if len(self._attempts) > 1:
+            # For Dagster an asset is built once a partition of it is. Where an attempt was stopped
+            # before the last one, only the check that it did not come to is to be done again.
+            keys |= {
+                check.asset_key
+                for check in self._context.selected_asset_check_keys
+                if check.name == PARTITIONS_CHECK
+            }
+        nodes = sorted(ids[key] for key in keys)
+        checks = () if self._config.exclude_tests else self._context.selected_asset_check_keys
+        tests = {ids[key]: key for key in sorted(checks) if key in ids}
+        return {unique_id: self._env.nodes[unique_id] for unique_id in nodes}, tests
+
+    def staleness(self, nodes: Collection[str]) -> Staleness:
+        """How these nodes, and all that they read, stand."""
+        above = ancestors_of(self._env.nodes, *nodes)
+        keys = self._env.keys
+        found = staleness(
+            self._env.settings,
+            self._env.name,
+            self._context.instance,
+            self._env.revision,
+            {u: keys[u] for u in {*nodes, *above} & keys.keys()},
+        )
+        assert found is not None
+        return found
+
+    def still_due(
+        self, nodes: Nodes, tests: Tests, stands: Staleness
+    ) -> tuple[Nodes, Tests, Sequence[dg.AssetCheckResult]]:
+        """Without what another run has built since the push sensor asked for this one.
+
+        The checks of that are given with the results that they had there: Dagster takes a check
+        that a run was to do, and did not, for one whose result is unknown.
+        """
+        if PUSH_TAG not in self._context.run.tags or len(self._attempts) > 1:
+            return nodes, tests, ()
+        keys, now = self._env.keys, self._env.revision.fingerprints
+        done = {
+            keys[u]
+            for u in nodes
+            if stands.is_current(u) and stands.built[u].fingerprint == now[u]
+            if u not in stands.stale
+        }
+        checks = [k for k in self._context.selected_asset_check_keys if k.asset_key in done]
+        results = last_results(self._context.instance, checks)
+        known = {(result.asset_key, result.check_name) for result in results}
+        return (
+            {u: node for u, node in nodes.items() if keys[u] not in done},
+            {u: key for u, key in tests.items() if (key.asset_key, key.name) not in known},
+            results,
+        )
+
+    def work(
+        self,
+        nodes: Nodes,
+        tests: Tests,
+        stands: Staleness,
+        shadow: ShadowTables,
+        manifest: Callable[[], Any],
+    ) -> RunPlan:
+        """What to do.
+
+        Args:
+            manifest: dbt's own, to look into the warehouse with.
+
+        Raises:
+            PartitionError: the request cannot be met.
+        """
+        config, instance, env = self._config, self._context.instance, self._env
+        models = {u: model for u in nodes if (model := env.model(u))}
+        rebuilt, waiting = self._rebuilt(nodes, stands)
+        request = Request(
+            self._context.run.tags,
+            config.full_refresh,
+            env.environment.lookback,
+            self._attempts[-1].create_timestamp,
+            rebuilt,
+            {env.unique_id(name, "partitions"): said for name, said in config.partitions.items()},
+        )
+
+        def before(unique_id: str) -> set[str]:
+            return built_before(instance, env.keys[unique_id], self._attempts)
+
+        anew = {
+            u
+            for u, model in models.items()
+            if model.is_microbatch
+            if u in rebuilt or (config.full_refresh and self._may_rebuild(u))
+            if before(u)  # else nobody reads it yet
+        }
+        done = dict(succeeded(instance, self._attempts[1:], env.unique_ids))
+        if (resumed := anew & done.keys()) and not shadow.are_there(manifest(), resumed):
+            done = {u: keys for u, keys in done.items() if u not in resumed}
+        partitions = partitions_to_build(request, models, before, done)
+        whole = {u for u in partitions if u in rebuilt or config.full_refresh or not before(u)}
+        partitions = {
+            u: self._cut(u, models[u], wanted, whole=u in whole) for u, wanted in partitions.items()
+        }
+        checked = {
+            u: self._cut(
+                u, models[u], Partitions(partition_keys(models[u], request.now)), whole=True
+            )
+            for u in partitions.keys() - rebuilt
+            if models[u].is_microbatch and self._may_have_other_types(u, stands)
+        }
+        nodes = {u: node for u, node in nodes.items() if u not in models or u in partitions}
+        absent = {env.keys[unique_id] for unique_id in models.keys() - partitions.keys()}
+        tests = {u: check for u, check in tests.items() if check.asset_key not in absent}
+        if not nodes and not tests:
+            raise PartitionError("none of the selected models has a partition yet")
+        return RunPlan(
+            nodes,
+            tests,
+            partitions,
+            rebuilt,
+            anew & partitions.keys(),
+            waiting,
+            checked,
+            self._fresh(nodes, stands),
+        )
+
+    def _may_have_other_types(self, unique_id: str, stands: Staleness) -> bool:
+        """Whether columns of a table, whose partitions are rebuilt in it, may have other types."""
+        says = on_change(self._env.nodes[unique_id], self._env.environment.on_change)
+        whys = {id(why): why for why in stands.stale.get(unique_id, {}).values()}
+        return says != "forward_only" and any(
+            why.action == "partitions"
+            and not (why.changes and all(c.startswith(_SAME_TYPES) for c in why.changes))
+            for why in whys.values()
+        )
+
+    def _fresh(self, nodes: Nodes, stands: Staleness) -> Mapping[str, str]:
+        if len(self._attempts) > 1:
+            return {}  # what stands there is what an earlier attempt made
+        never = [u for u in nodes if self._is_new_here(u, stands)]
+        kept = {u for u in never if self._keeps_rows(u)}
+        others = {u for u in never if u.startswith(("seed.", "snapshot."))}
+        aside = f"__before_{self.request[:8]}"
+        return {u: f"{nodes[u]['alias']}{aside}" if u in kept else "" for u in kept | others}
+
+    @staticmethod
+    def _is_new_here(unique_id: str, stands: Staleness) -> bool:
+        """Whether a node was never built under the name that its relation has."""
+        why = stands.differs.get(unique_id)
+        moved = why is not None and any(change.startswith("name ") for change in why.changes)
+        return moved or unique_id not in stands.built
+
+    def _keeps_rows(self, unique_id: str) -> bool:
+        kept = HistoryPolicy.of(self._env.nodes[unique_id])
+        return kept.incremental and self._may_rebuild(unique_id)
+
+    def _cut(
+        self, unique_id: str, model: PartitionConfig, wanted: Partitions, *, whole: bool
+    ) -> Partitions:
+        if not model.is_microbatch:
+            return replace(wanted, batches=[wanted.keys])
+        node = self._env.nodes[unique_id]
+        why = why_alone(node, self._env.revision.why_unmergeable(unique_id))
+        # What a batch leaves outside of its partition, a later one may replace: as in dbt's order.
+        in_order = (whole and bool(why)) or reads_itself(node["raw_code"])
+        if model.mergeable is False:
+            why = why or "the model says so"
+        cut = batches(model, wanted.keys, mergeable=not why, in_order=in_order)
+        if len(wanted.keys) > 1:
+            said = f"; one partition each: {why}" if why and model.chunk > 1 else ""
+            self._context.log.info(
+                f"{unique_id}: {len(wanted.keys)} partitions in {len(cut)}"
+                f" {'batch' if len(cut) == 1 else 'batches'}{said}."
+            )
+        return replace(wanted, batches=cut)
+
+    def _rebuilt(self, nodes: Collection[str], stands: Staleness) -> tuple[set[str], set[str]]:
+        """What is rebuilt from nothing: what is asked for, and what its change calls for.
+
+        Whoever builds a model whose table must be rebuilt, rebuilds it: recorded as built, it would
+        be due no more. Unless a person is to be asked first: then it waits.
+        """
+        asked = {self._env.unique_id(name, "rebuild") for name in self._config.rebuild}
+        if snapshots := sorted(u for u in asked if u.startswith("snapshot.")):
+            raise PartitionError(
+                f"rebuild: {', '.join(snapshots)} is a snapshot: what its source was like in the"
+                " past cannot be computed again"
+            )
+        if kept := sorted(u for u in asked if not self._may_rebuild(u)):
+            raise PartitionError(f"rebuild: {', '.join(kept)} says full_refresh: false")
+        default = self._env.environment.on_change
+        says = {u: on_change(self._env.nodes[u], default) for u in nodes}
+        must = {u for u in nodes if self._must_be_rebuilt(u, stands)} - asked
+        must = {u for u in must if says[u] != "forward_only"}
+        history = sum(len(stands.built[u].partitions) for u in must)
+        too_many = history > self._env.environment.push.max_partitions
+        waiting = {
+            u
+            for u in must
+            if says[u] == "ask" or (too_many and HistoryPolicy.of(self._env.nodes[u]).incremental)
+        }
+        # What stands in the place of a node that was never built is not its own.
+        own = own_materializations(self._env.revision.manifest)
+        fresh = {
+            u
+            for u in nodes
+            if self._is_new_here(u, stands) and self._may_rebuild(u) and not self._keeps_rows(u)
+            if is_updated_in_place(self._env.nodes[u], own)
+        }
+        return (asked | fresh | must - waiting) & set(nodes), waiting
+
+    def _must_be_rebuilt(self, unique_id: str, stands: Staleness) -> bool:
+        last = stands.differs.get(unique_id)
+        whys = [*([last] if last else []), *stands.stale.get(unique_id, {}).values()]
+        return any(why.due and why.action == "full_refresh" for why in whys)
+
+    def _may_rebuild(self, unique_id: str) -> bool:
+        return self._env.nodes[unique_id]["config"].get("full_refresh") is not False
+
+    def record(self, work: RunPlan, stands: Staleness) -> Callable[[str], Record]:
+        """What to record with each node that the run builds."""
+        env = self._env
+        behind = dict.fromkeys(work.waiting & work.nodes.keys(), WAITING)
+        behind |= self._outside(work, stands)
+        for unique_id, stale in stands.stale.items():
+            wanted = work.partitions.get(unique_id)
+            left = set(stale) - set(wanted.keys if wanted else ())
+            if left and unique_id not in work.rebuilt:
+                behind.setdefault(unique_id, digest(*(f"{k}={stale[k].recorded}" for k in left)))
+        version = recorded_versions(env.revision, work.nodes.keys(), behind)
+        names = Moved(env.revision)
+
+        def record(unique_id: str) -> Record:
+            said = commit_metadata(env.revision, self._config.reasons.get(unique_id, ""))
+            return Record(
+                version(unique_id),
+                {**said, **names.metadata(unique_id)},
+                relation_name(env.nodes[unique_id]),
+            )
+
+        return record
+
+    def touches(self, work: RunPlan, stands: Staleness) -> Mapping[dg.AssetKey, Touched]:
+        """What the run is going to make of what other code has built."""
+        now, found = self._env.revision.fingerprints, dict[str, Touched]()
+        for u in work.nodes.keys() & stands.built.keys():
+            last, wanted = stands.built[u], work.partitions.get(u)
+            if wanted is None:
+                if last.fingerprint != now[u]:
+                    found[u] = Touched(whole=True)
+            elif {last.fingerprint, *last.partitions.values()} != {now[u]}:
+                whole = u in {*work.rebuilt, *work.checked}
+                keys = {*wanted.keys, *(work.checked[u].keys if u in work.checked else ())}
+                found[u] = Touched(
+                    whole, keys if whole else {k for k in keys if last.partitions.get(k) != now[u]}
+                )
+        return {self._env.keys[u]: touched for u, touched in found.items()}
+
+    def _outside(self, work: RunPlan, stands: Staleness) -> Mapping[str, str]:
+        """What is read, not built by the run, and stands as other code left it."""
+        env = self._env
+        there: Collection[str] = ()
+        if env.environment.defer_to:
+            # What was never built here is read from there, where it is the same.
+            there = same_elsewhere(
+                env.settings, env.name, self._context.instance, env.revision, env.keys
+            )
+        above = ancestors_of(env.nodes, *work.nodes)
+        return {
+            u: stands.built[u].fingerprint if u in stands.built else ""
+            for u in (above & env.keys.keys()) - work.nodes.keys()
+            if not stands.is_current(u) and (u in stands.built or u not in there)
+        }

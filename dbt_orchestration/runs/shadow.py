@@ -1,0 +1,88 @@
+"""Tables that are rebuilt beside the old ones and put into their place when they are whole.
+
+dbt rebuilds a microbatch model by replacing its table with the first batch and adding the others,
+so that readers see a table that is nearly empty for as long as the rest takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import dagster as dg
+
+from dbt_orchestration.dbt.internals import manifests
+from dbt_orchestration.dbt.invocation import DbtError, DbtTarget
+from dbt_orchestration.dbt.operation import operate
+
+# Of a run's id, in the names of its tables.
+_LENGTH = 8
+
+
+class ShadowTables:
+    """What one request, in all its attempts, builds beside.
+
+    Args:
+        request: names the tables, so that two requests do not share one.
+    """
+
+    def __init__(
+        self, target: DbtTarget, nodes: Mapping[str, Mapping[str, Any]], request: str, scratch: str
+    ) -> None:
+        self._target = target
+        self._nodes = nodes
+        self._request = request[:_LENGTH]
+        self._scratch = scratch
+
+    def redirect(self, manifest: Any, unique_ids: Collection[str]) -> None:
+        """Make dbt build these models beside their tables, and the tests on them look there."""
+        for unique_id in unique_ids:
+            manifests.set_alias(manifest, unique_id, self._name(unique_id))
+
+    def are_there(self, manifest: Any, unique_ids: Collection[str]) -> bool:
+        """Whether what an earlier attempt built beside can be gone on with."""
+        try:
+            self._operate(manifest, "must_be_there", unique_ids)
+        except DbtError:
+            return False
+        return True
+
+    def swap_in(self, manifest: Any, unique_ids: Collection[str]) -> None:
+        """Put the tables into their place.
+
+        Raises:
+            DbtError: the warehouse refused; the old tables stand.
+        """
+        self._operate(manifest, "swap_in", unique_ids)
+
+    def tidy(
+        self, manifest: Any, unique_ids: Collection[str], unfinished: Iterable[dg.DagsterRun]
+    ) -> None:
+        """Drop what other requests left beside these tables.
+
+        Args:
+            unfinished: runs whose tables are left to them.
+
+        Raises:
+            DbtError: the warehouse refused.
+        """
+        requests = {request for run in unfinished for request in (run.run_id, run.root_run_id)}
+        kept = sorted(request[:_LENGTH] for request in requests if request)
+        self._operate(manifest, "tidy", unique_ids, kept=kept)
+
+    def _operate(
+        self, manifest: Any, macro: str, unique_ids: Collection[str], **arguments: Any
+    ) -> None:
+        tables = [
+            {
+                "database": self._nodes[unique_id]["database"],
+                "schema": self._nodes[unique_id]["schema"],
+                "identifier": self._nodes[unique_id]["alias"],
+                "shadow": self._name(unique_id),
+            }
+            for unique_id in sorted(unique_ids)
+        ]
+        operate(self._target, manifest, macro, self._scratch, tables=tables, **arguments)
+
+    def _name(self, unique_id: str) -> str:
+        return f"{self._nodes[unique_id]['alias']}__rebuild_{self._request}"

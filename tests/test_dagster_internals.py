@@ -1,0 +1,167 @@
+"""Contracts with the private parts of Dagster that ``dagster_internals`` uses.
+
+Each fails when an upgrade moves its part. Then look there, and only there.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+import grpc  # type: ignore[import-untyped]
+import pytest
+
+from dbt_orchestration import dagster_internals
+
+DAILY = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-05")
+MONTHLY = dg.MonthlyPartitionsDefinition("2024-01-01", end_date="2024-03-01")
+
+
+def mixed_assets() -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name="mixed",
+        can_subset=True,
+        specs=[
+            dg.AssetSpec("day", partitions_def=DAILY, skippable=True),
+            dg.AssetSpec("month", deps=["day"], partitions_def=MONTHLY, skippable=True),
+            dg.AssetSpec("mart", deps=["month"], skippable=True),
+        ],
+    )
+    def mixed(context):  # type: ignore[no-untyped-def]
+        for key in sorted(
+            context.selected_asset_keys, key=lambda k: ["day", "month", "mart"].index(k.path[0])
+        ):
+            if key.path == ["mart"]:
+                yield dg.MaterializeResult(asset_key=key)
+            else:
+                context.log_event(dg.AssetMaterialization(key, partition="2024-01-01"))
+
+    return dagster_internals.MixedPartitionsAssets.of(mixed)
+
+
+def run(definitions: dg.Definitions, *names: str, **tags: str) -> set[str]:
+    job = definitions.resolve_implicit_global_asset_job_def()
+    job = job.get_subset(asset_selection={dg.AssetKey(name) for name in names})
+    result = job.execute_in_process(tags={f"dagster/{tag}": value for tag, value in tags.items()})
+    return {e.asset_key.path[0] for e in result.get_asset_materialization_events() if e.asset_key}
+
+
+@pytest.mark.parametrize(
+    "names", [("day", "month", "mart"), ("month", "mart"), ("month",), ("mart",)]
+)
+def test_assets_with_different_partitions_run_in_one_step(names: tuple[str, ...]) -> None:
+    definitions = dg.Definitions(assets=[mixed_assets()])
+    assert run(definitions, *names) == set(names)
+
+
+def test_a_subset_keeps_each_assets_own_partitions() -> None:
+    subset = mixed_assets().subset_for({dg.AssetKey("month")}, None)
+    assert isinstance(subset, dagster_internals.MixedPartitionsAssets)
+    graph = dg.Definitions(assets=[mixed_assets()]).resolve_asset_graph()
+    assert graph.get(dg.AssetKey("day")).partitions_def == DAILY
+    assert graph.get(dg.AssetKey("month")).partitions_def == MONTHLY
+
+
+def test_a_job_may_hold_assets_with_different_partitions() -> None:
+    assets = mixed_assets()
+    plain = dg.define_asset_job("everything", dg.AssetSelection.assets(assets), run_tags={"a": "b"})
+    with pytest.raises(dg.DagsterInvalidDefinitionError) as refused:
+        dg.Definitions(assets=[assets], jobs=[plain]).resolve_job_def("everything")
+    assert "same partitions definitions" in str(refused.value.__cause__)
+    definitions = dg.Definitions(
+        assets=[assets], jobs=[dagster_internals.MixedPartitionsJob.of(plain)]
+    )
+    job = definitions.resolve_job_def("everything")
+    assert job.run_tags == {"a": "b"}
+    assert job.execute_in_process().success
+
+
+def test_a_run_gets_what_the_code_server_pinned(tmp_path: Path) -> None:
+    from dagster._core.code_pointer import CodePointer
+    from dagster._core.definitions.reconstruct import (
+        initialize_repository_def_from_pointer,
+        reconstruct_repository_def_from_pointer,
+    )
+    from dagster._core.execution.api import create_execution_plan
+
+    world = tmp_path / "world"
+    (tmp_path / "location.py").write_text(
+        "import dagster as dg\n"
+        "from pathlib import Path\n"
+        "from dbt_orchestration.dagster_internals import pin\n"
+        "def load():\n"
+        f"    name = pin('key', lambda: Path({str(world)!r}).read_text())\n"
+        "    @dg.asset(name=name)\n"
+        "    def made(): ...\n"
+        "    return dg.Definitions(assets=[made])\n"
+    )
+    pointer = CodePointer.from_python_file(str(tmp_path / "location.py"), "load", None)
+
+    def assets(repository: dg.RepositoryDefinition) -> set[str]:
+        return {key.path[0] for key in repository.asset_graph.get_all_asset_keys()}
+
+    world.write_text("before")
+    loaded = initialize_repository_def_from_pointer(pointer)
+    world.write_text("after")
+    reconstructed = reconstruct_repository_def_from_pointer(pointer, loaded.repository_load_data)
+    assert assets(loaded) == assets(reconstructed) == {"before"}
+    assert assets(initialize_repository_def_from_pointer(pointer)) == {"after"}
+    with dg.DagsterInstance.ephemeral() as instance:
+        job, data = loaded.get_job("__ASSET_JOB"), loaded.repository_load_data
+        plan = create_execution_plan(job, repository_load_data=data)  # as the code server does
+        run = instance.create_run_for_job(job, execution_plan=plan)
+        assert dagster_internals.pinned(instance, run, "key") == "before"
+        assert dagster_internals.pinned(instance, run, "other") is None
+
+
+def test_a_location_that_takes_long_to_load_is_not_waited_for() -> None:
+    from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
+
+    loading = threading.Event()
+    reload = grpc.unary_unary_rpc_method_handler(lambda *_: loading.wait(10))
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("api.DagsterApi", {"ReloadCode": reload})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    context: Any = SimpleNamespace(
+        code_location_origin=GrpcServerCodeLocationOrigin("127.0.0.1", port, location_name="prod")
+    )
+    dagster_internals.reload_code_location(context, 0.5)
+    loading.set()
+    server.stop(None).wait()
+    with pytest.raises(dg.DagsterError):
+        dagster_internals.reload_code_location(context, 5)
+
+
+def test_the_limit_of_a_pool_can_be_set() -> None:
+    with dg.DagsterInstance.local_temp() as instance:
+        dagster_internals.set_pool_limit(instance, "warehouse", 3)
+        [limit] = [p for p in instance.event_log_storage.get_pool_limits() if p.name == "warehouse"]
+        assert limit.limit == 3
+
+
+def test_a_note_is_kept_in_the_database() -> None:
+    with dg.DagsterInstance.local_temp() as instance:
+        assert dagster_internals.read_notes(instance, ["key"]) == {}
+        dagster_internals.write_note(instance, "key", "text")
+        dagster_internals.write_note(instance, "key", "other text")
+        assert dagster_internals.read_notes(instance, ["key", "other"]) == {"key": "other text"}
+
+
+def test_dagster_finds_the_data_versions_of_all_partitions_at_once() -> None:
+    key = dg.AssetKey("days")
+    with dg.DagsterInstance.local_temp() as instance:
+        for version in ("old~1", "new~2"):
+            tags = {"dagster/data_version": version}
+            event = dg.AssetMaterialization(key, partition="2024-01-01", tags=tags)
+            instance.report_runless_asset_event(event)
+        found = instance.event_log_storage.get_latest_tags_by_partition(
+            key, dg.DagsterEventType.ASSET_MATERIALIZATION, ["dagster/data_version"]
+        )
+        assert found == {"2024-01-01": {"dagster/data_version": "new~2"}}
