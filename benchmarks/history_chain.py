@@ -26,6 +26,7 @@ from benchmarks.soundness import text_diff
 from benchmarks.soundness_edits import EDITS, apply_one
 from benchmarks.soundness_settings import SETTINGS, load
 from benchmarks.soundness_world import LABEL, State
+from dbt_orchestration.automation.outcome import Outcome
 
 _ATTEMPTS = 6
 _LEFT_BESIDE = ("__rebuild_", "__dbt_tmp", "__dbt_backup")
@@ -372,7 +373,7 @@ class Life:
             self._check_failure(settled, failed)
         self._check_unchanged()
         self.mend = not self.unsettled
-        if "still due" not in settled.said and settled.prepared:
+        if all(f.outcome is not Outcome.TRIED for f in settled.found) and settled.prepared:
             self.step.wrong["said"] = "neither due nor done"
 
     def _check_failure(self, settled: Settled, failed: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from dagster._core.instance.runs.run_domain import RunDomain
 from benchmarks.history_world import DATABASE, Content, Node, alone, read
 from benchmarks.soundness_world import PROJECT, SOURCES, State
 from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.automation.outcome import Finding, Outcome, findings
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.ledger.due import Due, Ledger
 from dbt_orchestration.location.assets import dbt_assets
@@ -69,19 +70,20 @@ class Settled:
     """
 
     said: str
+    found: Sequence[Finding]
     runs: list[Ran]
     due: Due | None
     endless: bool = False
 
     @property
     def prepared(self) -> bool:
-        return "cannot be prepared" not in self.said
+        return all(each.outcome is not Outcome.BROKEN for each in self.found)
 
     @property
     def is_good(self) -> bool:
         """Whether everything is as the commit says, but for what waits for a person."""
-        built = "nothing is due" in self.said or "nothing else is due" in self.said
-        return self.prepared and built
+        outcomes = {each.outcome for each in self.found}
+        return self.prepared and bool(outcomes & {Outcome.NOTHING_DUE, Outcome.WAITS_FOR_APPROVAL})
 
 
 @contextlib.contextmanager
@@ -179,16 +181,19 @@ class Living(Site):
         while True:
             with quiet(), alone():
                 data = self._settled(NAME)
+            found = findings(data.cursor)
             if not data.run_requests:
-                return Settled(data.skip_message or "", runs, self._due())
+                return Settled(data.skip_message or "", found, runs, self._due())
             [request] = data.run_requests
             if request.run_key in self.launched or len(runs) >= _RUNS:
-                return Settled(f"starts a run again: {request.run_key}", runs, self._due(), True)
+                return Settled(
+                    f"starts a run again: {request.run_key}", found, runs, self._due(), True
+                )
             self.launched.add(str(request.run_key))
             ran = self.start(request, interrupt_after)
             runs.append(ran)
             if interrupt_after is not None and ran.interrupted:
-                return Settled("interrupted", runs, None)
+                return Settled("interrupted", found, runs, None)
 
     def start(self, request: dg.RunRequest, interrupt_after: int | None = None) -> Ran:
         """Run what was asked for."""

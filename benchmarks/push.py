@@ -28,6 +28,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from dbt_orchestration.automation.outcome import Outcome, findings
 from dbt_orchestration.ledger.provenance import PUSH_TAG
 from dbt_orchestration.local.up import Running, running
 from dbt_orchestration.settings.models import CONFIG_VARIABLE, Environment, Push, Settings
@@ -123,8 +124,12 @@ def measured(dagster: Running, sha: str, pushed: float) -> Measured:
     if record.dagster_run.status is not dg.DagsterRunStatus.SUCCESS:
         raise RuntimeError(f"the run failed: see {dagster.log}")
     ticks = dagster.ticks("prod", 50)
-    said = f"{sha[:10]} .* prepared, and being loaded"
-    loading = next(t for t in ticks if re.search(said, t.skip_reason or ""))
+    loading = next(
+        t
+        for t in ticks
+        for found in findings(t.cursor)
+        if found.outcome is Outcome.LOADING and sha[:10] in found.facts["commit"]
+    )
     asking = next(t for t in ticks if record.dagster_run.run_id in t.run_ids)
     prepared = _log(dagster.settings.state_dir / "revisions" / "prod" / "follow.log")
     events = {

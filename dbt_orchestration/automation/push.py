@@ -12,7 +12,6 @@ import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -21,26 +20,23 @@ import dagster as dg
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets, everything
-from dbt_orchestration.changes.terms import digest_value
+from dbt_orchestration.automation.outcome import Finding, Outcome, read_cursor
+from dbt_orchestration.automation.request import request, saved_all
 from dbt_orchestration.dbt.parse import PrepareError, Revision
-from dbt_orchestration.history.request import ranges_of
 from dbt_orchestration.ledger.attempts import CRASH_TAGS, unfinished_runs
 from dbt_orchestration.ledger.built import read_built
 from dbt_orchestration.ledger.doubt import doubt_stopped
-from dbt_orchestration.ledger.due import Due, Ledger
+from dbt_orchestration.ledger.due import Ledger
 from dbt_orchestration.ledger.inspection import built_here, ours
 from dbt_orchestration.ledger.present import keep, place_in_the_log
 from dbt_orchestration.ledger.provenance import (
-    PUSH_TAG,
     RAW_TAG,
-    commit_metadata,
     commit_tags,
-    savings_key,
 )
 from dbt_orchestration.revisions.commits import find_commit, is_current
 from dbt_orchestration.revisions.current import used_by
 from dbt_orchestration.revisions.disk import full_disk
-from dbt_orchestration.revisions.explanation import Explanation, Recorded
+from dbt_orchestration.revisions.explanation import Recorded
 from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.remote import Remote
@@ -117,11 +113,15 @@ class _Tick:
     dbt: DbtAssets | None
     raw: Collection[dg.AssetKey]
     context: dg.SensorEvaluationContext
-    said: list[str] = field(default_factory=list)
+    found: list[Finding] = field(default_factory=list)
     events: list[dg.AssetMaterialization] = field(default_factory=list)
     requests: list[dg.RunRequest] = field(default_factory=list)
-    cursor: str | None = None
+    known: Mapping[str, Any] = field(init=False)
     ends: float = field(default_factory=lambda: monotonic() + _BUDGET_SECONDS)
+
+    def __post_init__(self) -> None:
+        # What an earlier tick has left for this one, and this one leaves for the next.
+        self.known = read_cursor(self.context.cursor)
 
     @property
     def left(self) -> float:
@@ -132,39 +132,44 @@ class _Tick:
         """What Dagster is told."""
         return dg.SensorResult(
             run_requests=self.requests,
-            skip_reason=None if self.requests else " ".join(self.said),
+            skip_reason=None if self.requests else " ".join(map(str, self.found)),
             asset_events=self.events,
-            cursor=self.cursor,
+            cursor=json.dumps({**self.known, "found": [each.as_json() for each in self.found]}),
         )
+
+    def _find(self, outcome: Outcome, **facts: Any) -> None:
+        self.found.append(Finding(outcome, facts))
 
     def look(self) -> None:
         """Prepare and load the newest commit, or if it is loaded build what is due."""
-        known = _read(self.context.cursor)
         if full := full_disk(self.settings):
-            self.said.append(f"Waiting: {full}.")
-            self.cursor = self.context.cursor
+            self._find(Outcome.DISK_FULL, why=full)
             return
-        if self._is_time_to_ask(known):
+        if self._is_time_to_ask():
             if (sha := self._newest()) and not self._is_loaded(sha) and self._load(sha):
                 return
-            trouble = " ".join(self.said)
-            if trouble and trouble != known.get("trouble"):
-                self.context.log.warning(trouble)
-            known = {**known, "looked": time.time(), "trouble": trouble}
-        elif known.get("trouble"):
-            self.said.append(known["trouble"])
-        self.cursor = json.dumps(known)
+            trouble = [each.as_json() for each in self.found]
+            if trouble and trouble != self.known.get("trouble"):
+                self.context.log.warning(" ".join(map(str, self.found)))
+            self._leave(looked=time.time(), trouble=trouble)
+        else:
+            known = map(Finding.of, self.known.get("trouble") or ())
+            self.found += [each for each in known if each]
         if self.loaded and self.loaded.commit and self.dbt:
-            self._build(self.loaded, self.dbt, known)
-        elif not self.said:
-            self.said.append("No commit has been prepared yet.")
+            self._build(self.loaded, self.dbt)
+        elif not self.found:
+            self._find(Outcome.NO_COMMIT)
 
-    def _is_time_to_ask(self, known: Mapping[str, Any]) -> bool:
+    def _leave(self, **known: Any) -> None:
+        """Leave something for the next tick."""
+        self.known = {**self.known, **known}
+
+    def _is_time_to_ask(self) -> bool:
         interval = self.settings.environment(self.environment).push.interval_seconds
-        looked = float(known.get("looked", 0.0))
+        looked = float(self.known.get("looked", 0.0))
         return (
             not self.loaded
-            or known.get("revision") != self.loaded.digest
+            or self.known.get("revision") != self.loaded.digest
             or not looked <= time.time() < looked + interval - 1
         )
 
@@ -183,13 +188,11 @@ class _Tick:
             remote = Remote.of(self.settings)
             sha = remote.head(self._branch, min(_LOOK_SECONDS, self.left))
         except GitError as error:
-            self.said.append(f"Cannot see the branch {self._branch}: {error}.")
+            self._find(Outcome.UNREACHABLE, branch=self._branch, why=str(error))
             return None
         if sha is None:
-            self.said.append(
-                f"There is no branch {self._branch} in {remote.url}: push one to build"
-                f" {self.environment} from it."
-            )
+            facts = {"branch": self._branch, "environment": self.environment}
+            self._find(Outcome.NO_BRANCH, remote=str(remote.url), **facts)
         return sha
 
     def _is_loaded(self, sha: str) -> bool:
@@ -204,26 +207,27 @@ class _Tick:
     def _load(self, sha: str) -> bool:
         """Whether ``sha`` is on its way; if not, what is loaded stays."""
         storage = self.context.instance.defs_state_storage
+        named = {"branch": self._branch, "sha": sha[:10]}
         if storage is None:
-            self.said.append("Dagster has no defs_state_storage: see dagster.yaml.")
+            self._find(Outcome.NO_STORAGE)
             return True
         revision = self._prepared(sha, storage)
         if revision is None and not (problem := self._follower.problem(sha)):
             follower = replace(self._follower, place=place_in_the_log(self.context.instance))
             recorded = self._recorded()
             if not self._wait_for(follower, sha, recorded):
-                self.said.append(f"Preparing {self._branch} at {sha[:10]}{follower.doing}.")
+                self._find(Outcome.PREPARING, **named, doing=follower.doing)
                 return True
             revision = self._prepared(sha, storage)
             problem = self._follower.problem(sha) or full_disk(self.settings)
         if revision is None and problem:
-            self.said.append(f"{self._branch} at {sha[:10]} cannot be prepared: {problem}")
+            self._find(Outcome.BROKEN, **named, why=problem)
             return False
         if revision is None:
-            self.said.append(f"{self._branch} has moved on from {sha[:10]}.")
+            self._find(Outcome.MOVED_ON, **named)
             return True
         if self.left < _LOAD_SECONDS:
-            self.said.append(f"{_title(revision)}: prepared, and to be loaded by the next tick.")
+            self._find(Outcome.PREPARED, commit=_title(revision))
             return True
         if published(self.environment, storage) != revision.digest:
             publish(self.environment, revision, storage)
@@ -232,7 +236,7 @@ class _Tick:
         in_use |= {self.loaded.digest} if self.loaded else set()
         forget_old(self.settings, self.environment, in_use, storage)
         dagster_internals.reload_code_location(self.context, self.left)
-        self.said.append(f"{_title(revision)}: prepared, and being loaded.")
+        self._find(Outcome.LOADING, commit=_title(revision))
         return True
 
     def _prepared(self, sha: str, storage: dagster_internals.StateStorage) -> Revision | None:
@@ -258,13 +262,14 @@ class _Tick:
 
     # The commit that is loaded
 
-    def _build(self, revision: Revision, dbt: DbtAssets, known: Mapping[str, Any]) -> None:
-        instance = self.context.instance
+    def _build(self, revision: Revision, dbt: DbtAssets) -> None:
+        instance, known = self.context.instance, self.known
         position = instance.event_log_storage.get_maximum_record_id()
         same = (known.get("revision"), known.get("position")) == (revision.digest, position)
-        if same and 0 <= time.time() - known.get("at", 0.0) < _SAME_SECONDS:
-            # Nothing has happened since the last tick said this.
-            self.said.append(known["said"])
+        before = Finding.of(known.get("built"))
+        if same and before and 0 <= time.time() - known.get("at", 0.0) < _SAME_SECONDS:
+            # Nothing has happened since the last tick found this.
+            self.found.append(before)
             return
         # Listed before it is read what they built: a run that ends in between is waited for once
         # more, rather than what it built last being taken for not built.
@@ -273,40 +278,37 @@ class _Tick:
         assert revision.commit is not None
         sha = revision.commit.sha
         if known.get("seen") != revision.digest and self._look(sha, revision, dbt):
-            known = {**known, "seen": revision.digest}
-            self.cursor = json.dumps(known)
+            self._leave(seen=revision.digest)
         ledger = Ledger(self.settings, self.environment, instance, revision, dbt)
-        is_seen = known.get("seen") == revision.digest
+        is_seen = self.known.get("seen") == revision.digest
         due = ledger.due(partial(self._wait_for, self._follower, sha)) if is_seen else None
         if due is None:
             doing = self._follower.doing
-            self.said.append(f"{_title(revision)}: finding out what is due{doing}.")
+            self._find(Outcome.COMPARING, commit=_title(revision), doing=doing)
             return
+        facts = {"commit": _title(revision), "count": due.count, "asks": due.asks(dbt)}
         if due and (missing := self._not_loaded()):
-            said = f"{due.count} due, waiting for {self._load_raw(ledger, missing, unfinished)}."
+            facts["what"] = self._load_raw(ledger, missing, unfinished)
+            outcome = Outcome.WAITS_FOR_DATA
         elif due and (waiting := ledger.building(ledger.wanted(due), unfinished)):
-            said = f"{due.count} due, waiting for run {waiting[0].run_id[:8]}."
+            outcome, facts["run"] = Outcome.WAITS_FOR_RUN, waiting[0].run_id[:8]
         elif fresh := ledger.not_tried(due):
-            said = f"{due.count} due: {due.names(dbt)}."
-            self.requests.append(_request(self.environment, revision, dbt, fresh))
+            outcome, facts["names"] = Outcome.BUILDS, due.names(dbt)
+            self.requests.append(request(self.environment, revision, dbt, fresh))
         elif due:
-            said = (
-                f"{due.count} still due, and tried already: {due.names(dbt)}. Open the run of this"
-                " commit and re-execute it from asset failure, or push a remedy."
-            )
+            outcome, facts["names"] = Outcome.TRIED, due.names(dbt)
         elif due.waiting:
-            said = "nothing else is due."
+            outcome = Outcome.WAITS_FOR_APPROVAL
         else:
-            said = f"nothing is due; all {len(dbt.nodes)} nodes are as it says."
+            outcome, facts["nodes"] = Outcome.NOTHING_DUE, str(len(dbt.nodes))
             if due.built and known.get("revision") != revision.digest:
-                self.events.append(_saved_all(self.environment, revision, due))
-        said = " ".join(filter(None, (f"{_title(revision)}: {said}", due.asks(dbt))))
-        self.said.append(said)
-        if said != known.get("said"):
+                self.events.append(saved_all(self.environment, revision, due))
+        self._find(outcome, **facts)
+        if self.found[-1] != before:
             # The UI shows what a tick says only to who points at it; this is under "View logs".
-            self.context.log.info(said)
-        found = {"revision": revision.digest, "position": position, "at": time.time()}
-        self.cursor = json.dumps({**known, **found, "said": said})
+            self.context.log.info(str(self.found[-1]))
+        built = self.found[-1].as_json()
+        self._leave(revision=revision.digest, position=position, at=time.time(), built=built)
 
     def _look(self, sha: str, revision: Revision, dbt: DbtAssets) -> bool:
         """Remember what of the commit is in the warehouse; whether that is known.
@@ -358,83 +360,7 @@ class _Tick:
         return f"{names} to be loaded"
 
 
-def _request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> dg.RunRequest:
-    keys = sorted(dbt.keys[unique_id] for unique_id in due.nodes)
-    wanted = set(keys)
-    checks = {spec.key for spec in dbt.definition.check_specs if spec.asset_key in wanted}
-    alone = [u for u in dbt.nodes if u not in due.nodes]
-    config = {
-        "reasons": {u: _reason(why) for u, why in due.nodes.items()},
-        "rebuild": sorted(u for u, why in due.nodes.items() if why.action == "full_refresh"),
-        "partitions": _partitions(dbt, due),
-        "left_alone": len(alone),
-        "seconds_saved": _seconds(due, alone),
-    }
-    last = {**due.gone, **due.built}
-    attempt = digest_value(
-        [
-            sorted((u, last[u].timestamp if u in last else 0) for u in due.nodes),
-            sorted((u, list(keys)) for u, keys in due.partitions.items() if u in due.nodes),
-            sorted(map(str, due.checks)),
-            due.deaths,
-        ]
-    )
-    return dg.RunRequest(
-        # The same again, should the daemon die before the run is launched.
-        run_key=f"{revision.digest} {attempt}",
-        run_config={"ops": {dbt.definition.node_def.name: {"config": config}}},
-        asset_selection=keys,
-        asset_check_keys=sorted(checks | set(due.checks)),
-        tags={
-            **commit_tags(revision),
-            **CRASH_TAGS,
-            PUSH_TAG: environment,
-            "dbt/due": f"{due.count} of {len(dbt.nodes)}: {due.names(dbt)}",
-        },
-    )
-
-
-def _partitions(dbt: DbtAssets, due: Due) -> dict[str, list[str]]:
-    said: dict[str, list[str]] = {}
-    for unique_id in due.nodes.keys() & due.partitions.keys():
-        model = dbt.translator.partition_config(dbt.manifest["nodes"][unique_id])
-        if model and due.nodes[unique_id].action != "full_refresh":
-            keys = set(due.partitions[unique_id])
-            said[unique_id] = list(ranges_of(model, keys, datetime.now(UTC)))
-    return said
-
-
-def _saved_all(environment: str, revision: Revision, due: Due) -> dg.AssetMaterialization:
-    saved = _seconds(due, list(due.built))
-    return dg.AssetMaterialization(
-        savings_key(environment),
-        metadata={
-            "built": 0,
-            "left alone": len(due.built),
-            "seconds saved": saved,
-            **commit_metadata(revision, ""),
-        },
-    )
-
-
-def _seconds(due: Due, nodes: Sequence[str]) -> float:
-    """What building these nodes took the last time."""
-    return round(sum(due.built[u].seconds for u in nodes if u in due.built), 1)
-
-
-def _reason(why: Explanation) -> str:
-    return f"{', '.join(why.changes)}: {why.reason}" if why.changes else why.reason
-
-
 def _title(revision: Revision) -> str:
     commit = revision.commit
     assert commit is not None
     return f"{commit.branch} at {commit.short} “{commit.subject}”"
-
-
-def _read(cursor: str | None) -> Mapping[str, Any]:
-    try:
-        known: Mapping[str, Any] = json.loads(cursor or "{}")
-    except ValueError:
-        return {}
-    return known

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dbt_orchestration.automation.outcome import Finding, Outcome, findings
 from dbt_orchestration.ledger.provenance import DURATION, PUSH_TAG, savings_key
 from dbt_orchestration.local.dagster_process import LaptopError, interruptible
 from dbt_orchestration.local.up import Running, running
@@ -120,7 +121,7 @@ class _Story:
 
     def _wait(self, dagster: Running, name: str, sha: str) -> None:
         """Say what the sensor says, until nothing of the commit is due."""
-        started, said = time.monotonic(), ""
+        started, found = time.monotonic(), list[Finding]()
         tags = {PUSH_TAG: name, "dbt/commit": sha}
         while time.monotonic() < started + _SECONDS:
             for run in dagster.instance.get_runs(dg.RunsFilter(tags=tags), limit=1):
@@ -131,13 +132,13 @@ class _Story:
                 if status is not dg.DagsterRunStatus.SUCCESS:
                     raise LaptopError(f"the run failed: see {dagster.log}")
                 return
-            new = next((tick.skip_reason or "" for tick in dagster.ticks(name, 1)), "")
-            if sha[:10] in new and new != said:
-                said = new
-                self._say(said, started)
-            if sha[:10] in said and "nothing is due" in said:
-                self._console.print(_savings(dagster.instance, name))
-                return
+            new = [each for tick in dagster.ticks(name, 1) for each in findings(tick.cursor)]
+            if sha[:10] in "".join(map(str, new)) and new != found:
+                found = new
+                self._say(" ".join(map(str, found)), started)
+                if found[-1].outcome is Outcome.NOTHING_DUE:
+                    self._console.print(_savings(dagster.instance, name))
+                    return
             time.sleep(0.2)
         raise LaptopError(f"nothing came of the commit in {_SECONDS} s: see {dagster.log}")
 

@@ -15,6 +15,7 @@ from unittest.mock import patch
 import dagster as dg
 import duckdb
 
+from dbt_orchestration.automation.outcome import BY_ITSELF, Outcome, findings
 from dbt_orchestration.dbt.internals import adapters
 from dbt_orchestration.location.definitions import build_definitions, check_revision
 from dbt_orchestration.revisions.explanation import Recorded
@@ -23,8 +24,6 @@ from dbt_orchestration.settings.models import Environment, Git, Push, Schedule, 
 from tests.conftest import PROJECTS
 
 SHOP = PROJECTS / "shop"
-# What a tick says of work that goes on without anybody.
-_BY_ITSELF = ("Preparing", "finding out", "to be loaded by the next tick")
 # A tick asks git if the last one that did is a second ago or more.
 ALWAYS = Push(interval_seconds=1)
 _MOST_RUNS = 5
@@ -155,10 +154,10 @@ class Site:
         """The first tick that is not about what has still to come by itself."""
         while True:
             data = self.tick(name)
-            said = data.skip_message or ""
-            if "prepared, and being loaded" in said:
+            outcome = findings(data.cursor)[-1].outcome
+            if outcome is Outcome.LOADING:
                 self.load(name)
-            elif not any(each in said for each in _BY_ITSELF):
+            elif outcome not in BY_ITSELF:
                 return data
 
     def run(self, request: dg.RunRequest, name: str = "prod") -> dg.ExecuteInProcessResult:

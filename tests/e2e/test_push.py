@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 import yaml
 
+from dbt_orchestration.automation.outcome import Outcome, findings
 from tests.automation.site import SHOP, Clone
 from tests.conftest import REPOSITORY
 from tests.e2e.running import PATIENCE, Up, free_port, materialized, until
@@ -28,7 +29,7 @@ _ASSETS = """query { assetNodes(pipeline: {repositoryLocationName: "prod",
     repositoryName: "__repository__", pipelineName: "prod_full_build"}) { assetKey { path } } }"""
 _TICKS = """query($name: String!, $sensor: String!) { sensorOrError(sensorSelector: {
     sensorName: $sensor, repositoryLocationName: $name, repositoryName: "__repository__"}) {
-    ... on Sensor { id sensorState { id selectorId status ticks(limit: 1) { status skipReason
+    ... on Sensor { id sensorState { id selectorId status ticks(limit: 1) { status skipReason cursor
     error { message } runIds } } } } }"""
 _LOGS = """query { sensorOrError(sensorSelector: {sensorName: "prod_push",
     repositoryLocationName: "prod", repositoryName: "__repository__"}) { ... on Sensor {
@@ -88,8 +89,11 @@ class Pushed:
         """Wait until nothing is due for a commit; its runs."""
 
         def look() -> bool | None:
-            said = self.says(name)
-            return True if f"{sha[:10]} " in said and "nothing is due" in said else None
+            self.says(name)  # fails where the tick has
+            ticks = self.up.query(_TICKS, name=name, sensor=f"{name}_push")["sensorState"]["ticks"]
+            found = [each for tick in ticks for each in findings(tick["cursor"])]
+            built = found and found[-1].outcome is Outcome.NOTHING_DUE
+            return True if built and sha[:10] in found[-1].facts["commit"] else None
 
         self.until(look, seconds)
         # What a run builds is there before the run has ended.

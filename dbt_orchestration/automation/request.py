@@ -1,0 +1,92 @@
+"""The run that the push sensor asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.changes.terms import digest_value
+from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.history.request import ranges_of
+from dbt_orchestration.ledger.attempts import CRASH_TAGS
+from dbt_orchestration.ledger.due import Due
+from dbt_orchestration.ledger.provenance import (
+    PUSH_TAG,
+    commit_metadata,
+    commit_tags,
+    savings_key,
+)
+from dbt_orchestration.revisions.explanation import Explanation
+
+
+def request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> dg.RunRequest:
+    """The run that builds what is due, with the reasons for each node."""
+    keys = sorted(dbt.keys[unique_id] for unique_id in due.nodes)
+    wanted = set(keys)
+    checks = {spec.key for spec in dbt.definition.check_specs if spec.asset_key in wanted}
+    alone = [u for u in dbt.nodes if u not in due.nodes]
+    config = {
+        "reasons": {u: _reason(why) for u, why in due.nodes.items()},
+        "rebuild": sorted(u for u, why in due.nodes.items() if why.action == "full_refresh"),
+        "partitions": _partitions(dbt, due),
+        "left_alone": len(alone),
+        "seconds_saved": _seconds(due, alone),
+    }
+    last = {**due.gone, **due.built}
+    attempt = digest_value(
+        [
+            sorted((u, last[u].timestamp if u in last else 0) for u in due.nodes),
+            sorted((u, list(keys)) for u, keys in due.partitions.items() if u in due.nodes),
+            sorted(map(str, due.checks)),
+            due.deaths,
+        ]
+    )
+    return dg.RunRequest(
+        # The same again, should the daemon die before the run is launched.
+        run_key=f"{revision.digest} {attempt}",
+        run_config={"ops": {dbt.definition.node_def.name: {"config": config}}},
+        asset_selection=keys,
+        asset_check_keys=sorted(checks | set(due.checks)),
+        tags={
+            **commit_tags(revision),
+            **CRASH_TAGS,
+            PUSH_TAG: environment,
+            "dbt/due": f"{due.count} of {len(dbt.nodes)}: {due.names(dbt)}",
+        },
+    )
+
+
+def _partitions(dbt: DbtAssets, due: Due) -> dict[str, list[str]]:
+    said: dict[str, list[str]] = {}
+    for unique_id in due.nodes.keys() & due.partitions.keys():
+        model = dbt.translator.partition_config(dbt.manifest["nodes"][unique_id])
+        if model and due.nodes[unique_id].action != "full_refresh":
+            keys = set(due.partitions[unique_id])
+            said[unique_id] = list(ranges_of(model, keys, datetime.now(UTC)))
+    return said
+
+
+def saved_all(environment: str, revision: Revision, due: Due) -> dg.AssetMaterialization:
+    """What a commit saved that makes nothing due."""
+    saved = _seconds(due, list(due.built))
+    return dg.AssetMaterialization(
+        savings_key(environment),
+        metadata={
+            "built": 0,
+            "left alone": len(due.built),
+            "seconds saved": saved,
+            **commit_metadata(revision, ""),
+        },
+    )
+
+
+def _seconds(due: Due, nodes: Sequence[str]) -> float:
+    """What building these nodes took the last time."""
+    return round(sum(due.built[u].seconds for u in nodes if u in due.built), 1)
+
+
+def _reason(why: Explanation) -> str:
+    return f"{', '.join(why.changes)}: {why.reason}" if why.changes else why.reason
