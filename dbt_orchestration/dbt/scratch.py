@@ -1,4 +1,4 @@
-"""Folders in which something is made before it is renamed into its place."""
+"""Files and folders that are made whole before they are renamed into their place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import orjson
+
 PREPARING, DOWNLOADING = ".preparing-", ".downloading-"
+
+
+def write_whole(path: Path, content: object) -> None:
+    """Write ``content`` as JSON: whoever reads the file sees the old content, or all of the new."""
+    scratch = path.with_suffix(".new")
+    scratch.write_bytes(orjson.dumps(content))
+    scratch.replace(path)
 
 
 @contextmanager

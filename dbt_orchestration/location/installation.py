@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import dagster as dg
 
 from dbt_orchestration.location.definitions import build_definitions
@@ -11,10 +9,6 @@ from dbt_orchestration.revisions.current import loaded_revision
 from dbt_orchestration.settings.models import load_settings
 
 _built: dict[tuple[str, str], dg.Definitions] = {}
-
-# Manifests are hundreds of thousands of objects that live as long as the process. Python's default
-# walks them all again and again: a quarter of the CPU of a run on 1,000 models.
-gc.set_threshold(200_000, 20, 100)
 
 
 def load_definitions(name: str) -> dg.Definitions:

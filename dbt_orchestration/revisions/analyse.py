@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from dbt_orchestration.changes.fingerprints import Fingerprints, fingerprint, scheme
 from dbt_orchestration.changes.lineage import column_lineage
 from dbt_orchestration.changes.terms import digest
@@ -16,6 +14,7 @@ from dbt_orchestration.dbt.compile import compile_nodes
 from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.dbt.read import read_project
+from dbt_orchestration.dbt.scratch import write_whole
 
 
 class Analyst:
@@ -79,9 +78,7 @@ def analyse(revision: Revision, target: DbtTarget, home: Path) -> None:
         "lineage": lineage,
         "unmergeable": unmergeable(prints.project),
     }
-    scratch = revision.analysis_path.with_suffix(".new")
-    scratch.write_bytes(orjson.dumps(content))
-    scratch.replace(revision.analysis_path)
+    write_whole(revision.analysis_path, content)
 
 
 class _Recording(dict[str, Any]):

@@ -22,6 +22,7 @@ from dbt_orchestration.changes.plan import DueNode, diff
 from dbt_orchestration.changes.policy import HistoryPolicy
 from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.dbt.parse import PrepareError, Revision
+from dbt_orchestration.dbt.scratch import write_whole
 from dbt_orchestration.revisions.analyse import Analyst
 from dbt_orchestration.revisions.commits import (
     kept_commits,
@@ -83,9 +84,8 @@ def explain(
     known = dict(read_explanations(settings, environment, head.digest))
     if missing := differ - known.keys():
         known |= _Explaining(settings, environment, head).all(missing)
-        scratch = _path(settings, environment, head.digest).with_suffix(".new")
-        scratch.write_bytes(orjson.dumps([(u, asdict(why)) for (u, _), why in known.items()]))
-        scratch.rename(_path(settings, environment, head.digest))
+        content = [(u, asdict(why)) for (u, _), why in known.items()]
+        write_whole(_path(settings, environment, head.digest), content)
 
 
 def _path(settings: Settings, environment: str, digest: str) -> Path:

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from dbt_orchestration.dbt.invocation import DbtError, DbtTarget
 from dbt_orchestration.dbt.parse import PrepareError, Revision
+from dbt_orchestration.dbt.scratch import write_whole
 from dbt_orchestration.revisions.commits import (
     find_commit,
     prepare_newest,
@@ -164,7 +165,7 @@ class Follower:
             _log(f"not seen: {error}")
             return
         if seen:
-            _write(self._seen, {"sha": sha, "place": self.place, "seen": seen})
+            write_whole(self._seen, {"sha": sha, "place": self.place, "seen": seen})
 
     def _start(self, sha: str, recorded: Collection[Recorded]) -> subprocess.Popen[bytes]:
         self._home.mkdir(parents=True, exist_ok=True)
@@ -189,7 +190,7 @@ class Follower:
         times = begun["times"] if begun.get("sha") == sha else 0
         if times < _MOST_DEATHS:
             with suppress(OSError):  # a disk that is full
-                _write(self._begun, {"sha": sha, "times": times + 1})
+                write_whole(self._begun, {"sha": sha, "times": times + 1})
             return True
         said = f"the process that prepares it was killed {times} times, perhaps for want of memory"
         self._note(sha, f"{said}: see {self._log}")
@@ -208,7 +209,7 @@ class Follower:
     def _note(self, sha: str, message: str) -> None:
         content = {"sha": sha, "message": " ".join(message.split()), "at": time.time()}
         with suppress(OSError):  # a disk that is full: a tick says so
-            _write(self._failed, content)
+            write_whole(self._failed, content)
 
     @property
     def _home(self) -> Path:
@@ -237,18 +238,12 @@ class Follower:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What ``_write`` has written; nothing if it is not there, or cannot be read."""
+    """What ``write_whole`` has written; nothing if it is not there, or cannot be read."""
     try:
         content = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _write(path: Path, content: Mapping[str, object]) -> None:
-    scratch = path.with_suffix(".new")
-    scratch.write_bytes(orjson.dumps(content))
-    scratch.rename(path)
 
 
 def _log(doing: str) -> None:

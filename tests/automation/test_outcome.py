@@ -1,4 +1,4 @@
-"""A tick's outcome is a value that comes through the cursor, whatever another version left there."""
+"""A tick's outcome is a value that comes through the cursor, whatever else stands there."""
 
 from __future__ import annotations
 
