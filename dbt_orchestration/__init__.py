@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DbtEnvironmentComponent", "DefaultTranslator", "Environment", "build_defs"]
 _MODULES = {
-    "DbtEnvironmentComponent": "component",
+    "DbtEnvironmentComponent": "location.component",
     "DefaultTranslator": "assets.translator",
-    "Environment": "environment",
-    "build_defs": "location",
+    "Environment": "location.environment",
+    "build_defs": "location.definitions",
 }
 
 

@@ -11,9 +11,9 @@ from dagster import Definitions as _Definitions
 
 from dbt_orchestration.location.installation import load_definitions as _load_definitions
 
-# This process is the installation's own. Manifests are hundreds of thousands of objects that live as
-# long as it does. Python's default walks them all again and again: a quarter of the CPU of a run on
-# 1,000 models.
+# This process is the installation's own. Manifests are hundreds of thousands of objects that live
+# as long as it does. Python's default walks them all again and again: a quarter of the CPU of a run
+# on 1,000 models.
 _gc.set_threshold(200_000, 20, 100)
 
 

@@ -30,7 +30,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def run(*arguments: str) -> None:
         subprocess.run([tool, *arguments], cwd=REPOSITORY, check=True, capture_output=True)
 
-    run("build", "--quiet", "--wheel", "--out-dir", str(folder))
+    run("build", "--quiet", "--out-dir", str(folder))  # the wheel is built from the sdist
     [wheel] = folder.glob("*.whl")
     # The versions that are locked, so that nothing has to be resolved.
     export = ("export", "--quiet", "--locked", "--no-dev", "--extra", "duckdb", "--no-emit-project")

@@ -18,6 +18,7 @@ from dbt_orchestration import DefaultTranslator, Environment, build_defs
 from dbt_orchestration.settings.models import SettingsError
 from tests.automation.site import SHOP, git
 from tests.conftest import REPOSITORY
+from tests.test_docs import blocks
 
 DefsYaml = Callable[[str], dg.Definitions]
 
@@ -245,3 +246,16 @@ def test_what_cannot_be_kept_is_refused(defs_yaml: DefsYaml, attribute: str, mes
     while cause := causes[-1].__cause__:
         causes.append(cause)
     assert any(message in str(each) for each in causes), causes
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
+def test_the_lines_of_the_readme_make_a_dagster_project(
+    home: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    [lines] = blocks(REPOSITORY / page, "python")
+    monkeypatch.chdir(home)
+    made: dict[str, dg.Definitions] = {}
+    exec(lines, made)
+    keys = {key.to_user_string() for key in made["defs"].resolve_asset_graph().get_all_asset_keys()}
+    assert {"prod/customers", "prod/raw_orders"} <= keys
+    assert made["defs"].resolve_sensor_def("prod_push").default_status.value == "RUNNING"
