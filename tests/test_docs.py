@@ -34,6 +34,10 @@ RUN_BY = {
     "dbt-orchestration up": "tests/e2e/test_stranger.py",
     "pip install '.[duckdb]'": "tests/e2e/test_stranger.py",
     "dbt-orchestration plan": "tests/revisions/test_compare.py",
+    "dg check defs": "tests/location/test_dg.py",
+    "dg scaffold defs dbt_orchestration.DbtEnvironmentComponent warehouse --project-path dbt": (
+        "tests/location/test_dg.py"
+    ),
 }
 
 

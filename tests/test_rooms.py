@@ -14,7 +14,8 @@ INTERNALS = ("dagster_internals.py", "dbt/internals/")
 # dbt documents dbtRunner and its exceptions; a component of dagster-dbt's is made to be subclassed.
 PUBLIC = re.compile(
     r"dbt\.cli\.main$|dbt_common\.exceptions$|dbt\.adapters\.exceptions$"
-    r"|dagster_dbt(\.(asset_utils|utils|dbt_project_manager))?$|dagster$"
+    r"|dagster_dbt(\.(asset_utils|utils|dbt_project_manager))?$"
+    r"|dagster(\.components\.utils\.defs_state)?$"
 )
 PRIVATE = re.compile(r"(dagster|dagster_dbt|dagster_shared|dbt|dbt_common)\b")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import dagster as dg
+from dagster.components.utils.defs_state import DefsStateConfig
 from dagster_dbt import DbtProjectComponent
 from dagster_dbt.dbt_project_manager import DbtProjectArgsManager, RemoteGitDbtProjectManager
 from pydantic import ValidationError
@@ -54,6 +55,16 @@ class DbtEnvironmentComponent(DbtProjectComponent):
             examples=[{"full_build": {"cron": "0 8 * * *"}, "on_change": "ask"}],
         ),
     ] = field(default_factory=dict)
+
+    @property
+    def defs_state_config(self) -> DefsStateConfig:
+        """Of one project there may be several environments."""
+        said = super().defs_state_config
+        return DefsStateConfig(
+            key=f"DbtEnvironmentComponent[{self.name}]",
+            management_type=said.management_type,
+            refresh_if_dev=said.refresh_if_dev,
+        )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The definitions of ``build_defs``.
