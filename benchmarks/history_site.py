@@ -31,7 +31,6 @@ from dbt_orchestration.automation.outcome import Finding, Outcome, findings
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.ledger.due import Due, Ledger
 from dbt_orchestration.location.assets import dbt_assets
-from dbt_orchestration.location.definitions import warehouse_pool
 from dbt_orchestration.revisions.current import current, open_revision
 from dbt_orchestration.runs.execute import Build
 from dbt_orchestration.settings.models import Environment, Push
@@ -127,7 +126,7 @@ class Living(Site):
         """The assets that are loaded."""
         if self.revision is None:
             return None
-        return dbt_assets(self.settings, NAME, self.revision, warehouse_pool(self.settings))
+        return dbt_assets(self.settings, NAME, self.revision, self.settings.pool)
 
     @classmethod
     @contextlib.contextmanager

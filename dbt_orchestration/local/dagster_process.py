@@ -17,7 +17,6 @@ from typing import IO, Any
 
 import dagster as dg
 import requests
-from dagster_graphql import DagsterGraphQLClient
 from rich.console import Console
 
 from dbt_orchestration.ledger.attempts import UNFINISHED
@@ -210,6 +209,8 @@ def watch(process: subprocess.Popen[bytes], port: int) -> None:
 
     Dagster starts a code server again whose parent is alive, but only when it is told to reload.
     """
+    from dagster_graphql import DagsterGraphQLClient  # takes half a second
+
     lost: set[str] = set()
     while True:
         stop_if_interrupted()
@@ -248,6 +249,8 @@ def _stop(process: subprocess.Popen[bytes], instance: dg.DagsterInstance, port: 
             dg.DagsterRunStatus.CANCELING,
         ]
     )
+    from dagster_graphql import DagsterGraphQLClient
+
     deadline = time.monotonic() + _STOP_SECONDS
     try:
         while process.poll() is None and time.monotonic() < deadline:

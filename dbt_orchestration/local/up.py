@@ -6,9 +6,8 @@ import contextlib
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,18 +15,12 @@ from typing import Any
 
 import dagster as dg
 import yaml
-from dagster_graphql import DagsterGraphQLClient
 from filelock import FileLock, Timeout
 from rich.console import Console
 
 from dbt_orchestration import dagster_internals
-from dbt_orchestration.dbt.invocation import DbtError, DbtTarget
 from dbt_orchestration.dbt.parse import PrepareError, Revision
 from dbt_orchestration.doctor import built_twice, find_profile, missing_credentials
-from dbt_orchestration.ledger.attempts import unfinished_runs
-from dbt_orchestration.ledger.built import read_built
-from dbt_orchestration.ledger.inspection import inspect, ours
-from dbt_orchestration.ledger.provenance import PUSH_TAG, RAW_TAG
 from dbt_orchestration.local.dagster_process import (
     HOST,
     Home,
@@ -38,22 +31,16 @@ from dbt_orchestration.local.dagster_process import (
     wait_until_loaded,
     watch,
 )
-from dbt_orchestration.location.assets import dbt_assets
-from dbt_orchestration.location.definitions import check_revision, warehouse_pool
 from dbt_orchestration.revisions.commits import is_current, prepare_followed
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.store import open_commit, publish, published
-from dbt_orchestration.revisions.warehouse import Seen, look_without_waiting
 from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
 
-_LOAD_RAW, _FULL_BUILD = "load_raw", "full_build"
 # Dagster that stops by itself is started again, unless it does not live for so long so many times.
 _LIVED_SECONDS = 60
 _GIVES_UP = 3
-# How long the push sensor may take to look again.
-_TICK_SECONDS = 60
 
 
 def up(settings: Settings, port: int, console: Console) -> None:
@@ -109,8 +96,16 @@ class Running:
     log: Path
 
     def first_build(self) -> None:
-        """Have built what the first environment that has code lacks; say what it took."""
-        _first_build(self)
+        """Have built what the first environment that has code lacks; say what it took.
+
+        Raises:
+            LaptopError: what was prepared before cannot be built as things are now.
+        """
+        from dbt_orchestration.local.first_build import first_build
+
+        _check(self.settings, self.revisions)
+        with _dbt_errors():
+            first_build(self)
 
     def ticks(self, environment: str, limit: int) -> Sequence[Any]:
         """The last ticks of an environment's push sensor, the newest first."""
@@ -140,9 +135,8 @@ def running(
     with contextlib.ExitStack() as stack:
         dagster_home = stack.enter_context(Home.of(home, console))
         _refuse_taken(port)
-        _refuse_missing_profile(settings)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
-        dagster_internals.set_pool_limit(instance, warehouse_pool(settings), settings.pool_limit)
+        dagster_internals.set_pool_limit(instance, settings.pool, settings.pool_limit)
         dagster = dagster_dev(
             dagster_home,
             port,
@@ -153,20 +147,22 @@ def running(
         )
         with _dbt_errors():
             revisions = _loaded_before(settings, instance)
-        if again := revisions is not None:  # the push sensor asks git for what is newer
-            process = stack.enter_context(dagster)
-        revisions = revisions or _prepared(settings, instance, console)
-        if wrong := built_twice(settings, revisions):
-            raise LaptopError("; ".join(wrong))
-        for name, revision in revisions.items():
-            if revision:
-                with _dbt_errors():
-                    _inspect(settings, name, revision, instance)
-        if not again:
-            process = stack.enter_context(dagster)
+        # What was prepared before is served at once: the push sensor asks git for what is newer,
+        # and everything else is looked at while people can look, too.
+        if revisions is None:
+            _refuse_missing_profile(settings)  # before what takes long
+            revisions = _prepared(settings, instance, console)
+            _check(settings, revisions)
+        process = stack.enter_context(dagster)
         with console.status("Starting Dagster …"):
             wait_until_loaded(process, port, dagster_home.log)
         yield Running(settings, port, console, instance, revisions, process, dagster_home.log)
+
+
+def _check(settings: Settings, revisions: Mapping[str, Revision | None]) -> None:
+    _refuse_missing_profile(settings)
+    if wrong := built_twice(settings, revisions):
+        raise LaptopError("; ".join(wrong))
 
 
 def _loaded_before(
@@ -233,6 +229,8 @@ Ctrl-C stops everything. Started again, it goes on where it was.
 
 def _prepare(settings: Settings, name: str, instance: dg.DagsterInstance) -> Revision | None:
     """The newest commit of the environment's branch, published; else the project as it lies."""
+    from dbt_orchestration.location.definitions import check_revision
+
     try:
         revision = prepare_followed(settings, name, partial(check_revision, settings, name))
     except GitError as error:
@@ -284,103 +282,6 @@ def _dagster_home(settings: Settings) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(__file__).parents[1] / "dagster.yaml", home / "dagster.yaml")
     return home
-
-
-def _inspect(
-    settings: Settings, name: str, revision: Revision, instance: dg.DagsterInstance
-) -> None:
-    """Look whether what was built is still there. While nothing runs, nobody else would notice."""
-    if not any(key.path[0] == name for key in instance.all_asset_keys()):
-        return
-    keys = dbt_assets(settings, name, revision, warehouse_pool(settings)).keys
-    target = DbtTarget.of(settings, name, revision.project_dir)
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
-        contextlib.suppress(DbtError),
-    ):
-
-        def ask(nodes: Collection[str]) -> Mapping[str, Seen]:
-            return look_without_waiting(target, revision, nodes, scratch)
-
-        inspect(settings, name, instance, revision, keys, ask=ask)
-
-
-def _first_build(dagster: Running) -> None:
-    # On any other warehouse than a DuckDB file that is left to a person.
-    settings, instance = dagster.settings, dagster.instance
-    prepared = ((name, revision) for name, revision in dagster.revisions.items() if revision)
-    name, revision = next(prepared, ("", None))
-    if settings.warehouse_type != "duckdb" or revision is None:
-        return
-    steps = list(_steps(settings, name, revision, instance))
-    if steps and revision.commit:
-        _follow_sensor(dagster, name, {job: label for job, label, _ in steps})
-        return
-    client = DagsterGraphQLClient(HOST, port_number=dagster.port)
-    # All at once: they wait for each other in the queue.
-    runs = [
-        (
-            client.submit_job_execution(
-                named(name, job),
-                repository_location_name=name,
-                repository_name="__repository__",
-                asset_selection=selected,
-            ),
-            label,
-        )
-        for job, label, selected in steps
-    ]
-    for run_id, label in runs:
-        if not _succeeds(dagster, run_id, f"{label} of {name}"):
-            return
-
-
-def _steps(
-    settings: Settings, name: str, revision: Revision, instance: dg.DagsterInstance
-) -> Iterator[tuple[str, str, Sequence[dg.AssetKey] | None]]:
-    """Jobs that build what was never built or is not there, each with what to call it."""
-    dbt = dbt_assets(settings, name, revision, warehouse_pool(settings))
-    keys = ours(settings, revision, dbt.keys)
-    missing = keys.keys() - read_built(instance, keys).keys()
-    nodes = missing & dbt.nodes.keys()
-    if missing - nodes:
-        yield _LOAD_RAW, "Loading the raw data", None
-    if nodes == dbt.nodes.keys():
-        yield _FULL_BUILD, "First full build", None
-    elif nodes:
-        yield _FULL_BUILD, "Building what is not there", sorted(keys[u] for u in nodes)
-
-
-def _follow_sensor(dagster: Running, name: str, labels: Mapping[str, str]) -> None:
-    """Show what the push sensor builds first, until it has nothing to build."""
-    tags = {RAW_TAG: labels.get(_LOAD_RAW, ""), PUSH_TAG: labels.get(_FULL_BUILD, "")}
-    since, patience = time.time(), time.monotonic() + _TICK_SECONDS
-    while time.monotonic() < patience:
-        stop_if_interrupted()
-        for run in unfinished_runs(dagster.instance):
-            for tag, label in tags.items():
-                if run.tags.get(tag) == name:
-                    done = _succeeds(dagster, run.run_id, f"{label} of {name}")
-                    if not done or tag == PUSH_TAG:
-                        return
-                    since, patience = time.time(), time.monotonic() + _TICK_SECONDS
-        for tick in dagster.ticks(name, 1):
-            if tick.timestamp >= since and tick.status.name in ("SKIPPED", "FAILURE"):
-                return
-        time.sleep(0.5)
-
-
-def _succeeds(dagster: Running, run_id: str, label: str) -> bool:
-    started = time.monotonic()
-    status = dagster.follow(run_id, label)
-    if status is not dg.DagsterRunStatus.SUCCESS:
-        dagster.console.print(
-            f"[red]{label}: {status.value.lower()}.[/]"
-            f" See http://localhost:{dagster.port}/runs/{run_id}"
-        )
-        return False
-    dagster.console.print(f"{label}: done in {_seconds(started)}.")
-    return True
 
 
 def _follow(

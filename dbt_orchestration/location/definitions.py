@@ -85,7 +85,7 @@ def definitions_of(
             cannot become assets.
     """
     environment = settings.environment(name)
-    pool = warehouse_pool(settings)
+    pool = settings.pool
 
     def assets_of(other: Revision) -> DbtAssets:
         return dbt_assets(settings, name, other, pool, translator)
@@ -128,8 +128,3 @@ def check_revision(settings: Settings, name: str, revision: Revision) -> None:
         dg.Definitions.validate_loadable(definitions_of(settings, name, revision))
     except Exception as error:
         raise PrepareError(f"it cannot be loaded: {error}") from None
-
-
-def warehouse_pool(settings: Settings) -> str:
-    """The concurrency pool of the warehouse that the settings point to."""
-    return f"warehouse_{settings.profile}"

@@ -279,6 +279,11 @@ class Settings(BaseSettings):
             self.state_dir.mkdir(parents=True)
             (self.state_dir / ".gitignore").write_text("*\n")
 
+    @property
+    def pool(self) -> str:
+        """The concurrency pool of the warehouse that these settings point to."""
+        return f"warehouse_{self.profile}"
+
     def environment(self, name: str) -> Environment:
         """The environment called ``name``.
 
