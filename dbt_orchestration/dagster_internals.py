@@ -225,7 +225,7 @@ def serve(webserver: str) -> None:
 
 
 def reload_code_location(context: dg.SensorEvaluationContext, seconds: float) -> None:
-    """Make the code location that a sensor belongs to load itself anew, and wait for it.
+    """Make the code location that a sensor belongs to load again, and wait for it.
 
     If that takes longer than ``seconds``, it goes on by itself. The location's server has to be
     ``dagster code-server start``, as under ``dagster dev``: ``dagster api grpc`` answers and does

@@ -21,7 +21,7 @@ _REBUILD_TABLE = frozenset(
 _ADD_COLUMNS = frozenset({"append_new_columns", "sync_all_columns"})
 _HISTORY = frozenset({"rows", "column_added", "column_changed"})
 _ASKS = "its history is rebuilt when somebody says so (on_change: ask)"
-# The relation is another one than before.
+# The relation has another name, or did not exist.
 _ELSEWHERE = frozenset({"new", "renamed", "name"})
 # Where a model says nothing.
 _OPEN = {"begin": datetime.min, "end": datetime.max}

@@ -17,7 +17,7 @@ __all__ = ["Change", "ChangedTest", "Deleted", "DueNode", "Plan", "diff"]
 
 VERSION = 1
 
-# Of what decides rows, that which decides only which partitions there are.
+# These decide which partitions there are, and not what is in one.
 _PARTITION_SET = frozenset({"config:begin", "config:batch_size", "config:meta.dagster.partitions"})
 
 
@@ -43,7 +43,7 @@ class DueNode:
 
 @dataclass(frozen=True)
 class ChangedTest:
-    """A test that is another one than before. The node it tests is not due for that."""
+    """A test whose definition changed. The node that it tests is not due because of it."""
 
     unique_id: str
     name: str

@@ -11,7 +11,7 @@ Path = tuple[str, ...]
 
 # What is read where everything is.
 _SAID = ("meta", "tags", "description", "columns", "fqn", "name")
-# Compared themselves, or other ones at each parse.
+# Compared elsewhere, or different after each parse.
 _LEFT_OUT = frozenset(
     {"raw_code", "compiled", "compiled_code", "compiled_path", "checksum", "created_at", "refs"}
     | {"sources", "metrics", "functions", "depends_on", "database", "schema", "relation_name"}

@@ -60,7 +60,7 @@ class Reasons:
         return before.keeps - {self._former.get(u, u) for u in node.keeps}
 
     def of_check(self, unique_id: str) -> tuple[Chain, ...]:
-        """Chains for a test that is another one than before."""
+        """Chains for a test whose definition changed."""
         node = self._head.project.nodes[unique_id]
         before = self._base.checks.get(unique_id)
         if before is None:

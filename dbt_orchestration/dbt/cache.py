@@ -20,8 +20,8 @@ _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLI
 class Cache:
     """A mapping on disk from digests to values, which several processes use.
 
-    A file that cannot be read is begun anew. One that another process does not let go of, and a
-    disk that is full, lose speed and nothing else.
+    A file that cannot be read is replaced by an empty one. A file that another process does not
+    release, and a disk that is full, cost speed and nothing else.
     """
 
     def __init__(self, path: Path) -> None:

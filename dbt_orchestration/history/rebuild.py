@@ -52,7 +52,7 @@ class Wanted:
         since: first moment, ISO 8601, UTC if it says no zone; "" is the model's begin.
         until: last moment, inclusive; a date is that whole day; "" is now.
         readers: build what reads the model as well.
-        full_refresh: make whole tables anew.
+        full_refresh: recreate whole tables.
     """
 
     model: str
@@ -85,7 +85,7 @@ def rebuild(
             " again; materialize it to add to it"
         )
     if wanted.full_refresh and (wanted.since or wanted.until):
-        raise PartitionError("full_refresh makes the whole table anew: leave the range empty")
+        raise PartitionError("full_refresh recreates the whole table: leave the range empty")
     model = partition_config(nodes[unique_id])
     if model is None and (wanted.since or wanted.until):
         raise PartitionError(
@@ -212,7 +212,7 @@ def _notes(
         elif HistoryPolicy.of(nodes[u]).incremental and u not in partitions and u not in rebuilt:
             notes.append(
                 f"{name} is incremental without partitions: only new rows are added to it."
-                " full_refresh makes it anew."
+                " full_refresh recreates it."
             )
     return notes
 

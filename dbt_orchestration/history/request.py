@@ -94,7 +94,7 @@ def partitions_to_build(
             continue  # its begin is still to come
         if request.full_refresh:
             _refuse_partial_full_refresh(name, model, requested, request.now)
-        # All succeeded and yet here again: then a test failed, and the whole is built anew.
+        # All succeeded and yet here again: then a test failed, and all of it is built again.
         rest = [key for key in requested if key not in done] or requested
         kept = [key for key in requested if key in done] if len(rest) < len(requested) else ()
         partitions[name] = Partitions(rest, kept)

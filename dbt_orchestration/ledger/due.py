@@ -36,7 +36,7 @@ class Due:
 
     Attributes:
         nodes: why, by unique id.
-        checks: tests that are other ones than when they ran last, on nodes that are there.
+        checks: tests whose definition changed since their last run, on nodes that exist.
         built: what was built last of each node, due or not.
         partitions: what to build of nodes whose history is rebuilt; of others it is the newest.
         waiting: why, of nodes that a person has to start, and of those that read them.
@@ -265,7 +265,7 @@ class Ledger:
         ]
 
     def not_tried(self, due: Due) -> Due:
-        """What of it no push run of this commit has tried since somebody else built it last."""
+        """The part not yet attempted for this commit since somebody else built it last."""
         tags = {PUSH_TAG: self.environment, "dbt/revision": self.revision.digest}
         tried: dict[dg.AssetKey, float] = {}
         succeeded: set[dg.AssetKey] = set()

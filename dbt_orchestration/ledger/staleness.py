@@ -58,7 +58,7 @@ def on_change(node: Mapping[str, object], default: OnChange) -> OnChange:
     kept = HistoryPolicy.of(node)
     if kept.forward_only:
         return "forward_only"
-    # What is computed anew from what it reads has no history to be asked about.
+    # A table that each build computes completely has no history to ask about.
     return kept.on_change or (default if kept.incremental else "rebuild")
 
 
@@ -141,9 +141,9 @@ def _with_moved(stands: Staleness, revision: Revision) -> Staleness:
 def _without_what_comes_by_itself(
     instance: dg.DagsterInstance, node: Mapping[str, Any], last: Built, lookback: int | None
 ) -> Built:
-    """The same, if it lacks partitions that only an ordinary build left: the next one builds them.
+    """Ignore gaps that the next incremental run fills.
 
-    Such a build may have been cancelled. Nodes without partitions are not due for that either.
+    A build that was cancelled leaves such gaps. A node without partitions is not due for one either.
     """
     if last.left_by is None:
         return last

@@ -100,7 +100,9 @@ class _Story:
         file = self.project / path
         text = file.read_text()
         if old not in text:
-            raise LaptopError(f"{path} is another one than the demo edits: there is no {old!r}")
+            raise LaptopError(
+                f"{path} is not the file that the demo edits: it does not contain {old!r}"
+            )
         file.write_text(text.replace(old, new, 1))
         self._console.print(f"\n[bold]git commit[/] {path}:")
         for line in self._git("diff", "--unified=0", "--no-color").splitlines():

@@ -66,7 +66,7 @@ def _build(
     except PrepareError:
         if not settings.environment(name).push.enabled:
             raise
-        revision = None  # the sensor prepares it anew
+        revision = None  # the sensor prepares it again
     if revision is None:
         return dg.Definitions(sensors=[push_sensor(settings, name, None, None)])
     return definitions_of(settings, name, revision, translator)

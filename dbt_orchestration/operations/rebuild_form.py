@@ -47,8 +47,8 @@ class RebuildForm(dg.Config):
     )
     full_refresh: bool = Field(
         default=False,
-        description="Make the whole table anew, beside the old one, which stays until the new one"
-        " has passed its tests.",
+        description="Recreate the whole table. The old one stays until the new one has passed its"
+        " tests.",
     )
     only_reloaded: bool = Field(
         default=False,

@@ -2,7 +2,7 @@
 
 What was recorded is a fingerprint. Whose it is, and so what has changed since, is told by the
 revisions that were kept: the node's plan from one that has that fingerprint to the one to build.
-Both are fingerprinted anew, so that an upgrade of dbt, sqlglot or the change engine is no change.
+Both are fingerprinted again, so that an upgrade of dbt, sqlglot or the change engine is no change.
 """
 
 from __future__ import annotations

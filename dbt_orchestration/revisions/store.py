@@ -90,7 +90,7 @@ def _download(
     raise PrepareError(
         f"{environment}: revision {digest} is not on this machine, and cannot be downloaded from"
         f" Dagster's defs_state_storage: {problem or 'there is none'}. Start the push sensor of"
-        f" {environment}: it prepares the branch anew"
+        f" {environment}: it prepares the branch again"
     )
 
 

@@ -1,8 +1,8 @@
-"""A run that adds to a table waits for one that is creating it, or making it anew.
+"""A run that adds to a table waits for one that creates or recreates it.
 
 dbt looks for the table when a model starts, and creates it with the first batch. Two runs that find
 none would both create it, and one would lose its batches. What a run adds to a table while another
-one makes that anew is gone when the new one comes into its place.
+one recreates that table is gone when the new table takes its place.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import dagster as dg
 
 from dbt_orchestration.ledger.built import read_built
 
-ANEW_TAG = "dbt/anew"
+RECREATES_TAG = "dbt/recreates"
 _NOTHING, _TOO_MANY = "nothing", "more than fit here"
 _POLL_SECONDS = 1.0
 _MOST_HOURS = 6
 # PostgreSQL keeps no value in an index that is much longer.
 _MOST_CHARACTERS = 1_000
-# dbt makes these anew each time, in one statement or the same for everybody.
+# dbt recreates these each time, in one statement or the same for everybody.
 _REPLACED = frozenset({"view", "table", "seed", "ephemeral"})
 
 
@@ -40,11 +40,11 @@ def say_recreated(context: dg.AssetExecutionContext, keys: Collection[dg.AssetKe
     if len(said) > _MOST_CHARACTERS:
         said = _TOO_MANY
     run_id = context.run.run_id
-    context.instance.add_run_tags(run_id, {ANEW_TAG: f"{run_id[:8]}: {said}"})
+    context.instance.add_run_tags(run_id, {RECREATES_TAG: f"{run_id[:8]}: {said}"})
 
 
 def wait_for_tables(context: dg.AssetExecutionContext, keys: Mapping[str, dg.AssetKey]) -> None:
-    """Wait while a run that started earlier creates one of these tables, or makes it anew.
+    """Wait while a run that started earlier creates or recreates one of these tables.
 
     Runs never wait for those that started after them, so none waits for another that waits for it.
 
@@ -97,14 +97,16 @@ class _Earlier:
             return ""
         if new := shared.keys() - read_built(self.instance, shared).keys():
             return f"creates {_name(shared, new)}"
-        who, _, names = run.tags.get(ANEW_TAG, "").partition(": ")
+        who, _, names = run.tags.get(RECREATES_TAG, "").partition(": ")
         if who != run.run_id[:8]:
             return f"has still to say what it does to {_name(shared, shared)}"
         if names == _NOTHING:
             return ""
-        anew = {u for u in shared if names == _TOO_MANY or _name(shared, [u]) in names.split(", ")}
-        if anew and (left := {u for u in anew if shared[u] not in self._succeeded(run)}):
-            return f"makes {_name(shared, left)} anew"
+        recreated = {
+            u for u in shared if names == _TOO_MANY or _name(shared, [u]) in names.split(", ")
+        }
+        if recreated and (left := {u for u in recreated if shared[u] not in self._succeeded(run)}):
+            return f"recreates {_name(shared, left)}"
         return ""
 
     def _builds(self, run: dg.DagsterRun) -> Collection[dg.AssetKey]:

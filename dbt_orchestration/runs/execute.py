@@ -144,8 +144,8 @@ class Build:
             for result in self._phase(phase, self._manifest() if number else manifest):
                 seconds_of(result, built)
                 yield result
-        if anew := self._inspection.absent & work.nodes.keys() - self._failed:
-            self._inspection.after(anew, self._saved_parse())
+        if found := self._inspection.absent & work.nodes.keys() - self._failed:
+            self._inspection.after(found, self._saved_parse())
         broken = {self._env.keys[u] for u in self._broken}
         give_back(self._context, broken & self._touched.keys())
         if PUSH_TAG in self._context.run.tags:

@@ -74,12 +74,12 @@ class RunPlan:
 
     def with_rebuilt(self, unique_ids: Collection[str]) -> RunPlan:
         """The same with ``unique_ids``, of what was ``checked``, recreated beside their tables."""
-        anew = {u: self.checked[u] for u in unique_ids}
+        recreated = {u: self.checked[u] for u in unique_ids}
         return replace(
             self,
-            partitions={**self.partitions, **anew},
-            rebuilt={*self.rebuilt, *anew},
-            shadow={*self.shadow, *anew},
+            partitions={**self.partitions, **recreated},
+            rebuilt={*self.rebuilt, *recreated},
+            shadow={*self.shadow, *recreated},
         )
 
 
@@ -187,7 +187,7 @@ class Planner:
         def before(unique_id: str) -> set[str]:
             return built_before(instance, env.keys[unique_id], self._attempts)
 
-        anew = {
+        recreated = {
             u
             for u, model in models.items()
             if model.is_microbatch
@@ -195,7 +195,7 @@ class Planner:
             if before(u)  # else nobody reads it yet
         }
         done = dict(succeeded(instance, self._attempts[1:], env.unique_ids))
-        if (resumed := anew & done.keys()) and not shadow.are_there(manifest(), resumed):
+        if (resumed := recreated & done.keys()) and not shadow.are_there(manifest(), resumed):
             done = {u: keys for u, keys in done.items() if u not in resumed}
         partitions = partitions_to_build(request, models, before, done)
         whole = {u for u in partitions if u in rebuilt or config.full_refresh or not before(u)}
@@ -219,7 +219,7 @@ class Planner:
             tests,
             partitions,
             rebuilt,
-            anew & partitions.keys(),
+            recreated & partitions.keys(),
             waiting,
             checked,
             self._fresh(nodes, stands),

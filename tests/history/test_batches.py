@@ -160,7 +160,7 @@ def test_a_rebuild_takes_the_partitions_that_read_the_range() -> None:
     assert found.rebuilt == []
     assert found.notes == [
         "merged is incremental without partitions: only new rows are added to it. full_refresh"
-        " makes it anew."
+        " recreates it."
     ]
     assert found.command == (
         "dbt build --select days+ --event-time-start 2024-01-03 --event-time-end 2024-01-06"

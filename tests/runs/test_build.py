@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 from filelock import FileLock
 
-from dbt_orchestration.runs.creation import ANEW_TAG
+from dbt_orchestration.runs.creation import RECREATES_TAG
 from dbt_orchestration.settings.models import Environment, Settings
 from dbt_orchestration.settings.project_meta import ProjectError
 from tests.assets.test_translator import BUILT
@@ -352,7 +352,7 @@ def test_a_run_says_which_tables_it_makes_anew(warehouse: Warehouse) -> None:
     def said(result: dg.ExecuteInProcessResult) -> str:
         run = warehouse.instance.get_run_by_id(result.run_id)
         assert run is not None
-        return run.tags[ANEW_TAG].removeprefix(f"{result.run_id[:8]}: ")
+        return run.tags[RECREATES_TAG].removeprefix(f"{result.run_id[:8]}: ")
 
     assert said(warehouse.build("orders", "stg_orders", "orders_daily", "merged")) == "nothing"
     again = warehouse.build("stg_orders", "orders_daily", "merged", config={"rebuild": ["merged"]})
@@ -363,7 +363,7 @@ def test_a_run_says_which_tables_it_makes_anew(warehouse: Warehouse) -> None:
 
 def says_anew(warehouse: Warehouse, run: dg.DagsterRun, *names: str) -> None:
     said = f"{run.run_id[:8]}: {', '.join(names) or 'nothing'}"
-    warehouse.instance.add_run_tags(run.run_id, {ANEW_TAG: said})
+    warehouse.instance.add_run_tags(run.run_id, {RECREATES_TAG: said})
 
 
 def test_a_snapshot_is_never_rebuilt_and_says_so(warehouse: Warehouse) -> None:
