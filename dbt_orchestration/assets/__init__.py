@@ -1,1 +1,1 @@
-"""dbt nodes as Dagster assets: keys, partitions, checks, and the one dbt invocation of a run."""
+"""A revision's nodes as Dagster's assets: keys, specs, checks, and how they look."""

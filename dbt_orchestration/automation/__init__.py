@@ -1,1 +1,1 @@
-"""What runs by itself."""
+"""What runs by itself: the push sensor, the daily build and other jobs with a schedule."""

@@ -1,0 +1,1 @@
+"""The partition engine: keys, batches, and what a rebuild by date takes. Pure."""

@@ -1,0 +1,1 @@
+"""What Dagster recorded as built, and what is stale or due because of it."""

@@ -143,7 +143,7 @@ def _without_what_comes_by_itself(
 ) -> Built:
     """Ignore gaps that the next incremental run fills.
 
-    A build that was cancelled leaves such gaps. A node without partitions is not due for one either.
+    A build that was cancelled leaves such gaps. A node without partitions is not due for it either.
     """
     if last.left_by is None:
         return last

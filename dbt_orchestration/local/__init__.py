@@ -1,0 +1,1 @@
+"""One machine: ``up``, ``demo``, and the Dagster that they run."""

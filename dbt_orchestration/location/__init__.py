@@ -1,0 +1,1 @@
+"""What a code location consists of: definitions, jobs, the component, the run launcher."""

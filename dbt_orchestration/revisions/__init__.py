@@ -1,1 +1,1 @@
-"""A prepared dbt project: parsed once, then read by the webserver, the daemon and every run."""
+"""From a commit to a prepared revision: git, packages, the stored result, and its explanations."""
