@@ -62,7 +62,7 @@ META: list[tuple[dict[str, Any], Any, str]] = [
     (
         MICROBATCH,
         {"partitions": {"mergeable": "often"}},
-        "together: Input should be a valid boolean",
+        "mergeable: Input should be a valid boolean",
     ),
     (
         MICROBATCH,

@@ -37,7 +37,7 @@ def test_there_are_336776_flights_of_every_day_of_2013(file: Path) -> None:
     with duckdb.connect(str(file)) as connection:
         [row] = connection.execute(
             "select count(*), count(distinct (month, day)), min(year), max(year), min(time_hour),"
-            " count(*) filter (dep_time is null) from flights.flights"
+            " count(*) filter (dep_time is null) from raw.flights"
         ).fetchall()
     assert [str(value) for value in row] == [
         "336776",
@@ -54,10 +54,10 @@ def test_na_is_null_but_text_stays_text(file: Path) -> None:
     load("planes", file)
     with duckdb.connect(str(file)) as connection:
         assert connection.execute(
-            "select count(*) from flights.planes where year is null"
+            "select count(*) from raw.planes where year is null"
         ).fetchall() == [(70,)]
         assert connection.execute(
-            "select count(*) from flights.airports where name = ''"
+            "select count(*) from raw.airports where name = ''"
         ).fetchall() == [(0,)]
 
 

@@ -165,7 +165,8 @@ def test_a_full_disk_leaves_nothing_and_the_next_try_succeeds(
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
         "follower, sha = pickle.load(sys.stdin.buffer)\n"
-        "sys.exit(follower.work(sha, {}))\n"
+        "from dbt_orchestration.location.definitions import check_revision\n"
+        "sys.exit(follower.work(sha, {}, check_revision))\n"
     )
     follower = Follower(settings, "prod")
     done = subprocess.run(
