@@ -269,7 +269,7 @@ def test_a_worker_that_is_killed_is_replaced(pushed: Pushed) -> None:
     """In the middle of a table's history: what had succeeded stays, the rest is built."""
     pushed.clone.edit("models/daily.sql", '"on_change": "ask", ', "")
     pushed.clone.edit("models/daily.sql", '"end"', '"mergeable": False, "end"')
-    pushed.clone.edit("models/daily.sql", "* 10", f"* 0 + {SLOW.format(rows=60_000)}")
+    pushed.clone.edit("models/daily.sql", "* 10", f"* 0 + {SLOW.format(rows=150_000)}")
     sha = pushed.clone.push("slow again")
 
     def begun() -> str | None:
