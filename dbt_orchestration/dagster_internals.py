@@ -7,10 +7,13 @@ that moves one. Nothing else in this package imports ``dagster._…``.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dagster as dg
+from dagster._cli.proxy_server_manager import ProxyServerManager
 from dagster._core.definitions.assets.job.asset_job import (
     build_asset_job,
     get_asset_graph_for_job,
@@ -25,7 +28,10 @@ from dagster._core.definitions.metadata.metadata_value import (
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
-from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+)
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
@@ -207,6 +213,28 @@ def set_pool_limit(instance: dg.DagsterInstance, pool: str, limit: int) -> None:
     instance.event_log_storage.set_concurrency_slots(pool, limit)
 
 
+def start_code_servers_at_once() -> None:
+    """Make ``dagster dev`` start the code servers side by side, and not one after the other.
+
+    Each takes seconds to import what it needs, and a restart waits for all of them.
+    """
+    initialize = ProxyServerManager._initialize_endpoints
+
+    def initialize_at_once(self: ProxyServerManager) -> None:
+        managed = [
+            origin
+            for origin in self._origins
+            if isinstance(origin, ManagedGrpcPythonEnvCodeLocationOrigin)
+        ]
+        # Without the registry's lock, which is there for two that ask for the same one.
+        start = self._grpc_server_registry._get_grpc_server_entry
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(start, managed))
+        initialize(self)
+
+    setattr(ProxyServerManager, "_initialize_endpoints", initialize_at_once)  # noqa: B010
+
+
 def serve(webserver: str) -> None:
     """Run ``dagster dev`` as this process's command line has it, with another webserver.
 
@@ -221,6 +249,7 @@ def serve(webserver: str) -> None:
         return start([{"dagster_webserver": webserver}.get(p, p) for p in command], **options)
 
     vars(dev).update(open_ipc_subprocess=start_ours)
+    start_code_servers_at_once()
     dev.dev_command(prog_name="dagster dev")
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import dagster as dg
 import grpc  # type: ignore[import-untyped]
 import pytest
+from dagster._cli.proxy_server_manager import ProxyServerManager
+from dagster._core.workspace.load_target import CompositeTarget, PythonFileTarget
 
 from dbt_orchestration import dagster_internals
 
@@ -137,6 +139,33 @@ def test_a_location_that_takes_long_to_load_is_not_waited_for() -> None:
     server.stop(None).wait()
     with pytest.raises(dg.DagsterError):
         dagster_internals.reload_code_location(context, 5)
+
+
+def test_code_servers_start_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each loads only once the other is being loaded, too."""
+    patched = ProxyServerManager._initialize_endpoints
+    monkeypatch.setattr(ProxyServerManager, "_initialize_endpoints", patched)
+    files = {name: tmp_path / f"{name}.py" for name in ("one", "two")}
+    for name, other in (("one", "two"), ("two", "one")):
+        files[name].write_text(
+            "import pathlib, time, dagster as dg\n"
+            f"pathlib.Path({str(tmp_path / name)!r}).touch()\n"
+            f"other = pathlib.Path({str(tmp_path / other)!r})\n"
+            "end = time.monotonic() + 60\n"
+            "while not other.exists() and time.monotonic() < end:\n"
+            "    time.sleep(0.05)\n"
+            "assert other.exists()\n"
+            "defs = dg.Definitions()\n"
+        )
+    dagster_internals.start_code_servers_at_once()
+    files_of = [PythonFileTarget(str(f), None, str(tmp_path), f.stem) for f in files.values()]
+    with (
+        dg.DagsterInstance.local_temp(str(tmp_path)) as instance,
+        ProxyServerManager(instance, CompositeTarget(files_of)) as manager,
+    ):
+        servers = {spec["grpc_server"]["location_name"] for spec in manager.get_code_server_specs()}
+        assert servers == files.keys()
+        assert all((tmp_path / name).exists() for name in files)
 
 
 def test_the_limit_of_a_pool_can_be_set() -> None:
