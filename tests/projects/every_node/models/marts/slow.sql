@@ -1,7 +1,7 @@
 {{ config(materialized="table") }}
 select
 {% if var("slow", false) %}
-    (select sum(a.range * b.range) from range(1000000) as a, range(1000000) as b) as n
+    (select count(sleep_ms(600000))) as n
 {% else %}
     1 as n
 {% endif %}
