@@ -32,7 +32,8 @@ test: lint
 
 # The contract tests, builds and a push on the oldest dbt that is supported.
 oldest: install
-	@UV_PROJECT_ENVIRONMENT=$(OLDEST) $(UV) sync --quiet --locked --inexact
+	@UV_PROJECT_ENVIRONMENT=$(OLDEST) $(UV) sync --quiet --locked --inexact \
+		--python $(RUN)/python --no-python-downloads
 	@$(UV) pip install --quiet --python $(OLDEST)/bin/python 'dbt-core>=1.11.16,<1.12'
 	@$(OLDEST)/bin/pytest --quiet --numprocesses 2 tests/test_dagster_internals.py tests/test_dbt_internals.py \
 		tests/test_hidden_variables.py tests/runs/test_build.py \
