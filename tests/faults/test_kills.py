@@ -39,7 +39,9 @@ group by 1
 
 
 def write(site: Pushed, number: int) -> str:
-    site.clone.write("models/daily.sql", _DAILY.format(number=number, slow=SLOW.format(rows=40_000)))
+    site.clone.write(
+        "models/daily.sql", _DAILY.format(number=number, slow=SLOW.format(rows=40_000))
+    )
     return site.clone.push(f"number {number}")
 
 
