@@ -89,6 +89,7 @@ def asset_specs(
     project: DbtProject,
     selected: Collection[str],
 ) -> dict[str, dg.AssetSpec]:
+    """The specs of the ``selected`` nodes and of the sources that they read, by unique id."""
     nodes = {
         unique_id: node
         for unique_id, node in manifest["nodes"].items()
@@ -111,6 +112,11 @@ def check_specs(
     specs: Mapping[str, dg.AssetSpec],
     keys: Mapping[str, dg.AssetKey],
 ) -> Sequence[dg.AssetCheckSpec]:
+    """A check for each test on an asset in ``specs``, and one that all partitions were built.
+
+    Args:
+        keys: asset keys by unique id, sources included.
+    """
     checks = []
 
     @cache
@@ -142,6 +148,9 @@ def check_specs(
 def refuse_two_nodes_of_one_key(
     manifest: Mapping[str, Any], keys: Mapping[str, dg.AssetKey]
 ) -> None:
+    """Raises:
+    ProjectError: two nodes have one asset key; names their files.
+    """
     files: dict[dg.AssetKey, str] = {}
     for unique_id, key in keys.items():
         node = manifest["nodes"].get(unique_id)

@@ -85,6 +85,7 @@ class Running:
 
     Attributes:
         revisions: what each environment was when it started.
+        loaded_before: they were prepared by an earlier start, and nothing was checked yet.
     """
 
     settings: Settings
@@ -92,6 +93,7 @@ class Running:
     console: Console
     instance: dg.DagsterInstance
     revisions: Mapping[str, Revision | None]
+    loaded_before: bool
     process: subprocess.Popen[bytes]
     log: Path
 
@@ -103,7 +105,9 @@ class Running:
         """
         from dbt_orchestration.local.first_build import first_build
 
-        _check(self.settings, self.revisions)
+        if self.loaded_before:
+            _refuse_missing_profile(self.settings)
+            _refuse_built_twice(self.settings, self.revisions)
         with _dbt_errors():
             first_build(self)
 
@@ -149,18 +153,20 @@ def running(
             revisions = _loaded_before(settings, instance)
         # What was prepared before is served at once: the push sensor asks git for what is newer,
         # and everything else is looked at while people can look, too.
+        loaded_before = revisions is not None
         if revisions is None:
             _refuse_missing_profile(settings)  # before what takes long
             revisions = _prepared(settings, instance, console)
-            _check(settings, revisions)
+            _refuse_built_twice(settings, revisions)
         process = stack.enter_context(dagster)
         with console.status("Starting Dagster …"):
             wait_until_loaded(process, port, dagster_home.log)
-        yield Running(settings, port, console, instance, revisions, process, dagster_home.log)
+        yield Running(
+            settings, port, console, instance, revisions, loaded_before, process, dagster_home.log
+        )
 
 
-def _check(settings: Settings, revisions: Mapping[str, Revision | None]) -> None:
-    _refuse_missing_profile(settings)
+def _refuse_built_twice(settings: Settings, revisions: Mapping[str, Revision | None]) -> None:
     if wrong := built_twice(settings, revisions):
         raise LaptopError("; ".join(wrong))
 

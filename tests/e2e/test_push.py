@@ -74,11 +74,17 @@ class Pushed:
 
     def says(self, name: str = "prod") -> str:
         """What the last tick of an environment's sensor said."""
+        tick = self._last_tick(name)
+        return (tick and tick["skipReason"]) or ""
+
+    def _last_tick(self, name: str) -> Mapping[str, Any] | None:
+        """The last tick of an environment's sensor, if it has ended; it must not have failed."""
         ticks = self.up.query(_TICKS, name=name, sensor=f"{name}_push")["sensorState"]["ticks"]
         if not ticks or ticks[0]["status"] == "STARTED":
-            return ""
+            return None
         assert ticks[0]["error"] is None, ticks[0]["error"]["message"]
-        return ticks[0]["skipReason"] or ""
+        tick: Mapping[str, Any] = ticks[0]
+        return tick
 
     def runs(self, sha: str) -> list[Mapping[str, Any]]:
         """The push runs of a commit."""
@@ -89,9 +95,8 @@ class Pushed:
         """Wait until nothing is due for a commit; its runs."""
 
         def look() -> bool | None:
-            self.says(name)  # fails where the tick has
-            ticks = self.up.query(_TICKS, name=name, sensor=f"{name}_push")["sensorState"]["ticks"]
-            found = [each for tick in ticks for each in findings(tick["cursor"])]
+            tick = self._last_tick(name)
+            found = findings(tick["cursor"]) if tick else ()
             built = found and found[-1].outcome is Outcome.NOTHING_DUE
             return True if built and sha[:10] in found[-1].facts["commit"] else None
 
