@@ -12,6 +12,7 @@ from dagster_dbt import DbtProject
 from dagster_dbt.asset_utils import get_upstream_unique_ids
 from dagster_dbt.utils import select_unique_ids
 
+from dbt_orchestration.assets.context import EnvironmentContext
 from dbt_orchestration.assets.names import distinct_checks
 from dbt_orchestration.assets.translator import (
     EnvironmentTranslator,
@@ -36,8 +37,15 @@ class DbtAssets:
     """The sources that some asset reads, by dbt unique id."""
     checks: Mapping[dg.AssetCheckKey, str]
     """The dbt unique id of each test."""
-    translator: EnvironmentTranslator
-    manifest: Mapping[str, Any]
+    env: EnvironmentContext
+
+    @property
+    def translator(self) -> EnvironmentTranslator:
+        return self.env.translator
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        return self.env.revision.manifest
 
     @property
     def nodes(self) -> Mapping[str, dg.AssetKey]:

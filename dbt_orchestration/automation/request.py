@@ -11,30 +11,27 @@ from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.request import ranges_of
-from dbt_orchestration.ledger.attempts import CRASH_TAGS
 from dbt_orchestration.ledger.due import Due
 from dbt_orchestration.ledger.provenance import (
     PUSH_TAG,
     commit_metadata,
-    commit_tags,
     savings_key,
 )
 from dbt_orchestration.revisions.explanation import Explanation
+from dbt_orchestration.runs.config import BuildConfig
+from dbt_orchestration.runs.request import BuildRequest
 
 
 def request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> dg.RunRequest:
     """The run that builds what is due, with the reasons for each node."""
-    keys = sorted(dbt.keys[unique_id] for unique_id in due.nodes)
-    wanted = set(keys)
-    checks = {spec.key for spec in dbt.definition.check_specs if spec.asset_key in wanted}
     alone = [u for u in dbt.nodes if u not in due.nodes]
-    config = {
-        "reasons": {u: _reason(why) for u, why in due.nodes.items()},
-        "rebuild": sorted(u for u, why in due.nodes.items() if why.action == "full_refresh"),
-        "partitions": _partitions(dbt, due),
-        "left_alone": len(alone),
-        "seconds_saved": _seconds(due, alone),
-    }
+    config = BuildConfig(
+        reasons={u: _reason(why) for u, why in due.nodes.items()},
+        rebuild=sorted(u for u, why in due.nodes.items() if why.action == "full_refresh"),
+        partitions=_partitions(dbt, due),
+        left_alone=len(alone),
+        seconds_saved=_seconds(due, alone),
+    )
     last = {**due.gone, **due.built}
     attempt = digest_value(
         [
@@ -44,15 +41,11 @@ def request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> d
             due.deaths,
         ]
     )
-    return dg.RunRequest(
+    return BuildRequest.of_nodes(dbt, due.nodes, config, due.checks).run_request(
+        dbt,
         # The same again, should the daemon die before the run is launched.
-        run_key=f"{revision.digest} {attempt}",
-        run_config={"ops": {dbt.definition.node_def.name: {"config": config}}},
-        asset_selection=keys,
-        asset_check_keys=sorted(checks | set(due.checks)),
-        tags={
-            **commit_tags(revision),
-            **CRASH_TAGS,
+        f"{revision.digest} {attempt}",
+        {
             PUSH_TAG: environment,
             "dbt/due": f"{due.count} of {len(dbt.nodes)}: {due.names(dbt)}",
         },

@@ -94,7 +94,7 @@ def rebuild(
     readers = descendants(manifest, [unique_id]) if wanted.readers else set()
     chosen = [
         u
-        for u in _parents_first(manifest, {unique_id, *readers})
+        for u in parents_first(manifest, {unique_id, *readers})
         if nodes[u]["resource_type"] in _BUILT and nodes[u]["config"]["materialized"] != "ephemeral"
     ]
     keys = _keys(model, wanted, now) if model else ()
@@ -231,7 +231,8 @@ def _said(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S" if moment.hour else "%Y-%m-%d")
 
 
-def _parents_first(manifest: Mapping[str, Any], nodes: Collection[str]) -> Sequence[str]:
+def parents_first(manifest: Mapping[str, Any], nodes: Collection[str]) -> Sequence[str]:
+    """The same nodes (unique ids), each after those of them that it reads."""
     ordered: dict[str, None] = {}
 
     def visit(unique_id: str) -> None:

@@ -38,6 +38,8 @@ class Partitions:
     """Others of the same request, which succeeded in an earlier attempt and must be kept."""
     batches: Sequence[Sequence[str]] = ()
     """``keys`` as dbt builds them, first to last; each oldest first."""
+    alone: str = ""
+    """Why each is a batch of its own, though the model wants several in one."""
 
     @property
     def resumed(self) -> bool:

@@ -56,9 +56,13 @@ def partitions_until(instance: dg.DagsterInstance, asset: dg.AssetKey, place: in
 def built_before(
     instance: dg.DagsterInstance, asset: dg.AssetKey, attempts: Sequence[dg.RunRecord]
 ) -> set[str]:
-    """Partitions of an asset that were built before the first attempt, and are there."""
+    """Partitions of an asset that were built before the first attempt, and are there.
+
+    Args:
+        attempts: of a run, the last one first; none if there is no run yet.
+    """
     absent = absent_since(instance, [asset]).get(asset)
-    if len(attempts) == 1:
+    if len(attempts) <= 1:
         built = set(instance.get_materialized_partitions(asset))
         return built if absent is None else built - partitions_until(instance, asset, absent)
     before = dg.AssetRecordsFilter(

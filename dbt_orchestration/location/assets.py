@@ -101,4 +101,4 @@ def dbt_assets(
     definition = dagster_internals.MixedPartitionsAssets.of(
         dagster_internals.with_keys(build, defined.keys, checks)
     )
-    return DbtAssets(definition, keys, sources, tests, translated, manifest)
+    return DbtAssets(definition, keys, sources, tests, env)

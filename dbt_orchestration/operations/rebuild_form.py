@@ -1,14 +1,13 @@
 """Rebuilding by hand: a form in the Launchpad that shows what it would do, and then does it.
 
-The job itself builds nothing. It says what would be built and what that takes, and marks its run;
-the sensor beside it starts the build that such a run asked for. So the form can be looked at before
+The job itself builds nothing. It shows the plan that the build would make, and keeps the request
+with its own run; the sensor beside it submits that request. So the form can be looked at before
 anything is touched, and who asked for what stays on record.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -19,15 +18,18 @@ from dbt_orchestration.history.late import reloaded_since
 from dbt_orchestration.history.partitions import PartitionError, partition_config
 from dbt_orchestration.history.rebuild import Rebuild, Wanted, find_model, rebuild
 from dbt_orchestration.history.request import ranges_of
-from dbt_orchestration.ledger.attempts import CRASH_TAGS
-from dbt_orchestration.ledger.built import read_built
-from dbt_orchestration.ledger.due import APPROVED_TAG, ENVIRONMENT_TAG, Ledger, minutes
-from dbt_orchestration.ledger.provenance import ancestors_of, commit_tags
+from dbt_orchestration.ledger.due import APPROVED_TAG, ENVIRONMENT_TAG, Ledger
+from dbt_orchestration.ledger.provenance import ancestors_of
+from dbt_orchestration.operations.preview import preview
 from dbt_orchestration.revisions.store import open_commit, published
+from dbt_orchestration.runs.config import BuildConfig
+from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
 
 REBUILD_TAG = "dbt/rebuild"
+# Dagster shows no tag of this prefix.
+REQUEST_TAG = ".dagster/dbt_rebuild"
 _TICK_SECONDS = 5
 # The daemon may have been down for so long. Dagster starts each only once, by its run key.
 _LOOK_BACK = timedelta(days=1)
@@ -69,24 +71,26 @@ def rebuild_job(
     def ask(context: dg.OpExecutionContext, config: RebuildForm) -> None:
         try:
             wanted = _rebuild(revision, dbt, context.instance, config)
+            request = _request(wanted, dbt)
+            text = preview(dbt, context.instance, request)
         except PartitionError as error:
             raise dg.Failure(f"Nothing was started: {error}.", allow_retries=False) from None
-        text = _describe(wanted, dbt, context.instance)
+        text = "\n\n".join([text, *wanted.notes, f"The same with dbt: `{wanted.command}`"])
         started = "Nothing was started: launch it with dry_run: false."
         if not config.dry_run:
             sensor = named(environment, "rebuild")
             started = f"The sensor {sensor} starts it within seconds as a run of its own: see Runs."
+            tags = {REBUILD_TAG: environment, REQUEST_TAG: request.as_text(dbt)}
+            context.instance.add_run_tags(context.run.run_id, tags)
         context.log.info(f"{text}\n\n{started}")
         context.add_output_metadata(
             {"plan": dg.MetadataValue.md(text), "command": wanted.command, "next": started}
         )
-        if not config.dry_run:
-            context.instance.add_run_tags(context.run.run_id, {REBUILD_TAG: environment})
 
     @dg.job(
         name=named(environment, "rebuild"),
         description="Rebuild a model, and what reads it, over a range of time or from nothing."
-        " Shows what it would do until `start` is set.",
+        " Shows what it would do while dry_run is set.",
         config={"ops": {form: {"config": RebuildForm(model="").model_dump()}}},
         executor_def=dg.in_process_executor,
     )
@@ -113,14 +117,13 @@ def rebuild_job(
         for run in asked:
             if run.run_id in done:
                 continue
-            said_in_run: Any = run.run_config
-            config = RebuildForm(**said_in_run["ops"][form]["config"])
             try:
-                wanted = _rebuild(revision, dbt, context.instance, config)
-            except PartitionError as error:
-                said.append(f"Run {run.run_id[:8]} cannot be done any more: {error}.")
-            else:
-                requests.append(_request(wanted, run.run_id, environment, revision, dbt))
+                request = BuildRequest.of_text(dbt, run.tags[REQUEST_TAG])
+            except KeyError as error:
+                said.append(f"Run {run.run_id[:8]} cannot be done any more: {error} is gone.")
+                continue
+            tags = {"dbt/asked_by": run.run_id, ENVIRONMENT_TAG: environment}
+            requests.append(request.run_request(dbt, f"rebuild {run.run_id}", tags))
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else " ".join(said) or "Nobody has asked for anything.",
@@ -214,45 +217,12 @@ def _when(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, int]:
     )
 
 
-def _describe(wanted: Rebuild, dbt: DbtAssets, instance: dg.DagsterInstance) -> str:
-    built = read_built(instance, {u: dbt.keys[u] for u in wanted.nodes})
-    rows, total = [], 0.0
-    for u in wanted.nodes:
-        keys = wanted.partitions.get(u)
-        what = "from nothing" if u in wanted.rebuilt else "as a whole"
-        if keys:
-            what = f"{len(keys):,} partitions, {keys[0]} to {keys[-1]}"
-            what = f"the partition {keys[0]}" if len(keys) == 1 else what
-        seconds = built[u].seconds * len(keys or [u]) if u in built else 0.0
-        total += seconds
-        name = dbt.keys[u].path[-1]
-        rows.append(f"| {name} | {what} | {minutes(seconds) if u in built else '?'} |")
-    lines = ["| model | what is built | about |", "| --- | --- | --- |", *rows, ""]
-    lines += [f"{note}\n" for note in wanted.notes]
-    lines.append(f"About {minutes(total)} of the warehouse, by what was recorded last.\n")
-    lines.append(f"The same with dbt: `{wanted.command}`")
-    return "\n".join(lines)
-
-
-def _request(
-    wanted: Rebuild, run_id: str, environment: str, revision: Revision, dbt: DbtAssets
-) -> dg.RunRequest:
+def _request(wanted: Rebuild, dbt: DbtAssets) -> BuildRequest:
     now = datetime.now(UTC)
-    partitions: dict[str, Sequence[str]] = {}
+    partitions: dict[str, list[str]] = {}
     for u, keys in wanted.partitions.items():
-        model = partition_config(revision.manifest["nodes"][u])
+        model = partition_config(dbt.manifest["nodes"][u])
         assert model is not None
-        partitions[u] = ranges_of(model, set(keys), now)
-    config: dict[str, Any] = {"partitions": partitions, "rebuild": list(wanted.rebuilt)}
-    assets = sorted(dbt.keys[u] for u in wanted.nodes)
-    return dg.RunRequest(
-        run_key=f"rebuild {run_id}",
-        run_config={"ops": {dbt.definition.node_def.name: {"config": config}}},
-        asset_selection=assets,
-        tags={
-            **commit_tags(revision),
-            **CRASH_TAGS,
-            "dbt/asked_by": run_id,
-            ENVIRONMENT_TAG: environment,
-        },
-    )
+        partitions[u] = list(ranges_of(model, set(keys), now))
+    config = BuildConfig(partitions=partitions, rebuild=list(wanted.rebuilt))
+    return BuildRequest.of_nodes(dbt, wanted.nodes, config)

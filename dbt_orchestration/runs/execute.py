@@ -13,7 +13,7 @@ from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation
 from dbt_orchestration.history.partitions import PartitionError, window
 from dbt_orchestration.history.phases import Phase, descendants, phases
 from dbt_orchestration.history.request import window_vars
-from dbt_orchestration.ledger.attempts import DISK_FULL_TAG, unfinished_runs
+from dbt_orchestration.ledger.attempts import DISK_FULL_TAG, attempts_of, unfinished_runs
 from dbt_orchestration.ledger.deferral import deferral_options
 from dbt_orchestration.ledger.doubt import announce, doubt_stopped, give_back
 from dbt_orchestration.ledger.inspection import Inspection
@@ -29,7 +29,9 @@ from dbt_orchestration.runs.command import (
 from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.creation import adds_to_its_table, say_recreated, wait_for_tables
 from dbt_orchestration.runs.in_place import InPlace
-from dbt_orchestration.runs.plan import Planner
+from dbt_orchestration.runs.plan import Planner, batches_of
+from dbt_orchestration.runs.record import records, touches
+from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.runs.results import (
     broken_by,
     check_result,
@@ -88,7 +90,9 @@ class Build:
     def _run(self) -> Iterator[Any]:
         context, env = self._context, self._env
         liveness.hold(context.instance, context.run.run_id)
-        planner = Planner(env, context, self._config)
+        attempts = attempts_of(context)
+        request = BuildRequest.of_run(context, self._config)
+        planner = Planner(env, context.instance, request, attempts)
         nodes, tests = planner.selected()
         if not nodes and not tests:
             context.log.info("Nothing of dbt to run.")
@@ -104,27 +108,28 @@ class Build:
         wait_for_file(context, env.target)
         doubt_stopped(context.instance, env.name)
         self._inspection.before(nodes, manifest)
-        stands = planner.staleness(nodes)
-        nodes, tests, results = planner.still_due(nodes, tests, stands)
-        yield from results
-        if not nodes and not tests:
-            context.log.info("Another run has built it meanwhile.")
-            return
-        self._shadow = ShadowTables(env.target, env.nodes, planner.request, self._scratch)
+        self._shadow = ShadowTables(env.target, env.nodes, planner.first_attempt, self._scratch)
         self._in_place = InPlace(
             env.target, env.revision.manifest, self._saved_parse, self._scratch
         )
         try:
-            self._work = planner.work(nodes, tests, stands, self._shadow, self._saved_parse)
+            self._work = planner.plan(lambda u: self._shadow.are_there(self._saved_parse(), u))
             self._options = self._command_options()
             manifest = self._manifest() if self._config.vars else manifest
             self._make_way()
         except (PartitionError, DbtError) as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-        self._record = planner.record(self._work, stands)
-        recreated = nodes.keys() if self._config.full_refresh else set(self._work.rebuilt)
+        yield from self._work.known
+        if self._work.does_nothing:
+            context.log.info("Another run has built it meanwhile.")
+            return
+        for said in batches_of(self._work):
+            context.log.info(said)
+        self._record = records(env, context.instance, self._work, self._config.reasons)
+        work = self._work
+        recreated = work.nodes.keys() if self._config.full_refresh else set(work.rebuilt)
         say_recreated(context, [added_to[u] for u in recreated & added_to.keys()])
-        self._touched = planner.touches(self._work, stands)
+        self._touched = touches(env, self._work)
         announce(context, env.name, savings_key(env.name), self._touched)
         yield from self._build(manifest)
 

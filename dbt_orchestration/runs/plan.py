@@ -1,9 +1,10 @@
-"""What a run is going to do, and what it will record: decided before dbt starts."""
+"""What a run does: decided by one function, for a form that shows it and for the run itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -13,8 +14,6 @@ from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.changes.materializations import is_updated_in_place, own_materializations
 from dbt_orchestration.changes.merging.models import why_alone
 from dbt_orchestration.changes.policy import HistoryPolicy
-from dbt_orchestration.changes.relation_names import relation_name
-from dbt_orchestration.changes.terms import digest
 from dbt_orchestration.history.batches import batches, reads_itself
 from dbt_orchestration.history.partitions import (
     PartitionConfig,
@@ -22,22 +21,11 @@ from dbt_orchestration.history.partitions import (
     partition_keys,
 )
 from dbt_orchestration.history.request import Partitions, Request, partitions_to_build
-from dbt_orchestration.ledger.attempts import attempts_of, built_before, succeeded
+from dbt_orchestration.ledger.attempts import built_before, succeeded
 from dbt_orchestration.ledger.built import last_results
-from dbt_orchestration.ledger.deferral import same_elsewhere
-from dbt_orchestration.ledger.doubt import Touched
-from dbt_orchestration.ledger.moved import Moved
-from dbt_orchestration.ledger.provenance import (
-    PUSH_TAG,
-    Record,
-    ancestors_of,
-    commit_metadata,
-    recorded_versions,
-)
+from dbt_orchestration.ledger.provenance import PUSH_TAG, ancestors_of
 from dbt_orchestration.ledger.staleness import Staleness, on_change, staleness
-from dbt_orchestration.revisions.explanation import WAITING
-from dbt_orchestration.runs.config import BuildConfig
-from dbt_orchestration.runs.shadow import ShadowTables
+from dbt_orchestration.runs.request import BuildRequest
 
 # Changes that leave the types of a table's columns as they are. A new column is added as it is.
 _SAME_TYPES = ("rows", "column_added", "order", "partitions")
@@ -61,6 +49,8 @@ class RunPlan:
             what is built beside it if not.
         fresh: nodes that were never built in this place, which may not be free, each with the name
             under which a table that stands there is kept; "" if it may stay.
+        stands: how the nodes stood that it was decided from.
+        known: results of checks that need not run, as another run has built the same meanwhile.
     """
 
     nodes: Nodes
@@ -71,6 +61,12 @@ class RunPlan:
     waiting: Collection[str]
     checked: Mapping[str, Partitions]
     fresh: Mapping[str, str]
+    stands: Staleness
+    known: Sequence[dg.AssetCheckResult] = ()
+
+    @property
+    def does_nothing(self) -> bool:
+        return not self.nodes and not self.tests
 
     def with_rebuilt(self, unique_ids: Collection[str]) -> RunPlan:
         """The same with ``unique_ids``, of what was ``checked``, recreated beside their tables."""
@@ -83,54 +79,87 @@ class RunPlan:
         )
 
 
+def batches_of(plan: RunPlan) -> Iterator[str]:
+    """How the partitions of each node are cut into batches, in words."""
+    for unique_id, wanted in plan.partitions.items():
+        if len(wanted.keys) > 1:
+            count = f"{len(wanted.batches)} {'batch' if len(wanted.batches) == 1 else 'batches'}"
+            why = f"; one partition each: {wanted.alone}" if wanted.alone else ""
+            yield f"{unique_id}: {len(wanted.keys)} partitions in {count}{why}."
+
+
 class Planner:
-    """Decides what one run does, from what it was asked and how everything stands."""
+    """Decides what one run does, from what it was asked and how everything stands.
+
+    Args:
+        attempts: the run and those that it goes on from, back to the first; none if there is no run
+            yet, as in a form.
+    """
 
     def __init__(
-        self, env: EnvironmentContext, context: dg.AssetExecutionContext, config: BuildConfig
+        self,
+        env: EnvironmentContext,
+        instance: dg.DagsterInstance,
+        request: BuildRequest,
+        attempts: Sequence[dg.RunRecord] = (),
     ) -> None:
         self._env = env
-        self._context = context
-        self._config = config
-        self._attempts = attempts_of(context)
+        self._instance = instance
+        self._request = request
+        self._config = request.config
+        self._attempts = attempts
 
     @property
-    def request(self) -> str:
-        """The run id of the first attempt."""
-        return self._attempts[-1].dagster_run.run_id
+    def first_attempt(self) -> str:
+        """The run id of the first attempt; "" if there is no run yet."""
+        return self._attempts[-1].dagster_run.run_id if self._attempts else ""
 
     def selected(self) -> tuple[Nodes, Tests]:
         """What the run was started for."""
         ids = self._env.unique_ids
-        keys = set(self._context.selected_asset_keys)
+        keys = set(self._request.assets)
         if len(self._attempts) > 1:
             # For Dagster an asset is built once a partition of it is. Where an attempt was stopped
             # before the last one, only the check that it did not come to is to be done again.
             keys |= {
-                check.asset_key
-                for check in self._context.selected_asset_check_keys
-                if check.name == PARTITIONS_CHECK
+                check.asset_key for check in self._request.checks if check.name == PARTITIONS_CHECK
             }
         nodes = sorted(ids[key] for key in keys)
-        checks = () if self._config.exclude_tests else self._context.selected_asset_check_keys
+        checks = () if self._config.exclude_tests else self._request.checks
         tests = {ids[key]: key for key in sorted(checks) if key in ids}
         return {unique_id: self._env.nodes[unique_id] for unique_id in nodes}, tests
 
-    def staleness(self, nodes: Collection[str]) -> Staleness:
+    def plan(self, shadows_are_there: Callable[[Collection[str]], bool]) -> RunPlan:
+        """What to do now.
+
+        Args:
+            shadows_are_there: whether an earlier attempt left the shadow tables of these nodes.
+
+        Raises:
+            PartitionError: the request cannot be met.
+        """
+        nodes, tests = self.selected()
+        stands = self._staleness(nodes)
+        nodes, tests, known = self._still_due(nodes, tests, stands)
+        if not nodes and not tests:
+            return RunPlan({}, {}, {}, (), (), (), {}, {}, stands, known)
+        return replace(self._plan(nodes, tests, stands, shadows_are_there), known=known)
+
+    def _staleness(self, nodes: Collection[str]) -> Staleness:
         """How these nodes, and all that they read, stand."""
         above = ancestors_of(self._env.nodes, *nodes)
         keys = self._env.keys
         found = staleness(
             self._env.settings,
             self._env.name,
-            self._context.instance,
+            self._instance,
             self._env.revision,
             {u: keys[u] for u in {*nodes, *above} & keys.keys()},
         )
         assert found is not None
         return found
 
-    def still_due(
+    def _still_due(
         self, nodes: Nodes, tests: Tests, stands: Staleness
     ) -> tuple[Nodes, Tests, Sequence[dg.AssetCheckResult]]:
         """Without what another run has built since the push sensor asked for this one.
@@ -138,7 +167,7 @@ class Planner:
         The checks of that are given with the results that they had there: Dagster takes a check
         that a run was to do, and did not, for one whose result is unknown.
         """
-        if PUSH_TAG not in self._context.run.tags or len(self._attempts) > 1:
+        if PUSH_TAG not in self._request.tags or len(self._attempts) > 1:
             return nodes, tests, ()
         keys, now = self._env.keys, self._env.revision.fingerprints
         done = {
@@ -147,8 +176,8 @@ class Planner:
             if stands.is_current(u) and stands.built[u].fingerprint == now[u]
             if u not in stands.stale
         }
-        checks = [k for k in self._context.selected_asset_check_keys if k.asset_key in done]
-        results = last_results(self._context.instance, checks)
+        checks = [k for k in self._request.checks if k.asset_key in done]
+        results = last_results(self._instance, checks)
         known = {(result.asset_key, result.check_name) for result in results}
         return (
             {u: node for u, node in nodes.items() if keys[u] not in done},
@@ -156,30 +185,21 @@ class Planner:
             results,
         )
 
-    def work(
+    def _plan(
         self,
         nodes: Nodes,
         tests: Tests,
         stands: Staleness,
-        shadow: ShadowTables,
-        manifest: Callable[[], Any],
+        shadows_are_there: Callable[[Collection[str]], bool],
     ) -> RunPlan:
-        """What to do.
-
-        Args:
-            manifest: dbt's own, to look into the warehouse with.
-
-        Raises:
-            PartitionError: the request cannot be met.
-        """
-        config, instance, env = self._config, self._context.instance, self._env
+        config, instance, env = self._config, self._instance, self._env
         models = {u: model for u in nodes if (model := env.model(u))}
         rebuilt, waiting = self._rebuilt(nodes, stands)
         request = Request(
-            self._context.run.tags,
+            self._request.tags,
             config.full_refresh,
             env.environment.lookback,
-            self._attempts[-1].create_timestamp,
+            self._attempts[-1].create_timestamp if self._attempts else datetime.now(UTC),
             rebuilt,
             {env.unique_id(name, "partitions"): said for name, said in config.partitions.items()},
         )
@@ -195,7 +215,7 @@ class Planner:
             if before(u)  # else nobody reads it yet
         }
         done = dict(succeeded(instance, self._attempts[1:], env.unique_ids))
-        if (resumed := recreated & done.keys()) and not shadow.are_there(manifest(), resumed):
+        if (resumed := recreated & done.keys()) and not shadows_are_there(resumed):
             done = {u: keys for u, keys in done.items() if u not in resumed}
         partitions = partitions_to_build(request, models, before, done)
         whole = {u for u in partitions if u in rebuilt or config.full_refresh or not before(u)}
@@ -223,6 +243,7 @@ class Planner:
             waiting,
             checked,
             self._fresh(nodes, stands),
+            stands,
         )
 
     def _may_have_other_types(self, unique_id: str, stands: Staleness) -> bool:
@@ -241,7 +262,7 @@ class Planner:
         never = [u for u in nodes if self._is_new_here(u, stands)]
         kept = {u for u in never if self._keeps_rows(u)}
         others = {u for u in never if u.startswith(("seed.", "snapshot."))}
-        aside = f"__before_{self.request[:8]}"
+        aside = f"__before_{self.first_attempt[:8]}"
         return {u: f"{nodes[u]['alias']}{aside}" if u in kept else "" for u in kept | others}
 
     @staticmethod
@@ -267,13 +288,7 @@ class Planner:
         if model.mergeable is False:
             why = why or "the model says so"
         cut = batches(model, wanted.keys, mergeable=not why, in_order=in_order)
-        if len(wanted.keys) > 1:
-            said = f"; one partition each: {why}" if why and model.chunk > 1 else ""
-            self._context.log.info(
-                f"{unique_id}: {len(wanted.keys)} partitions in {len(cut)}"
-                f" {'batch' if len(cut) == 1 else 'batches'}{said}."
-            )
-        return replace(wanted, batches=cut)
+        return replace(wanted, batches=cut, alone=why if model.chunk > 1 else "")
 
     def _rebuilt(self, nodes: Collection[str], stands: Staleness) -> tuple[set[str], set[str]]:
         """What is rebuilt from nothing: what is asked for, and what its change calls for.
@@ -317,58 +332,3 @@ class Planner:
 
     def _may_rebuild(self, unique_id: str) -> bool:
         return self._env.nodes[unique_id]["config"].get("full_refresh") is not False
-
-    def record(self, work: RunPlan, stands: Staleness) -> Callable[[str], Record]:
-        """What to record with each node that the run builds."""
-        env = self._env
-        behind = dict.fromkeys(work.waiting & work.nodes.keys(), WAITING)
-        behind |= self._outside(work, stands)
-        for unique_id, stale in stands.stale.items():
-            wanted = work.partitions.get(unique_id)
-            left = set(stale) - set(wanted.keys if wanted else ())
-            if left and unique_id not in work.rebuilt:
-                behind.setdefault(unique_id, digest(*(f"{k}={stale[k].recorded}" for k in left)))
-        version = recorded_versions(env.revision, work.nodes.keys(), behind)
-        names = Moved(env.revision)
-
-        def record(unique_id: str) -> Record:
-            said = commit_metadata(env.revision, self._config.reasons.get(unique_id, ""))
-            return Record(
-                version(unique_id),
-                {**said, **names.metadata(unique_id)},
-                relation_name(env.nodes[unique_id]),
-            )
-
-        return record
-
-    def touches(self, work: RunPlan, stands: Staleness) -> Mapping[dg.AssetKey, Touched]:
-        """What the run is going to make of what other code has built."""
-        now, found = self._env.revision.fingerprints, dict[str, Touched]()
-        for u in work.nodes.keys() & stands.built.keys():
-            last, wanted = stands.built[u], work.partitions.get(u)
-            if wanted is None:
-                if last.fingerprint != now[u]:
-                    found[u] = Touched(whole=True)
-            elif {last.fingerprint, *last.partitions.values()} != {now[u]}:
-                whole = u in {*work.rebuilt, *work.checked}
-                keys = {*wanted.keys, *(work.checked[u].keys if u in work.checked else ())}
-                found[u] = Touched(
-                    whole, keys if whole else {k for k in keys if last.partitions.get(k) != now[u]}
-                )
-        return {self._env.keys[u]: touched for u, touched in found.items()}
-
-    def _outside(self, work: RunPlan, stands: Staleness) -> Mapping[str, str]:
-        """What is read, not built by the run, and stands as other code left it."""
-        env = self._env
-        there: Collection[str] = ()
-        if env.environment.defer_to:
-            # What was never built here is read from there, where it is the same.
-            there = same_elsewhere(
-                env.settings, env.name, self._context.instance, env.revision, env.keys
-            )
-        above = ancestors_of(env.nodes, *work.nodes)
-        return {
-            u: stands.built[u].fingerprint if u in stands.built else ""
-            for u in (above & env.keys.keys()) - work.nodes.keys()
-            if not stands.is_current(u) and (u in stands.built or u not in there)
-        }

@@ -10,7 +10,7 @@ import pytest
 
 from tests.automation import test_history
 from tests.automation.site import Site, names
-from tests.automation.test_history import DAYS, daily, partitions
+from tests.automation.test_history import DAYS, daily, partitions, say
 from tests.conftest import failure
 
 begin = test_history.begin
@@ -52,6 +52,61 @@ def test_nothing_starts_before_it_is_said(built: Site) -> None:
     assert "| monthly | the partition 2024-01-01 | a second |" in said["plan"]
     assert "| peak | as a whole | a second |" in said["plan"]
     assert "Nothing was started" in said["next"]
+    assert started(built) == []
+
+
+def rows(plan: str) -> dict[str, str]:
+    """What is built of each model, as the form shows it."""
+    lines = [line.strip("| ").split(" | ") for line in plan.splitlines() if line.startswith("|")]
+    return {name: what for name, what, _ in lines[2:]}
+
+
+def built_by(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """What a run built of each model, in the same words; how it made a table is not told."""
+    found: dict[str, str] = {}
+    for event in result.get_asset_materialization_events():
+        name = event.materialization.asset_key.path[-1]
+        keys = sorted(key for key in partitions(result, name) if key)
+        several = f"{len(keys)} partitions, {keys[0]} to {keys[-1]}" if len(keys) > 1 else ""
+        found[name] = several or (f"the partition {keys[0]}" if keys else "as a whole")
+    return found
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"model": "daily", "since": "2024-01-02", "until": "2024-01-03"},
+        {"model": "daily", "since": "2024-01-02", "include_downstream": False},
+        {"model": "daily", "full_refresh": True},
+        {"model": "monthly"},
+        {"model": "peak"},
+    ],
+)
+def test_what_is_shown_is_what_the_run_does(built: Site, form: Mapping[str, Any]) -> None:
+    plan = shown(fill_in(built, **form, dry_run=False))["plan"]
+    [request] = started(built)
+    result = built.run(request)
+    assert result.success
+    whole = {name: what.removeprefix("from nothing: ") for name, what in rows(plan).items()}
+    assert whole == built_by(result)
+    recreated = {name for name, what in rows(plan).items() if what.startswith("from nothing")}
+    assert recreated == ({"daily", "monthly"} if "full_refresh" in form else set())
+
+
+def test_the_form_shows_what_the_run_finds_out_of_a_change(built: Site) -> None:
+    say(built, "ask")
+    built.clone.edit("models/daily.sql", "sum(amount)", "cast(sum(amount) as varchar)")
+    built.clone.push("as text")
+    built.says()
+    said = shown(fill_in(built, model="daily", since="2024-01-02", until="2024-01-02"))["plan"]
+    assert "daily: its change calls for a table that is built from nothing" in said
+
+
+def test_a_request_whose_model_is_gone_is_refused(built: Site) -> None:
+    fill_in(built, model="peak", dry_run=False)
+    (built.clone.folder / "dbt/models/peak.sql").unlink()
+    built.clone.push("no peak")
+    built.says()
     assert started(built) == []
 
 

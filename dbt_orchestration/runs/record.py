@@ -1,0 +1,88 @@
+"""What a run records with what it builds, and what it makes doubtful while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import dagster as dg
+
+from dbt_orchestration.assets.context import EnvironmentContext
+from dbt_orchestration.changes.relation_names import relation_name
+from dbt_orchestration.changes.terms import digest
+from dbt_orchestration.ledger.deferral import same_elsewhere
+from dbt_orchestration.ledger.doubt import Touched
+from dbt_orchestration.ledger.moved import Moved
+from dbt_orchestration.ledger.provenance import (
+    Record,
+    ancestors_of,
+    commit_metadata,
+    recorded_versions,
+)
+from dbt_orchestration.revisions.explanation import WAITING
+from dbt_orchestration.runs.plan import RunPlan
+
+
+def records(
+    env: EnvironmentContext,
+    instance: dg.DagsterInstance,
+    work: RunPlan,
+    reasons: Mapping[str, str],
+) -> Callable[[str], Record]:
+    """What to record with each node that the run builds.
+
+    Args:
+        reasons: why each is built, by unique id.
+    """
+    stands = work.stands
+    behind = dict.fromkeys(work.waiting & work.nodes.keys(), WAITING)
+    behind |= _outside(env, instance, work)
+    for unique_id, stale in stands.stale.items():
+        wanted = work.partitions.get(unique_id)
+        left = set(stale) - set(wanted.keys if wanted else ())
+        if left and unique_id not in work.rebuilt:
+            behind.setdefault(unique_id, digest(*(f"{k}={stale[k].recorded}" for k in left)))
+    version = recorded_versions(env.revision, work.nodes.keys(), behind)
+    names = Moved(env.revision)
+
+    def record(unique_id: str) -> Record:
+        said = commit_metadata(env.revision, reasons.get(unique_id, ""))
+        return Record(
+            version(unique_id),
+            {**said, **names.metadata(unique_id)},
+            relation_name(env.nodes[unique_id]),
+        )
+
+    return record
+
+
+def touches(env: EnvironmentContext, work: RunPlan) -> Mapping[dg.AssetKey, Touched]:
+    """What the run is going to make of what other code has built."""
+    now, built, found = env.revision.fingerprints, work.stands.built, dict[str, Touched]()
+    for u in work.nodes.keys() & built.keys():
+        last, wanted = built[u], work.partitions.get(u)
+        if wanted is None:
+            if last.fingerprint != now[u]:
+                found[u] = Touched(whole=True)
+        elif {last.fingerprint, *last.partitions.values()} != {now[u]}:
+            whole = u in {*work.rebuilt, *work.checked}
+            keys = {*wanted.keys, *(work.checked[u].keys if u in work.checked else ())}
+            found[u] = Touched(
+                whole, keys if whole else {k for k in keys if last.partitions.get(k) != now[u]}
+            )
+    return {env.keys[u]: touched for u, touched in found.items()}
+
+
+def _outside(
+    env: EnvironmentContext, instance: dg.DagsterInstance, work: RunPlan
+) -> Mapping[str, str]:
+    """What is read, not built by the run, and stands as other code left it."""
+    stands, there = work.stands, frozenset[str]()
+    if env.environment.defer_to:
+        # What was never built here is read from there, where it is the same.
+        there = frozenset(same_elsewhere(env.settings, env.name, instance, env.revision, env.keys))
+    above = ancestors_of(env.nodes, *work.nodes)
+    return {
+        u: stands.built[u].fingerprint if u in stands.built else ""
+        for u in (above & env.keys.keys()) - work.nodes.keys()
+        if not stands.is_current(u) and (u in stands.built or u not in there)
+    }
