@@ -6,6 +6,9 @@ RUN := .venv/bin
 OLDEST := .venv-dbt-1.11
 UV = $(or $(shell command -v uv),.uv/bin/uv)
 
+# Every command starts many processes, and each would compile this package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install up demo doctor plan check test oldest lint bench clean
 
 install:
@@ -32,9 +35,9 @@ test: lint
 
 # The contract tests, builds and a push on the oldest dbt that is supported.
 oldest: install
-	@UV_PROJECT_ENVIRONMENT=$(OLDEST) $(UV) sync --quiet --locked --inexact \
+	@UV_PROJECT_ENVIRONMENT=$(OLDEST) $(UV) sync --quiet --locked --inexact --compile-bytecode \
 		--python $(RUN)/python --no-python-downloads
-	@$(UV) pip install --quiet --python $(OLDEST)/bin/python 'dbt-core>=1.11.16,<1.12'
+	@$(UV) pip install --quiet --compile-bytecode --python $(OLDEST)/bin/python 'dbt-core>=1.11.16,<1.12'
 	@$(OLDEST)/bin/pytest --quiet --numprocesses 2 tests/test_dagster_internals.py tests/test_dbt_internals.py \
 		tests/test_hidden_variables.py tests/runs/test_build.py \
 		tests/automation/test_push.py::test_a_push_of_one_model_builds_it_and_who_reads_what_changed

@@ -47,7 +47,8 @@ if [ -z "$uv" ]; then
 fi
 
 echo "Installing the packages of uv.lock into .venv …"
-"$uv" sync --quiet --locked --python "$python" --no-python-downloads >"$log" 2>&1 || {
+# Compiled now, or else each process compiles them again where Python may not write bytecode.
+"$uv" sync --quiet --locked --compile-bytecode --python "$python" --no-python-downloads >"$log" 2>&1 || {
     if grep -qiE 'dns|lookup|connect|timed out' "$log"; then
         fail "cannot download the packages: no network"
     fi
