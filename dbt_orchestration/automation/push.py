@@ -21,7 +21,8 @@ import dagster as dg
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets, everything
 from dbt_orchestration.automation.outcome import Finding, Outcome, read_cursor
-from dbt_orchestration.automation.request import request, saved_all
+from dbt_orchestration.automation.request import request
+from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.dbt.parse import PrepareError, Revision
 from dbt_orchestration.ledger.attempts import CRASH_TAGS, unfinished_runs
 from dbt_orchestration.ledger.built import read_built
@@ -32,6 +33,12 @@ from dbt_orchestration.ledger.present import keep, place_in_the_log
 from dbt_orchestration.ledger.provenance import (
     RAW_TAG,
     commit_tags,
+)
+from dbt_orchestration.ledger.pushes import (
+    can_be_built,
+    cannot_be_built,
+    cannot_be_seen,
+    nothing_due,
 )
 from dbt_orchestration.revisions.commits import find_commit, is_current
 from dbt_orchestration.revisions.current import used_by
@@ -114,7 +121,7 @@ class _Tick:
     raw: Collection[dg.AssetKey]
     context: dg.SensorEvaluationContext
     found: list[Finding] = field(default_factory=list)
-    events: list[dg.AssetMaterialization] = field(default_factory=list)
+    events: list[dg.AssetMaterialization | dg.AssetCheckEvaluation] = field(default_factory=list)
     requests: list[dg.RunRequest] = field(default_factory=list)
     known: Mapping[str, Any] = field(init=False)
     ends: float = field(default_factory=lambda: monotonic() + _BUDGET_SECONDS)
@@ -146,8 +153,12 @@ class _Tick:
             self._find(Outcome.DISK_FULL, why=full)
             return
         if self._is_time_to_ask():
-            if (sha := self._newest()) and not self._is_loaded(sha) and self._load(sha):
+            sha = self._newest()
+            if sha and not self._is_loaded(sha) and self._load(sha):
                 return
+            commit = self.loaded.commit if self.loaded else None
+            if commit and sha and self._is_loaded(sha) and self._is_news("good", sha):
+                self.events.append(can_be_built(self.environment, commit))
             trouble = [each.as_json() for each in self.found]
             if trouble and trouble != self.known.get("trouble"):
                 self.context.log.warning(" ".join(map(str, self.found)))
@@ -159,6 +170,14 @@ class _Tick:
             self._build(self.loaded, self.dbt)
         elif not self.found:
             self._find(Outcome.NO_COMMIT)
+
+    def _is_news(self, *newest: str) -> bool:
+        """Whether the check on the newest commit does not say so already."""
+        news = digest_value(newest)
+        if self.known.get("newest") == news:
+            return False
+        self._leave(newest=news)
+        return True
 
     def _leave(self, **known: Any) -> None:
         """Leave something for the next tick."""
@@ -189,6 +208,9 @@ class _Tick:
             sha = remote.head(self._branch, min(_LOOK_SECONDS, self.left))
         except GitError as error:
             self._find(Outcome.UNREACHABLE, branch=self._branch, why=str(error))
+            if self._is_news("unreachable"):
+                said = cannot_be_seen(self.environment, self._branch, str(error))
+                self.events.append(said)
             return None
         if sha is None:
             facts = {"branch": self._branch, "environment": self.environment}
@@ -221,7 +243,10 @@ class _Tick:
             revision = self._prepared(sha, storage)
             problem = self._follower.problem(sha) or full_disk(self.settings)
         if revision is None and problem:
-            self._find(Outcome.BROKEN, **named, why=problem)
+            self._find(Outcome.BROKEN, **named, why=" ".join(problem.split()))
+            if self._is_news("broken", sha, problem):
+                commit = Remote.of(self.settings).known(self._branch, sha)
+                self.events.append(cannot_be_built(self.environment, commit, problem))
             return False
         if revision is None:
             self._find(Outcome.MOVED_ON, **named)
@@ -302,7 +327,7 @@ class _Tick:
         else:
             outcome, facts["nodes"] = Outcome.NOTHING_DUE, str(len(dbt.nodes))
             if due.built and known.get("revision") != revision.digest:
-                self.events.append(saved_all(self.environment, revision, due))
+                self.events.append(nothing_due(self.environment, revision, due.built))
         self._find(outcome, **facts)
         if self.found[-1] != before:
             # The UI shows what a tick says only to who points at it; this is under "View logs".

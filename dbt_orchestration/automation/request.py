@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -12,11 +11,8 @@ from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.request import ranges_of
 from dbt_orchestration.ledger.due import Due
-from dbt_orchestration.ledger.provenance import (
-    PUSH_TAG,
-    commit_metadata,
-    savings_key,
-)
+from dbt_orchestration.ledger.provenance import PUSH_TAG
+from dbt_orchestration.ledger.pushes import seconds_of
 from dbt_orchestration.revisions.explanation import Explanation
 from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.request import BuildRequest
@@ -30,7 +26,7 @@ def request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> d
         rebuild=sorted(u for u, why in due.nodes.items() if why.action == "full_refresh"),
         partitions=_partitions(dbt, due),
         left_alone=len(alone),
-        seconds_saved=_seconds(due, alone),
+        seconds_saved=seconds_of(due.built, alone),
     )
     last = {**due.gone, **due.built}
     attempt = digest_value(
@@ -60,25 +56,6 @@ def _partitions(dbt: DbtAssets, due: Due) -> dict[str, list[str]]:
             keys = set(due.partitions[unique_id])
             said[unique_id] = list(ranges_of(model, keys, datetime.now(UTC)))
     return said
-
-
-def saved_all(environment: str, revision: Revision, due: Due) -> dg.AssetMaterialization:
-    """What a commit saved that makes nothing due."""
-    saved = _seconds(due, list(due.built))
-    return dg.AssetMaterialization(
-        savings_key(environment),
-        metadata={
-            "built": 0,
-            "left alone": len(due.built),
-            "seconds saved": saved,
-            **commit_metadata(revision, ""),
-        },
-    )
-
-
-def _seconds(due: Due, nodes: Sequence[str]) -> float:
-    """What building these nodes took the last time."""
-    return round(sum(due.built[u].seconds for u in nodes if u in due.built), 1)
 
 
 def _reason(why: Explanation) -> str:

@@ -92,40 +92,6 @@ def commit_tags(revision: Revision) -> dict[str, str]:
     return {key: value for key, value in tags.items() if value}
 
 
-def savings_key(environment: str) -> dg.AssetKey:
-    """The asset whose materializations say what each push built and what it saved."""
-    return dg.AssetKey([environment, "pushes"])
-
-
-def savings(
-    environment: str,
-    revision: Revision,
-    built: Mapping[str, float],
-    left_alone: int,
-    seconds_saved: float,
-) -> dg.AssetMaterialization:
-    """What a push run built, in seconds by asset, and what it saved."""
-    return dg.AssetMaterialization(
-        savings_key(environment),
-        metadata={
-            "built": len(built),
-            "left alone": left_alone,
-            "seconds built": round(sum(built.values()), 1),
-            "seconds saved": seconds_saved,
-            **commit_metadata(revision, ""),
-        },
-    )
-
-
-def savings_spec(environment: str, branch: str) -> dg.AssetSpec:
-    """That asset: Dagster plots its numbers over time."""
-    return dg.AssetSpec(
-        savings_key(environment),
-        group_name="pushes",
-        description=f"Pushes to {branch}: nodes built and left alone, and seconds saved.",
-    )
-
-
 def recorded_versions(
     revision: Revision, building: Collection[str], behind: Mapping[str, str]
 ) -> Callable[[str], str | None]:

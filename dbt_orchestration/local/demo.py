@@ -16,7 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from dbt_orchestration.automation.outcome import Finding, Outcome, findings
-from dbt_orchestration.ledger.provenance import DURATION, PUSH_TAG, savings_key
+from dbt_orchestration.ledger.provenance import DURATION, PUSH_TAG
+from dbt_orchestration.ledger.pushes import pushes_key
 from dbt_orchestration.local.dagster_process import LaptopError, interruptible
 from dbt_orchestration.local.up import Running, running
 from dbt_orchestration.settings.models import PREFIX, Git, Settings
@@ -155,7 +156,7 @@ def _table(instance: dg.DagsterInstance, run_id: str, name: str) -> Table:
     built: dict[dg.AssetKey, list[dg.AssetMaterialization]] = {}
     for record in page.records:
         event = record.asset_materialization
-        if event and event.asset_key != savings_key(name):
+        if event and event.asset_key != pushes_key(name):
             built.setdefault(event.asset_key, []).append(event)
     for key, events in built.items():
         seconds = sum(float(_values(event.metadata)[DURATION]) for event in events)
@@ -173,7 +174,7 @@ def _partitions(events: Sequence[dg.AssetMaterialization]) -> str:
 
 
 def _savings(instance: dg.DagsterInstance, name: str) -> str:
-    event = instance.get_latest_materialization_event(savings_key(name))
+    event = instance.get_latest_materialization_event(pushes_key(name))
     assert event is not None
     assert event.asset_materialization is not None
     values = _values(event.asset_materialization.metadata)

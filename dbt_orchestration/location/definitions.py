@@ -10,9 +10,10 @@ from dagster_dbt import DagsterDbtTranslator
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.assets.translator import exposure_specs, states_key
 from dbt_orchestration.automation.jobs import jobs_and_schedules
+from dbt_orchestration.automation.newest import newest_commit_check
 from dbt_orchestration.automation.push import push_sensor
 from dbt_orchestration.dbt.parse import PrepareError, Revision
-from dbt_orchestration.ledger.provenance import savings_spec
+from dbt_orchestration.ledger.pushes import pushes_spec
 from dbt_orchestration.location.assets import dbt_assets
 from dbt_orchestration.location.environment import Environment
 from dbt_orchestration.location.flights import raw_assets
@@ -68,7 +69,11 @@ def _build(
             raise
         revision = None  # the sensor prepares it again
     if revision is None:
-        return dg.Definitions(sensors=[push_sensor(settings, name, None, None)])
+        return dg.Definitions(
+            assets=[pushes_spec(name, settings.environment(name).branch)],
+            asset_checks=[newest_commit_check(settings, name, None)],
+            sensors=[push_sensor(settings, name, None, None)],
+        )
     return definitions_of(settings, name, revision, translator)
 
 
@@ -104,8 +109,9 @@ def definitions_of(
             *([raw] if raw else []),
             *(source for source in dbt.sources.values() if source.key not in {*loaded, *others}),
             *exposure_specs(revision.manifest, name, dbt.keys),
-            *([savings_spec(name, environment.branch)] if pushes else []),
+            *([pushes_spec(name, environment.branch)] if pushes else []),
         ],
+        asset_checks=[newest_commit_check(settings, name, revision)] if pushes else [],
         jobs=[
             *jobs,
             *([dg.define_asset_job(named(name, "load_raw"), [raw])] if raw else []),

@@ -100,7 +100,10 @@ class Follower:
         return f" ({said[-1]})" if said else ""
 
     def problem(self, sha: str) -> str:
-        """Why the commit could not be prepared a short while ago; "" if nothing is known."""
+        """Why the commit could not be prepared a short while ago; "" if nothing is known.
+
+        The message may have several lines.
+        """
         failed = _read(self._failed)
         if failed.get("sha") != sha or time.time() - failed["at"] > _RETRY_SECONDS:
             return ""
@@ -207,7 +210,7 @@ class Follower:
             return False
 
     def _note(self, sha: str, message: str) -> None:
-        content = {"sha": sha, "message": " ".join(message.split()), "at": time.time()}
+        content = {"sha": sha, "message": message, "at": time.time()}
         with suppress(OSError):  # a disk that is full: a tick says so
             write_whole(self._failed, content)
 

@@ -127,7 +127,17 @@ class Remote:
                     shutil.rmtree(self._mirror)
                     run_git(self._home, "init", "--quiet", "--bare", str(self._mirror))
                     self._run(self._mirror, *fetch)
-            said = run_git(self._mirror, "log", "-1", "--format=%H%x00%an <%ae>%x00%s%x00%cI", ours)
+        return self._read(branch, ours)
+
+    def known(self, branch: str, sha: str) -> Commit:
+        """A commit that ``head`` has named; with nothing but its SHA if it was never fetched."""
+        try:
+            return self._read(branch, sha)
+        except GitError:
+            return Commit(sha, branch, "somebody", "", "", self._page(sha))
+
+    def _read(self, branch: str, name: str) -> Commit:
+        said = run_git(self._mirror, "log", "-1", "--format=%H%x00%an <%ae>%x00%s%x00%cI", name)
         sha, author, subject, committed_at = said.split("\0")
         return Commit(sha, branch, author, subject, committed_at, self._page(sha))
 

@@ -17,7 +17,8 @@ from dbt_orchestration.ledger.attempts import DISK_FULL_TAG, attempts_of, unfini
 from dbt_orchestration.ledger.deferral import deferral_options
 from dbt_orchestration.ledger.doubt import announce, doubt_stopped, give_back
 from dbt_orchestration.ledger.inspection import Inspection
-from dbt_orchestration.ledger.provenance import PUSH_TAG, commit_tags, savings, savings_key
+from dbt_orchestration.ledger.provenance import PUSH_TAG, commit_tags
+from dbt_orchestration.ledger.pushes import built_by_push, pushes_key
 from dbt_orchestration.revisions.disk import full_disk
 from dbt_orchestration.runs import liveness
 from dbt_orchestration.runs.command import (
@@ -130,7 +131,7 @@ class Build:
         recreated = work.nodes.keys() if self._config.full_refresh else set(work.rebuilt)
         say_recreated(context, [added_to[u] for u in recreated & added_to.keys()])
         self._touched = touches(env, self._work)
-        announce(context, env.name, savings_key(env.name), self._touched)
+        announce(context, env.name, pushes_key(env.name), self._touched)
         yield from self._build(manifest)
 
     def _build(self, manifest: Any) -> Iterator[Any]:
@@ -154,7 +155,7 @@ class Build:
         broken = {self._env.keys[u] for u in self._broken}
         give_back(self._context, broken & self._touched.keys())
         if PUSH_TAG in self._context.run.tags:
-            yield savings(
+            yield built_by_push(
                 self._env.name,
                 self._env.revision,
                 built,

@@ -1,0 +1,133 @@
+"""The asset ``pushes`` of an environment: what pushes built, and whether the newest commit can be.
+
+Dagster plots its numbers over time. Its check is red while the newest commit cannot be built.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from dbt_orchestration.dbt.parse import Commit, Revision
+from dbt_orchestration.ledger.built import Built
+from dbt_orchestration.ledger.provenance import commit_metadata
+
+NEWEST_COMMIT = "newest_commit_can_be_built"
+_FILE = re.compile(r"[\w./-]+\.(?:sql|ya?ml|py|csv|md)\b")
+_LINE = re.compile(r"\bline (\d+)")
+
+
+def pushes_key(environment: str) -> dg.AssetKey:
+    """The asset's key."""
+    return dg.AssetKey([environment, "pushes"])
+
+
+def pushes_spec(environment: str, branch: str) -> dg.AssetSpec:
+    """The asset."""
+    return dg.AssetSpec(
+        pushes_key(environment),
+        group_name="pushes",
+        description=f"Pushes to {branch}: nodes built and left alone, and seconds saved.",
+    )
+
+
+def built_by_push(
+    environment: str,
+    revision: Revision,
+    built: Mapping[str, float],
+    left_alone: int,
+    seconds_saved: float,
+) -> dg.AssetMaterialization:
+    """What a push run built, in seconds by asset, and what it saved."""
+    return dg.AssetMaterialization(
+        pushes_key(environment),
+        metadata={
+            "built": len(built),
+            "left alone": left_alone,
+            "seconds built": round(sum(built.values()), 1),
+            "seconds saved": seconds_saved,
+            **commit_metadata(revision, ""),
+        },
+    )
+
+
+def nothing_due(
+    environment: str, revision: Revision, built: Mapping[str, Built]
+) -> dg.AssetMaterialization:
+    """What a commit saved that makes nothing due."""
+    return dg.AssetMaterialization(
+        pushes_key(environment),
+        metadata={
+            "built": 0,
+            "left alone": len(built),
+            "seconds saved": seconds_of(built, list(built)),
+            **commit_metadata(revision, ""),
+        },
+    )
+
+
+def seconds_of(built: Mapping[str, Built], nodes: Sequence[str]) -> float:
+    """What building these nodes took the last time."""
+    return round(sum(built[u].seconds for u in nodes if u in built), 1)
+
+
+def can_be_built(environment: str, commit: Commit) -> dg.AssetCheckEvaluation:
+    """The check, once the newest commit is loaded."""
+    return _evaluation(environment, passed=True, metadata=_about(commit))
+
+
+def cannot_be_built(environment: str, commit: Commit, said: str) -> dg.AssetCheckEvaluation:
+    """The check, where the newest commit does not parse, or cannot be loaded.
+
+    Args:
+        said: the message, dbt's own where dbt refused.
+    """
+    metadata: dict[str, Any] = {"error": dg.MetadataValue.md(f"```\n{said}\n```"), **_about(commit)}
+    if file := _FILE.search(said):
+        metadata["file"] = file[0]
+    if line := _LINE.search(said):
+        metadata["line"] = int(line[1])
+    return _evaluation(
+        environment,
+        passed=False,
+        metadata=metadata,
+        description=f"{commit.short} by {commit.author} cannot be built. What was built before"
+        " stays as it is.",
+    )
+
+
+def cannot_be_seen(environment: str, branch: str, said: str) -> dg.AssetCheckEvaluation:
+    """The check, where git does not answer: what is newest is not known."""
+    return _evaluation(
+        environment,
+        passed=False,
+        metadata={"error": said},
+        description=f"The branch {branch} cannot be seen. What is known of it is built.",
+        severity=dg.AssetCheckSeverity.WARN,
+    )
+
+
+def _about(commit: Commit) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "commit": f"{commit.short} {commit.subject}",
+        "author": commit.author,
+        "branch": commit.branch,
+    }
+    if commit.url:
+        about["commit url"] = dg.MetadataValue.url(commit.url)
+    return about
+
+
+def _evaluation(
+    environment: str, *, passed: bool, metadata: Mapping[str, Any], **said: Any
+) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=pushes_key(environment),
+        check_name=NEWEST_COMMIT,
+        passed=passed,
+        metadata=metadata,
+        **said,
+    )
