@@ -8,7 +8,6 @@ fails is due until somebody pushes a remedy or starts it by hand.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ import dagster as dg
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets, everything
-from dbt_orchestration.automation.outcome import Finding, Outcome, read_cursor
+from dbt_orchestration.automation.outcome import Finding, Outcome, read_cursor, write_cursor
 from dbt_orchestration.automation.request import request
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.dbt.parse import PrepareError, Revision
@@ -141,7 +140,7 @@ class _Tick:
             run_requests=self.requests,
             skip_reason=None if self.requests else " ".join(map(str, self.found)),
             asset_events=self.events,
-            cursor=json.dumps({**self.known, "found": [each.as_json() for each in self.found]}),
+            cursor=write_cursor(self.known, self.found),
         )
 
     def _find(self, outcome: Outcome, **facts: Any) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from base64 import b64encode
+from zlib import compress
 
 import pytest
 
-from dbt_orchestration.automation.outcome import _WORDS, Finding, Outcome, findings
+from dbt_orchestration.automation.outcome import _WORDS, Finding, Outcome, findings, write_cursor
 
 
 def test_every_outcome_has_words() -> None:
@@ -18,15 +19,23 @@ def test_what_a_tick_found_is_read_again_from_its_cursor() -> None:
         Finding(Outcome.UNREACHABLE, {"branch": "main", "why": "no network"}),
         Finding(Outcome.NOTHING_DUE, {"commit": "main at 0123456789 “one”", "nodes": "7"}),
     ]
-    assert findings(json.dumps({"found": [each.as_json() for each in found]})) == found
+    cursor = write_cursor({"looked": 1.0}, found)
+    assert findings(cursor) == found
+    assert cursor.split()[0] == "nothing_due"
+    assert "main" not in cursor
     assert str(found[0]) == "Cannot see the branch main: no network."
+
+
+def written(content: str) -> str:
+    return f"builds {b64encode(compress(content.encode())).decode()}"
 
 
 @pytest.mark.parametrize(
     "cursor",
     [
-        None, "", "a word", "[]", '{"said": "of an older version"}', '{"found": ["preparing"]}',
-        '{"found": [["not_known", {}], ["preparing", {}], ["preparing", 3]]}',
+        None, "", "a word", "builds a word", '{"found": []}', written(""), written("[]"),
+        written('{"said": "of an older version"}'), written('{"found": ["preparing"]}'),
+        written('{"found": [["not_known", {}], ["preparing", {}], ["preparing", 3]]}'),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_nothing(cursor: str | None) -> None:
