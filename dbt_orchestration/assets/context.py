@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from dbt_orchestration.assets.columns import Columns
 from dbt_orchestration.assets.translator import EnvironmentTranslator
 from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.dbt.parse import Revision
@@ -44,6 +45,11 @@ class EnvironmentContext:
     def keys(self) -> Mapping[str, dg.AssetKey]:
         """Asset key by unique id, sources included."""
         return {uid: key for key, uid in self.unique_ids.items() if isinstance(key, dg.AssetKey)}
+
+    @cached_property
+    def columns(self) -> Columns:
+        """What is known of the columns of nodes and sources."""
+        return Columns(self.revision.manifest, self.revision.lineage, self.keys)
 
     @cached_property
     def target(self) -> DbtTarget:

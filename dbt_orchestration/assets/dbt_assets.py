@@ -12,6 +12,7 @@ from dagster_dbt import DbtProject
 from dagster_dbt.asset_utils import get_upstream_unique_ids
 from dagster_dbt.utils import select_unique_ids
 
+from dbt_orchestration.assets.columns import Columns
 from dbt_orchestration.assets.context import EnvironmentContext
 from dbt_orchestration.assets.names import distinct_checks
 from dbt_orchestration.assets.translator import (
@@ -110,7 +111,12 @@ def asset_specs(
         if parent.startswith("source.")
     }
     wanted = [*nodes, *sorted(sources)]
-    return {uid: translator.get_asset_spec(manifest, uid, project) for uid in wanted}
+    specs = {uid: translator.get_asset_spec(manifest, uid, project) for uid in wanted}
+    columns = Columns(manifest, {}, {})
+    for uid in sources:
+        metadata = {**specs[uid].metadata, **columns.metadata(uid)}
+        specs[uid] = specs[uid].replace_attributes(metadata=metadata)
+    return specs
 
 
 def check_specs(

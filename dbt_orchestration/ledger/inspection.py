@@ -21,7 +21,7 @@ from dbt_orchestration.ledger.present import (
     keep_what_builds_leave,
     place_in_the_log,
 )
-from dbt_orchestration.revisions.warehouse import Seen, as_it_says, look
+from dbt_orchestration.revisions.warehouse import Seen, as_it_says, look, look_at_columns
 from dbt_orchestration.settings.models import Settings
 
 Ask = Callable[[Collection[str]], Mapping[str, Seen]]
@@ -118,6 +118,15 @@ class Inspection:
             log.warning(f"Recorded as built, and not in the warehouse any more: {names}.")
         absent = absent_since(instance, env.keys.values())
         self.absent = {u for u in nodes if env.keys[u] in absent}
+
+    def columns(self, nodes: Collection[str], manifest: Any) -> Mapping[str, Mapping[str, str]]:
+        """The columns of these nodes' relations: see ``look_at_columns``; none if nobody says."""
+        env = self._env
+        try:
+            return look_at_columns(env.target, env.revision, nodes, manifest, self._scratch)
+        except DbtError as error:
+            self._context.log.info(f"The types of columns are not known: {error}")
+            return {}
 
     def after(self, built: Collection[str], manifest: Any) -> None:
         """Look at what was absent and the run has built: a hook may have dropped it again."""

@@ -16,6 +16,7 @@ from zipfile import ZipFile
 
 import dagster as dg
 
+from dbt_orchestration.assets.columns import Columns
 from dbt_orchestration.assets.raw_sources import ROW_COUNTS, raw_sources
 from dbt_orchestration.assets.translator import freshness_policy
 from dbt_orchestration.dbt.invocation import DbtTarget
@@ -65,6 +66,8 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+_LOADED_AT = "loaded_at"
+
 
 class LoadError(RuntimeError):
     """The raw data cannot be loaded. The message says what to do."""
@@ -88,6 +91,7 @@ def raw_assets(
     known = raw_sources(revision.manifest)
     tables = {spec.key: known[uid] for uid, spec in sources.items() if uid in known}
     timezone = settings.environment(environment).full_build.timezone
+    columns = Columns(revision.manifest, {}, {})
     if not tables:
         return None
 
@@ -117,7 +121,11 @@ def raw_assets(
                 rows = load_table(source["name"], source["relation_name"], credentials)
             except LoadError as error:
                 raise dg.Failure(str(error), allow_retries=False) from None
-            yield dg.MaterializeResult(asset_key=key, metadata={"dagster/row_count": rows})
+            types = {**COLUMNS[source["name"]], _LOADED_AT: "timestamp"}
+            metadata = columns.metadata(source["unique_id"], types)
+            yield dg.MaterializeResult(
+                asset_key=key, metadata={"dagster/row_count": rows, **metadata}
+            )
 
     return load
 
@@ -168,7 +176,7 @@ def _into_duckdb(table: str, relation: str, credentials: Any) -> int:
         connection.execute(f"create schema if not exists {schema}")
         connection.execute(
             f"create or replace table {relation} as"
-            f" select {columns}, timestamp '{loaded_at}' as loaded_at from frame"
+            f" select {columns}, timestamp '{loaded_at}' as {_LOADED_AT} from frame"
         )
         return _count(connection.execute(f"select count(*) from {relation}").fetchone())
 
@@ -200,7 +208,7 @@ def _into_snowflake(table: str, relation: str, credentials: Any) -> int:
             f"copy into {staged} from @{stage} file_format = (type = csv skip_header = 1"
             " field_optionally_enclosed_by = '\"' null_if = ('NA'))",
             f"create or replace table {relation} copy grants as"
-            f" select *, cast('{loaded_at}' as timestamp_ntz) as loaded_at from {staged}",
+            f" select *, cast('{loaded_at}' as timestamp_ntz) as {_LOADED_AT} from {staged}",
         ):
             cursor.execute(statement)
         return _count(cursor.execute(f"select count(*) from {relation}").fetchone())

@@ -66,6 +66,31 @@ def look(
     return compare(revision.manifest, wanted, [tuple(row) for row in found])
 
 
+def look_at_columns(
+    target: DbtTarget,
+    revision: Revision,
+    nodes: Collection[str],
+    manifest: Any,
+    scratch: str,
+) -> Mapping[str, Mapping[str, str]]:
+    """The columns of these nodes' relations as they are: for each node type by name, in lower case.
+
+    Args:
+        manifest: dbt's own.
+
+    Raises:
+        DbtError: the warehouse cannot be reached, or does not say.
+    """
+    wanted = _relations(revision.manifest, nodes)
+    names = ("database", "schema", "identifier")
+    relations = [dict(zip(names, relation, strict=True)) for relation in wanted.values()]
+    rows = operate(target, manifest, "column_types", scratch, relations=relations)
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    for *relation, column, kind in rows:
+        found.setdefault(_lower(relation), {})[column.lower()] = kind
+    return {u: found[key] for u, each in wanted.items() if (key := _lower(each)) in found}
+
+
 def look_without_waiting(
     target: DbtTarget, revision: Revision, nodes: Collection[str], scratch: str
 ) -> Mapping[str, Seen]:

@@ -31,7 +31,7 @@ from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.creation import adds_to_its_table, say_recreated, wait_for_tables
 from dbt_orchestration.runs.in_place import InPlace
 from dbt_orchestration.runs.plan import Planner, batches_of
-from dbt_orchestration.runs.record import records, touches
+from dbt_orchestration.runs.record import records, touches, types_that_stay
 from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.runs.results import (
     broken_by,
@@ -109,6 +109,7 @@ class Build:
         wait_for_file(context, env.target)
         doubt_stopped(context.instance, env.name)
         self._inspection.before(nodes, manifest)
+        types = self._inspection.columns(nodes, manifest)
         self._shadow = ShadowTables(env.target, env.nodes, planner.first_attempt, self._scratch)
         self._in_place = InPlace(
             env.target, env.revision.manifest, self._saved_parse, self._scratch
@@ -126,11 +127,12 @@ class Build:
             return
         for said in batches_of(self._work):
             context.log.info(said)
-        self._record = records(env, context.instance, self._work, self._config.reasons)
         work = self._work
+        self._types = types_that_stay(work, types)
+        self._record = records(env, context.instance, work, self._config.reasons)
         recreated = work.nodes.keys() if self._config.full_refresh else set(work.rebuilt)
         say_recreated(context, [added_to[u] for u in recreated & added_to.keys()])
-        self._touched = touches(env, self._work)
+        self._touched = touches(env, work)
         announce(context, env.name, pushes_key(env.name), self._touched)
         yield from self._build(manifest)
 
@@ -339,22 +341,7 @@ class Build:
                 self._context.instance.wipe_assets([key])
 
     def _facts(self, unique_id: str) -> Mapping[str, dg.MetadataValue[Any]]:
-        lineage, keys = self._env.revision.lineage.get(unique_id), self._env.keys
-        if not lineage:
-            return {}
-        columns = {
-            column.lower(): [
-                dg.TableColumnDep(keys[parent], name.lower())
-                for parent, name in origins
-                if parent in keys
-            ]
-            for column, origins in lineage.items()
-        }
-        return {
-            "dagster/column_lineage": dg.MetadataValue.column_lineage(
-                dg.TableColumnLineage(columns)
-            )
-        }
+        return self._env.columns.metadata(unique_id, self._types.get(unique_id, {}))
 
     def _selected(self, results: Iterator[Any]) -> Iterator[Any]:
         checks = self._context.selected_asset_check_keys

@@ -21,6 +21,10 @@ from dbt_orchestration.ledger.provenance import (
 from dbt_orchestration.revisions.explanation import WAITING
 from dbt_orchestration.runs.plan import RunPlan
 
+# Changes of one column, and those that leave the types of all others as they are.
+_OF_COLUMN = frozenset({"column_changed", "column_removed", "column_retyped"})
+_LEAVE_TYPES = _OF_COLUMN | {"column_added", "columns_reordered", "order", "partitions", "rows"}
+
 
 def records(
     env: EnvironmentContext,
@@ -53,6 +57,30 @@ def records(
         )
 
     return record
+
+
+def types_that_stay(
+    work: RunPlan, types: Mapping[str, Mapping[str, str]]
+) -> Mapping[str, Mapping[str, str]]:
+    """The types that columns have now and still have when the run has ended, by unique id.
+
+    A result is recorded as soon as it is there, and the warehouse is not asked for each: so of a
+    column that is new, or that other code makes, the type is known from the next build on.
+
+    Args:
+        types: of the relations as they are: for each node type by column.
+    """
+    stands = work.stands
+    found: dict[str, Mapping[str, str]] = {}
+    for u in work.nodes.keys() & stands.built.keys() & types.keys():
+        last = stands.differs.get(u)
+        whys = [*([last] if last and last.due else []), *stands.stale.get(u, {}).values()]
+        if all(why.changes for why in whys) and not (whys and u.startswith("seed.")):
+            changes = [change.partition(" ") for why in whys for change in why.changes]
+            others = {column.lower() for kind, _, column in changes if kind in _OF_COLUMN}
+            if all(kind in _LEAVE_TYPES for kind, _, _ in changes):
+                found[u] = {c: kind for c, kind in types[u].items() if c not in others}
+    return found
 
 
 def touches(env: EnvironmentContext, work: RunPlan) -> Mapping[dg.AssetKey, Touched]:

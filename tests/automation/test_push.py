@@ -742,7 +742,12 @@ def demo_like(tmp_path: Path, persistent: dg.DagsterInstance) -> Site:
 def test_the_raw_tables_are_loaded_before_anything_is_built(demo_like: Site) -> None:
     load = demo_like.request()
     assert names(load) == ["airlines"]
-    demo_like.run(load)
+    [loaded] = demo_like.run(load).asset_materializations_for_node("load_raw_prod")
+    schema = loaded.metadata["dagster/column_schema"]
+    assert isinstance(schema, dg.TableSchemaMetadataValue)
+    assert [(column.name, column.type) for column in schema.schema.columns] == [
+        *(("carrier", "varchar"), ("name", "varchar"), ("loaded_at", "timestamp"))
+    ]
     build = demo_like.request()
     assert "carriers" in names(build)
     demo_like.run(build)

@@ -85,6 +85,8 @@ class Emulator:
     port: int
     statements: list[str]
     """All that any session sent, as it sent it."""
+    forbidden: list[str]
+    """Parts of statements that nobody is authorized to send."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -129,7 +131,7 @@ def running_emulator() -> Iterator[Emulator]:
         )
         thread.start()
         try:
-            yield Emulator(listening.getsockname()[1], warehouse.statements)
+            yield Emulator(listening.getsockname()[1], warehouse.statements, warehouse.forbidden)
         finally:
             http.should_exit = True
             thread.join(_SHUTDOWN_SECONDS)
@@ -145,6 +147,7 @@ class _Warehouse(FakeSnow):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.statements: list[str] = []
+        self.forbidden: list[str] = []
         self.grants: Grants = {}
         self.dynamic: Dynamic = {}
 
@@ -166,6 +169,7 @@ class _Warehouse(FakeSnow):
             **options,
         )
         session.statements = self.statements
+        session.forbidden = self.forbidden
         session.grants = self.grants
         session.dynamic = self.dynamic
         return session
@@ -173,6 +177,7 @@ class _Warehouse(FakeSnow):
 
 class _Session(FakeSnowflakeConnection):
     statements: list[str]
+    forbidden: list[str]
     grants: Grants
     dynamic: Dynamic
 
@@ -185,6 +190,8 @@ class _Cursor(FakeSnowflakeCursor):
 
     def execute(self, command: str, *args: Any, **kwargs: Any) -> FakeSnowflakeCursor:
         self._conn.statements.append(command)
+        if any(part in command for part in self._conn.forbidden):
+            raise ProgrammingError(msg="Insufficient privileges", errno=3001, sqlstate="42501")
         try:
             done = super().execute(self._translated(command), *args, **kwargs)
         except Exception as error:

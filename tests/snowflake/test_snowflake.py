@@ -25,6 +25,7 @@ from dbt_orchestration.ledger.built import read_built, read_gone
 from dbt_orchestration.location import flights
 from dbt_orchestration.location.definitions import build_definitions
 from dbt_orchestration.revisions.working_tree import prepare
+from tests.assets.test_columns import shown
 from tests.assets.test_translator import BUILT
 from tests.conftest import (
     EVERY_NODE,
@@ -126,9 +127,13 @@ def test_a_full_build_and_the_next_one(snowflake: Snowflake) -> None:
 
     snowflake.execute("update shop.orders_daily set amount = 0")
     snowflake.execute("update shop.merged set amount = 0 where order_id = 1")
+    before = len(snowflake.sent("numeric_precision"))
     second = snowflake.build()
     assert second.success, failure(second)
     assert len(snowflake.sent("merge into ANALYTICS.SHOP.merged ")) == 1
+    types = {column.name: column.type for column in shown(snowflake, "customers_v2").columns}
+    assert types == {"customer_id": "NUMBER(38,0)", "amount": "FLOAT", "orders": "NUMBER(38,0)"}
+    assert len(snowflake.sent("numeric_precision")) == before + 1
     assert snowflake.execute("select order_id, amount from shop.merged order by 1") == [
         (order, order * 10) for order in range(1, 7)
     ]
@@ -142,6 +147,14 @@ def test_a_full_build_and_the_next_one(snowflake: Snowflake) -> None:
     ]
     history = "select count(*), count(distinct dbt_scd_id) from shop.customers_snapshot"
     assert snowflake.execute(history) == [(3, 3)]
+
+
+def test_a_role_that_may_not_see_columns_fails_no_run(snowflake: Snowflake) -> None:
+    snowflake.emulator.forbidden.append("numeric_precision")
+    for _ in range(2):
+        result = snowflake.build("orders", "stg_orders")
+        assert result.success, failure(result)
+    assert {column.type for column in shown(snowflake, "stg_orders").columns} == {"?"}
 
 
 def test_a_range_of_partitions_is_replaced_and_nothing_else(snowflake: Snowflake) -> None:
