@@ -20,16 +20,19 @@ from dagster_dbt.asset_utils import (
 )
 
 from dbt_orchestration.assets.names import valid_name
+from dbt_orchestration.assets.source_files import CODE_REFERENCES, SourceFiles
 from dbt_orchestration.history.partitions import PartitionConfig, partition_config
 from dbt_orchestration.settings.project_meta import read_meta
 
 PARTITIONS_CHECK = "all_partitions_built"
 MADE_FROM_CLOCK = "made from the clock, when the project was parsed and not when it is built"
-# dagster-dbt hangs these Python objects on every asset; the UI shows them as unserializable.
-_OBJECTS = {
+# dagster-dbt hangs these Python objects on every asset, which the UI shows as unserializable, and a
+# reference to the server's own copy of the file.
+_NOT_OURS = {
     DAGSTER_DBT_MANIFEST_METADATA_KEY,
     DAGSTER_DBT_PROJECT_METADATA_KEY,
     DAGSTER_DBT_TRANSLATOR_METADATA_KEY,
+    CODE_REFERENCES,
 }
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
@@ -50,7 +53,6 @@ class DefaultTranslator(DagsterDbtTranslator):
     def __init__(self, key_prefix: Sequence[str] = ()) -> None:
         super().__init__(
             DagsterDbtTranslatorSettings(
-                enable_code_references=True,
                 enable_source_tests_as_checks=True,
                 enable_source_metadata=False,
                 enable_duplicate_source_asset_keys=True,
@@ -102,13 +104,14 @@ class DefaultTranslator(DagsterDbtTranslator):
 class EnvironmentTranslator(DagsterDbtTranslator):
     """What every asset of an environment has, however it looks.
 
-    Its fingerprint as code version, its partitions, its freshness policy, and dependencies on
-    assets as they are called here. Another translator says how it looks.
+    Its fingerprint as code version, its file, its partitions, its freshness policy, and
+    dependencies on assets as they are called here. Another translator says how it looks.
 
     Args:
         timezone: of freshness policies that name none.
         fingerprints: by unique id.
         clock: nodes whose config is made from the clock.
+        files: where people open the files of nodes.
         translator: says how they look.
     """
 
@@ -117,6 +120,7 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         timezone: str,
         fingerprints: Mapping[str, str],
         clock: Collection[str],
+        files: SourceFiles,
         translator: DagsterDbtTranslator,
     ) -> None:
         super().__init__(translator.settings)
@@ -124,6 +128,7 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         self._translator = translator
         self._fingerprints = fingerprints
         self._clock = clock
+        self._files = files
         self._partitions: dict[str, PartitionConfig | None] = {}
         self._told_apart: Collection[str] = ()
         self._specs: dict[str, dg.AssetSpec] = {}
@@ -141,7 +146,8 @@ class EnvironmentTranslator(DagsterDbtTranslator):
             return self._specs[unique_id]
         node = self.get_resource_props(manifest, unique_id)
         spec = self._translator.get_asset_spec(manifest, unique_id, project)
-        metadata = {key: value for key, value in spec.metadata.items() if key not in _OBJECTS}
+        metadata = {key: value for key, value in spec.metadata.items() if key not in _NOT_OURS}
+        metadata |= self._files.metadata(node)
         if unique_id in self._clock:
             metadata["config"] = MADE_FROM_CLOCK
         told_apart = unique_id in self._told_apart

@@ -20,6 +20,7 @@ from dbt_orchestration.assets.dbt_assets import (
     select_nodes,
 )
 from dbt_orchestration.assets.names import StandIns
+from dbt_orchestration.assets.source_files import SourceFiles
 from dbt_orchestration.assets.translator import (
     DefaultTranslator,
     EnvironmentTranslator,
@@ -55,6 +56,7 @@ def dbt_assets(
         settings.environment(environment).full_build.timezone,
         revision.fingerprints,
         revision.clock,
+        SourceFiles.of(settings, revision),
         translator or DefaultTranslator([environment]),
     )
     translated.tell_sources_apart(manifest)

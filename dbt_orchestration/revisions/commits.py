@@ -45,6 +45,11 @@ def revisions_home(settings: Settings, environment: str) -> Path:
     return settings.state_dir / "revisions" / environment
 
 
+def checkout_of(revision: Revision) -> Path:
+    """The folder of a commit's files, which is the root of the repository."""
+    return revision.directory / _FILES
+
+
 def kept_commits(settings: Settings, environment: str) -> list[Revision]:
     """The prepared commits that are on this machine, the one used last first."""
     found = revisions_home(settings, environment).glob(f"*/{_ABOUT}")

@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from filelock import FileLock
 
@@ -29,7 +29,9 @@ from dbt_orchestration.settings.models import Git, Settings
 from dbt_orchestration.settings.types import is_folder
 
 _SSH = re.compile(r"(?:ssh://)?(?:[^@/]+@)?(?P<host>[^:/]+)[:/](?:\d+/)?(?P<path>.+)")
-_PAGES = {"bitbucket.org": "commits", "gitlab": "-/commit"}
+# How a host calls the pages of a commit and of its files: of GitHub, and of what looks like it.
+_GITHUB = ("commit", "blob")
+_PAGES = {"bitbucket.org": ("commits", "src"), "gitlab": ("-/commit", "-/blob")}
 _LOOK_SECONDS, _FETCH_SECONDS = 20.0, 600.0
 _REFUSED = ("authentication failed", "permission denied", "could not read", "access denied")
 
@@ -249,8 +251,21 @@ class Remote:
             host, path = ssh["host"], ssh["path"]
         else:
             return ""
-        kind = next((page for known, page in _PAGES.items() if known in host), "commit")
+        kind, _ = next((pages for known, pages in _PAGES.items() if known in host), _GITHUB)
         return f"https://{host}/{path.removesuffix('.git')}/{kind}/{sha}"
+
+
+def file_page(commit: Commit, path: str) -> str:
+    """The page of a file, or a folder, of a commit on its host; "" if that is not known.
+
+    Args:
+        path: in the repository.
+    """
+    for of_commit, of_file in (*_PAGES.values(), _GITHUB):
+        repository = commit.url.removesuffix(f"/{of_commit}/{commit.sha}")
+        if repository != commit.url:
+            return f"{repository}/{of_file}/{commit.sha}/{quote(path)}".rstrip("/")
+    return ""
 
 
 def transport_of(url: str) -> str:

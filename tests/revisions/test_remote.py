@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from dbt_orchestration.dbt.parse import Commit
 from dbt_orchestration.revisions.git import GitError
-from dbt_orchestration.revisions.remote import Remote
+from dbt_orchestration.revisions.remote import Remote, file_page
 from dbt_orchestration.settings.models import Git
 from tests.automation.site import Clone, git
 from tests.revisions.git_server import TOKEN, serve_git
@@ -104,6 +105,21 @@ def test_submodules_are_left_out_unless_asked_for(clone: Clone, tmp_path: Path) 
 def test_the_page_of_a_commit(clone: Clone, url: str, page: str) -> None:
     found = remote(clone, url)._page("abc")
     assert found == (f"{page}abc" if page else "")
+
+
+@pytest.mark.parametrize(
+    ("url", "page"),
+    [
+        ("git@github.com:acme/dbt.git", "https://github.com/acme/dbt/blob/abc"),
+        ("ssh://git@gitlab.acme.io:2222/a/b/dbt.git", "https://gitlab.acme.io/a/b/dbt/-/blob/abc"),
+        ("https://ann@bitbucket.org/acme/dbt", "https://bitbucket.org/acme/dbt/src/abc"),
+        ("/srv/git/dbt.git", ""),
+    ],
+)
+def test_the_page_of_a_file(clone: Clone, url: str, page: str) -> None:
+    commit = Commit("abc", "main", "Ann", "first", "", remote(clone, url)._page("abc"))
+    assert file_page(commit, "dbt/models/a b.sql") == (page and f"{page}/dbt/models/a%20b.sql")
+    assert file_page(commit, "") == page
 
 
 @pytest.mark.parametrize(
