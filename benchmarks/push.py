@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dbt_orchestration.automation.outcome import Outcome, findings
-from dbt_orchestration.ledger.provenance import PUSH_TAG
+from dbt_orchestration.ledger.run_tags import PUSH_TAG, SHA_TAG
 from dbt_orchestration.local.up import Running, running
 from dbt_orchestration.settings.models import CONFIG_VARIABLE, Environment, Push, Settings
 
@@ -113,7 +113,7 @@ def push(folder: Path, leaf: Path, number: int) -> tuple[str, float]:
 def measured(dagster: Running, sha: str, pushed: float) -> Measured:
     """Follow one push to its end."""
     instance = dagster.instance
-    tags = {PUSH_TAG: "prod", "dbt/commit": sha}
+    tags = {PUSH_TAG: "prod", SHA_TAG: sha}
     while not (runs := instance.get_run_records(dg.RunsFilter(tags=tags))) or not (
         runs[0].dagster_run.is_finished
     ):

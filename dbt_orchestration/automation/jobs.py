@@ -8,6 +8,7 @@ from dbt_orchestration.assets.dbt_assets import DbtAssets, everything, select_no
 from dbt_orchestration.dagster_internals import MixedPartitionsJob
 from dbt_orchestration.ledger.attempts import RETRY_TAGS
 from dbt_orchestration.ledger.built import read_built
+from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
 from dbt_orchestration.settings.models import Environment, Job, Schedule, SettingsError
 from dbt_orchestration.settings.types import named
 
@@ -22,27 +23,30 @@ def jobs_and_schedules(
     """
     source_checks = _checks_on(dbt, [spec.key for spec in dbt.sources.values()])
     full = _job(
-        named(name, "full_build"),
+        name,
+        "full_build",
         everything(dbt),
         "Every model, seed and snapshot; incremental models for their newest partitions.",
     )
     jobs, schedules = [full], [_schedule(full, environment.full_build, dbt, source_checks)]
     for job_name, job in environment.jobs.items():
         chosen = _selection(name, job_name, job, dbt)
-        part = _job(named(name, job_name), chosen, job.description or job.select)
+        part = _job(name, job_name, chosen, job.description or job.select)
         jobs.append(part)
         if job.schedule:
             schedules.append(_schedule(part, job.schedule, dbt))
     return jobs, schedules
 
 
-def _job(name: str, selection: dg.AssetSelection, description: str) -> MixedPartitionsJob:
+def _job(
+    environment: str, name: str, selection: dg.AssetSelection, description: str
+) -> MixedPartitionsJob:
     return MixedPartitionsJob.of(
         dg.define_asset_job(
-            name,
+            named(environment, name),
             selection,
             description=description,
-            run_tags=RETRY_TAGS,
+            run_tags={ENVIRONMENT_TAG: environment, **RETRY_TAGS},
             executor_def=dg.in_process_executor,
         )
     )

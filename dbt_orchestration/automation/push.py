@@ -29,16 +29,13 @@ from dbt_orchestration.ledger.doubt import doubt_stopped
 from dbt_orchestration.ledger.due import Ledger
 from dbt_orchestration.ledger.inspection import built_here, ours
 from dbt_orchestration.ledger.present import keep, place_in_the_log
-from dbt_orchestration.ledger.provenance import (
-    RAW_TAG,
-    commit_tags,
-)
 from dbt_orchestration.ledger.pushes import (
     can_be_built,
     cannot_be_built,
     cannot_be_seen,
     nothing_due,
 )
+from dbt_orchestration.ledger.run_tags import RAW_TAG, REVISION_TAG, run_tags
 from dbt_orchestration.revisions.commits import find_commit, is_current
 from dbt_orchestration.revisions.current import used_by
 from dbt_orchestration.revisions.disk import full_disk
@@ -370,15 +367,16 @@ class _Tick:
         names = ", ".join(key.path[-1] for key in missing)
         if loading := ledger.building(missing, unfinished):
             return f"run {loading[0].run_id[:8]} to load {names}"
-        tags = {RAW_TAG: self.environment, "dbt/revision": ledger.revision.digest}
+        tags = {RAW_TAG: self.environment, REVISION_TAG: ledger.revision.digest}
         tried = self.context.instance.get_runs(dg.RunsFilter(tags=tags), limit=1)
         if tried and tried[0].is_finished:
             return f"{names}, which run {tried[0].run_id[:8]} did not load: materialize them"
+        why = f"raw data that the commit reads: {names}"
         self.requests.append(
             dg.RunRequest(
                 run_key=f"{ledger.revision.digest} raw",
                 asset_selection=list(missing),
-                tags={**commit_tags(ledger.revision), **CRASH_TAGS, RAW_TAG: self.environment},
+                tags={**run_tags(self.environment, ledger.revision, why), **CRASH_TAGS, **tags},
             )
         )
         return f"{names} to be loaded"

@@ -11,8 +11,8 @@ from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.request import ranges_of
 from dbt_orchestration.ledger.due import Due
-from dbt_orchestration.ledger.provenance import PUSH_TAG
 from dbt_orchestration.ledger.pushes import seconds_of
+from dbt_orchestration.ledger.run_tags import PUSH_TAG
 from dbt_orchestration.revisions.explanation import Explanation
 from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.request import BuildRequest
@@ -41,10 +41,8 @@ def request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> d
         dbt,
         # The same again, should the daemon die before the run is launched.
         f"{revision.digest} {attempt}",
-        {
-            PUSH_TAG: environment,
-            "dbt/due": f"{due.count} of {len(dbt.nodes)}: {due.names(dbt)}",
-        },
+        f"{due.count} of {len(dbt.nodes)}: {due.names(dbt)}",
+        {PUSH_TAG: environment},
     )
 
 

@@ -15,8 +15,6 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-# Of a run that failed while a disk was full, which says nothing about what it was to build.
-DISK_FULL_TAG = "dbt/disk_full"
 _PAGE = 1_000
 _SUCCEEDED = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION}
 

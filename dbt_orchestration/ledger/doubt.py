@@ -18,10 +18,8 @@ import orjson
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.ledger.present import place_in_the_log
+from dbt_orchestration.ledger.run_tags import WORKING_TAG
 
-# Of a run that works in an environment: its name. It is taken back when the run has said what it
-# left. The UI does not show tags that begin like this.
-WORKING_TAG = ".dagster/dbt_working"
 _DONE = "-"
 _TOUCHES = "touches"
 

@@ -14,17 +14,21 @@ from dbt_orchestration.changes.policy import HistoryPolicy
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.partitions import newest, partition_keys
 from dbt_orchestration.history.phases import descendants
-from dbt_orchestration.ledger.attempts import DISK_FULL_TAG
 from dbt_orchestration.ledger.built import Built, read_checked, read_gone
 from dbt_orchestration.ledger.deferral import same_elsewhere
 from dbt_orchestration.ledger.present import NOT_THERE
-from dbt_orchestration.ledger.provenance import PUSH_TAG
+from dbt_orchestration.ledger.run_tags import (
+    APPROVED_BEFORE,
+    APPROVED_TAG,
+    DISK_FULL_TAG,
+    ENVIRONMENT_TAG,
+    PUSH_TAG,
+    REVISION_TAG,
+)
 from dbt_orchestration.ledger.staleness import REWRITES, Staleness, on_change, staleness
 from dbt_orchestration.revisions.explanation import PARTIAL, Explanation, Recorded
 from dbt_orchestration.settings.models import Settings
 
-APPROVED_TAG = "dbt/approved"
-ENVIRONMENT_TAG = "dbt/environment"
 _NAMED = 5
 # A run that is killed each time, for want of memory, is not to be started for ever.
 _MOST_DEATHS = 5
@@ -200,12 +204,12 @@ class Ledger:
         self, nodes: Mapping[str, Explanation], partitions: Mapping[str, Sequence[str]]
     ) -> Mapping[str, Explanation]:
         """What must be started by a person, and what of the rest would read it."""
-        if self._approved():
-            return {}
         rewritten = [u for u, why in nodes.items() if why.action in REWRITES and self._keeps(u)]
         most = self.settings.environment(self.environment).push.max_partitions
         too_many = sum(len(partitions.get(u, ())) for u in rewritten) > most
         asked = [u for u in rewritten if too_many or self._on_change(u) == "ask"]
+        if not asked or self._approved():
+            return {}
         held_up = descendants(self.revision.manifest, asked)
         return {u: why for u, why in nodes.items() if u in asked or u in held_up}
 
@@ -216,9 +220,14 @@ class Ledger:
         return kept.incremental or kept.on_change == "ask"
 
     def _approved(self) -> bool:
-        tags = {APPROVED_TAG: self.revision.digest, ENVIRONMENT_TAG: self.environment}
-        done = dg.RunsFilter(tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])
-        return bool(self.instance.get_runs(done, limit=1))
+        environment, done = {ENVIRONMENT_TAG: self.environment}, [dg.DagsterRunStatus.SUCCESS]
+        return any(
+            self.instance.get_runs(
+                dg.RunsFilter(tags={**environment, tag: self.revision.digest}, statuses=done),
+                limit=1,
+            )
+            for tag in (APPROVED_TAG, APPROVED_BEFORE)
+        )
 
     def _checks(
         self, built: Mapping[str, Built], due: Collection[str]
@@ -266,7 +275,7 @@ class Ledger:
 
     def not_tried(self, due: Due) -> Due:
         """The part not yet attempted for this commit since somebody else built it last."""
-        tags = {PUSH_TAG: self.environment, "dbt/revision": self.revision.digest}
+        tags = {PUSH_TAG: self.environment, REVISION_TAG: self.revision.digest}
         tried: dict[dg.AssetKey, float] = {}
         succeeded: set[dg.AssetKey] = set()
         runs: set[str] = set()

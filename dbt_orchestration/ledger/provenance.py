@@ -13,8 +13,6 @@ from dbt_orchestration.changes.terms import digest
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.revisions.explanation import BEHIND, WAITING
 
-PUSH_TAG = "dbt/push"
-RAW_TAG = "dbt/raw"
 CODE_VERSION_TAG = "dagster/code_version"
 DURATION = "Execution Duration"
 FINGERPRINT = "dbt/fingerprint"
@@ -74,22 +72,6 @@ def commit_metadata(revision: Revision, reason: str) -> dict[str, dg.MetadataVal
     if reason:
         metadata["why"] = dg.MetadataValue.text(reason)
     return metadata
-
-
-def commit_tags(revision: Revision) -> dict[str, str]:
-    """A run's tags that say which commit it builds; none for a project that is no commit."""
-    commit = revision.commit
-    if commit is None:
-        return {}
-    tags = {
-        "dbt/revision": revision.digest,
-        "dbt/commit": commit.sha,
-        "dbt/branch": commit.branch,
-        "dbt/author": commit.author,
-        "dbt/subject": commit.subject,
-        "dbt/commit_url": commit.url,
-    }
-    return {key: value for key, value in tags.items() if value}
 
 
 def recorded_versions(

@@ -13,7 +13,6 @@ import dagster as dg
 
 from dbt_orchestration.dbt.parse import Commit, Revision
 from dbt_orchestration.ledger.built import Built
-from dbt_orchestration.ledger.provenance import commit_metadata
 
 NEWEST_COMMIT = "newest_commit_can_be_built"
 _FILE = re.compile(r"[\w./-]+\.(?:sql|ya?ml|py|csv|md)\b")
@@ -49,7 +48,7 @@ def built_by_push(
             "left alone": left_alone,
             "seconds built": round(sum(built.values()), 1),
             "seconds saved": seconds_saved,
-            **commit_metadata(revision, ""),
+            **(_about(revision.commit) if revision.commit else {}),
         },
     )
 
@@ -64,7 +63,7 @@ def nothing_due(
             "built": 0,
             "left alone": len(built),
             "seconds saved": seconds_of(built, list(built)),
-            **commit_metadata(revision, ""),
+            **(_about(revision.commit) if revision.commit else {}),
         },
     )
 

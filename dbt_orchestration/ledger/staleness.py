@@ -18,7 +18,7 @@ from dbt_orchestration.history.partitions import newest, partition_config, parti
 from dbt_orchestration.history.request import is_ordinary
 from dbt_orchestration.ledger.built import Built, read_built
 from dbt_orchestration.ledger.moved import Moved
-from dbt_orchestration.ledger.provenance import PUSH_TAG
+from dbt_orchestration.ledger.run_tags import is_from_push
 from dbt_orchestration.revisions.explanation import (
     PARTIAL,
     Explanation,
@@ -148,7 +148,7 @@ def _without_what_comes_by_itself(
     if last.left_by is None:
         return last
     run, model = instance.get_run_by_id(last.left_by), partition_config(node)
-    if run is None or model is None or PUSH_TAG in run.tags:
+    if run is None or model is None or is_from_push(run.tags):
         return last
     ops: Any = run.run_config.get("ops", {})
     if not all(is_ordinary(run.tags, op.get("config", {})) for op in ops.values()):

@@ -16,8 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from dbt_orchestration.automation.outcome import Finding, Outcome, findings
-from dbt_orchestration.ledger.provenance import DURATION, PUSH_TAG
+from dbt_orchestration.ledger.provenance import DURATION
 from dbt_orchestration.ledger.pushes import pushes_key
+from dbt_orchestration.ledger.run_tags import PUSH_TAG, SHA_TAG, WHY_TAG
 from dbt_orchestration.local.dagster_process import LaptopError, interruptible
 from dbt_orchestration.local.up import Running, running
 from dbt_orchestration.settings.models import PREFIX, Git, Settings
@@ -125,10 +126,10 @@ class _Story:
     def _wait(self, dagster: Running, name: str, sha: str) -> None:
         """Say what the sensor says, until nothing of the commit is due."""
         started, found = time.monotonic(), list[Finding]()
-        tags = {PUSH_TAG: name, "dbt/commit": sha}
+        tags = {PUSH_TAG: name, SHA_TAG: sha}
         while time.monotonic() < started + _SECONDS:
             for run in dagster.instance.get_runs(dg.RunsFilter(tags=tags), limit=1):
-                self._say(f"{run.tags['dbt/due']}; run {run.run_id[:8]}", started)
+                self._say(f"{run.tags[WHY_TAG]}; run {run.run_id[:8]}", started)
                 status = dagster.follow(run.run_id, "Building")
                 self._console.print(_table(dagster.instance, run.run_id, name))
                 self._say(f"run {run.run_id[:8]}: {status.value.lower()}", started)

@@ -16,7 +16,7 @@ from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.ledger.attempts import unfinished_runs
 from dbt_orchestration.ledger.built import read_built
 from dbt_orchestration.ledger.inspection import inspect, ours
-from dbt_orchestration.ledger.provenance import PUSH_TAG, RAW_TAG
+from dbt_orchestration.ledger.run_tags import PUSH_TAG, RAW_TAG
 from dbt_orchestration.local.dagster_process import HOST, stop_if_interrupted
 from dbt_orchestration.location.assets import dbt_assets
 from dbt_orchestration.revisions.warehouse import Seen, look_without_waiting

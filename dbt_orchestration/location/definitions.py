@@ -14,6 +14,7 @@ from dbt_orchestration.automation.newest import newest_commit_check
 from dbt_orchestration.automation.push import push_sensor
 from dbt_orchestration.dbt.parse import PrepareError, Revision
 from dbt_orchestration.ledger.pushes import pushes_spec
+from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
 from dbt_orchestration.location.assets import dbt_assets
 from dbt_orchestration.location.environment import Environment
 from dbt_orchestration.location.flights import raw_assets
@@ -101,6 +102,7 @@ def definitions_of(
     sources = revision.manifest["sources"]
     others = {key for u, key in dbt.keys.items() if u in sources and states_key(sources[u])}
     jobs, schedules = jobs_and_schedules(environment, name, dbt)
+    load, tags = named(name, "load_raw"), {ENVIRONMENT_TAG: name}
     by_hand, starter = rebuild_job(name, revision, dbt)
     pushes = environment.push.enabled
     return dg.Definitions(
@@ -114,7 +116,7 @@ def definitions_of(
         asset_checks=[newest_commit_check(settings, name, revision)] if pushes else [],
         jobs=[
             *jobs,
-            *([dg.define_asset_job(named(name, "load_raw"), [raw])] if raw else []),
+            *([dg.define_asset_job(load, [raw], run_tags=tags)] if raw else []),
             by_hand,
             *([history_job(settings, name, revision, dbt, assets_of)] if pushes else []),
         ],

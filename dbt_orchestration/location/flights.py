@@ -21,6 +21,7 @@ from dbt_orchestration.assets.raw_sources import ROW_COUNTS, raw_sources
 from dbt_orchestration.assets.translator import freshness_policy
 from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.ledger.run_tags import run_tags
 from dbt_orchestration.runs import liveness
 from dbt_orchestration.settings.models import Settings
 
@@ -114,6 +115,7 @@ def raw_assets(
     )
     def load(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         liveness.hold(context.instance, context.run.run_id)
+        context.instance.add_run_tags(context.run.run_id, run_tags(environment, revision))
         credentials = DbtTarget.of(settings, environment, revision.project_dir).credentials()
         for key in sorted(context.selected_asset_keys):
             source = tables[key]

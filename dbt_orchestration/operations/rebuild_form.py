@@ -18,8 +18,14 @@ from dbt_orchestration.history.late import reloaded_since
 from dbt_orchestration.history.partitions import PartitionError, partition_config
 from dbt_orchestration.history.rebuild import Rebuild, Wanted, find_model, rebuild
 from dbt_orchestration.history.request import ranges_of
-from dbt_orchestration.ledger.due import APPROVED_TAG, ENVIRONMENT_TAG, Ledger
+from dbt_orchestration.ledger.due import Ledger
 from dbt_orchestration.ledger.provenance import ancestors_of
+from dbt_orchestration.ledger.run_tags import (
+    APPROVED_TAG,
+    ENVIRONMENT_TAG,
+    WHY_TAG,
+    shortened,
+)
 from dbt_orchestration.operations.preview import preview
 from dbt_orchestration.revisions.store import open_commit, published
 from dbt_orchestration.runs.config import BuildConfig
@@ -27,8 +33,7 @@ from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
 
-REBUILD_TAG = "dbt/rebuild"
-# Dagster shows no tag of this prefix.
+# What a form's run asks for. Dagster's UI shows no tag of this prefix.
 REQUEST_TAG = ".dagster/dbt_rebuild"
 _TICK_SECONDS = 5
 # The daemon may have been down for so long. Dagster starts each only once, by its run key.
@@ -77,11 +82,15 @@ def rebuild_job(
             raise dg.Failure(f"Nothing was started: {error}.", allow_retries=False) from None
         text = "\n\n".join([text, *wanted.notes, f"The same with dbt: `{wanted.command}`"])
         started = "Nothing was started: launch it with dry_run: false."
+        tags = {WHY_TAG: shortened(f"what it would take to rebuild {config.model}")}
         if not config.dry_run:
             sensor = named(environment, "rebuild")
             started = f"The sensor {sensor} starts it within seconds as a run of its own: see Runs."
-            tags = {REBUILD_TAG: environment, REQUEST_TAG: request.as_text(dbt)}
-            context.instance.add_run_tags(context.run.run_id, tags)
+            tags = {
+                WHY_TAG: shortened(f"asks to rebuild {config.model}"),
+                REQUEST_TAG: request.as_text(dbt),
+            }
+        context.instance.add_run_tags(context.run.run_id, tags)
         context.log.info(f"{text}\n\n{started}")
         context.add_output_metadata(
             {"plan": dg.MetadataValue.md(text), "command": wanted.command, "next": started}
@@ -92,6 +101,7 @@ def rebuild_job(
         description="Rebuild a model, and what reads it, over a range of time or from nothing."
         " Shows what it would do while dry_run is set.",
         config={"ops": {form: {"config": RebuildForm(model="").model_dump()}}},
+        tags={ENVIRONMENT_TAG: environment},
         executor_def=dg.in_process_executor,
     )
     def job() -> None:
@@ -105,13 +115,14 @@ def rebuild_job(
         description="Starts what the job of the same name was asked for.",
     )
     def start(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        asked = context.instance.get_runs(
+        forms = context.instance.get_runs(
             dg.RunsFilter(
-                tags={REBUILD_TAG: environment},
+                job_name=job.name,
                 statuses=[dg.DagsterRunStatus.SUCCESS],
                 updated_after=datetime.now(UTC) - _LOOK_BACK,
             )
         )
+        asked = [run for run in forms if REQUEST_TAG in run.tags]
         done = set(json.loads(context.cursor or "[]"))
         requests, said = [], []
         for run in asked:
@@ -122,8 +133,8 @@ def rebuild_job(
             except KeyError as error:
                 said.append(f"Run {run.run_id[:8]} cannot be done any more: {error} is gone.")
                 continue
-            tags = {"dbt/asked_by": run.run_id, ENVIRONMENT_TAG: environment}
-            requests.append(request.run_request(dbt, f"rebuild {run.run_id}", tags))
+            why = f"run {run.run_id[:8]} {run.tags.get(WHY_TAG, 'asks to rebuild it')}"
+            requests.append(request.run_request(dbt, f"rebuild {run.run_id}", why))
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else " ".join(said) or "Nobody has asked for anything.",
@@ -162,8 +173,9 @@ def history_job(
         ledger = Ledger(settings, environment, context.instance, shown, assets)
         due = ledger.due(lambda _: True)
         waits = due.waits(assets) if due is not None else ""
-        approval = {APPROVED_TAG: shown.digest, ENVIRONMENT_TAG: environment}
-        context.instance.add_run_tags(context.run.run_id, approval)
+        why = f"lets be done what waits: to {waits}" if waits else "nothing waits"
+        tags = {APPROVED_TAG: shown.digest, WHY_TAG: shortened(why)}
+        context.instance.add_run_tags(context.run.run_id, tags)
         said = f"The push sensor starts within seconds to {waits}." if waits else "Nothing waits."
         context.log.info(said)
         context.add_output_metadata({"started": waits or "nothing waits"})
@@ -172,6 +184,7 @@ def history_job(
         name=named(environment, "rebuild_history"),
         description="Start rebuilding the history that the last push makes due and that waits for"
         " somebody to say so. The push sensor says what that is.",
+        tags={ENVIRONMENT_TAG: environment},
         executor_def=dg.in_process_executor,
     )
     def job() -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.ledger.built import read_built
+from dbt_orchestration.ledger.run_tags import RECREATES_TAG
 
-RECREATES_TAG = "dbt/recreates"
 _NOTHING, _TOO_MANY = "nothing", "more than fit here"
 _POLL_SECONDS = 1.0
 _MOST_HOURS = 6

@@ -13,12 +13,12 @@ from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation
 from dbt_orchestration.history.partitions import PartitionError, window
 from dbt_orchestration.history.phases import Phase, descendants, phases
 from dbt_orchestration.history.request import window_vars
-from dbt_orchestration.ledger.attempts import DISK_FULL_TAG, attempts_of, unfinished_runs
+from dbt_orchestration.ledger.attempts import attempts_of, unfinished_runs
 from dbt_orchestration.ledger.deferral import deferral_options
 from dbt_orchestration.ledger.doubt import announce, doubt_stopped, give_back
 from dbt_orchestration.ledger.inspection import Inspection
-from dbt_orchestration.ledger.provenance import PUSH_TAG, commit_tags
 from dbt_orchestration.ledger.pushes import built_by_push, pushes_key
+from dbt_orchestration.ledger.run_tags import DISK_FULL_TAG, is_from_push, run_tags
 from dbt_orchestration.revisions.disk import full_disk
 from dbt_orchestration.runs import liveness
 from dbt_orchestration.runs.command import (
@@ -98,8 +98,7 @@ class Build:
         if not nodes and not tests:
             context.log.info("Nothing of dbt to run.")
             return
-        if tags := commit_tags(env.revision):
-            context.instance.add_run_tags(context.run.run_id, tags)
+        context.instance.add_run_tags(context.run.run_id, run_tags(env.name, env.revision))
         if clock := sorted(env.revision.clock & nodes.keys()):
             parsed = env.revision.manifest["metadata"]["generated_at"]
             context.log.warning(f"{', '.join(clock)}: config {MADE_FROM_CLOCK} ({parsed} UTC).")
@@ -156,7 +155,7 @@ class Build:
             self._inspection.after(found, self._saved_parse())
         broken = {self._env.keys[u] for u in self._broken}
         give_back(self._context, broken & self._touched.keys())
-        if PUSH_TAG in self._context.run.tags:
+        if is_from_push(self._context.run.tags):
             yield built_by_push(
                 self._env.name,
                 self._env.revision,

@@ -23,7 +23,8 @@ from dbt_orchestration.history.partitions import (
 from dbt_orchestration.history.request import Partitions, Request, partitions_to_build
 from dbt_orchestration.ledger.attempts import built_before, succeeded
 from dbt_orchestration.ledger.built import last_results
-from dbt_orchestration.ledger.provenance import PUSH_TAG, ancestors_of
+from dbt_orchestration.ledger.provenance import ancestors_of
+from dbt_orchestration.ledger.run_tags import is_from_push
 from dbt_orchestration.ledger.staleness import Staleness, on_change, staleness
 from dbt_orchestration.runs.request import BuildRequest
 
@@ -167,7 +168,7 @@ class Planner:
         The checks of that are given with the results that they had there: Dagster takes a check
         that a run was to do, and did not, for one whose result is unknown.
         """
-        if PUSH_TAG not in self._request.tags or len(self._attempts) > 1:
+        if not is_from_push(self._request.tags) or len(self._attempts) > 1:
             return nodes, tests, ()
         keys, now = self._env.keys, self._env.revision.fingerprints
         done = {

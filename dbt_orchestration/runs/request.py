@@ -10,7 +10,7 @@ import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.ledger.attempts import CRASH_TAGS
-from dbt_orchestration.ledger.provenance import commit_tags
+from dbt_orchestration.ledger.run_tags import run_tags
 from dbt_orchestration.runs.config import BuildConfig
 
 
@@ -64,19 +64,26 @@ class BuildRequest:
         nodes = sorted(u for u, key in dbt.nodes.items() if key in self.assets)
         return json.dumps({"nodes": nodes, "config": self._config})
 
-    def run_request(self, dbt: DbtAssets, run_key: str, tags: Mapping[str, str]) -> dg.RunRequest:
+    def run_request(
+        self, dbt: DbtAssets, run_key: str, why: str, tags: Mapping[str, str] | None = None
+    ) -> dg.RunRequest:
         """The run that Dagster is asked for.
 
         Args:
             run_key: Dagster starts each only once.
-            tags: those that say who asks, and why.
+            why: in words.
+            tags: those that say who asks.
         """
         return dg.RunRequest(
             run_key=run_key,
             run_config={"ops": {dbt.definition.node_def.name: {"config": self._config}}},
             asset_selection=sorted(self.assets),
             asset_check_keys=sorted(self.checks),
-            tags={**commit_tags(dbt.env.revision), **CRASH_TAGS, **tags},
+            tags={
+                **run_tags(dbt.env.name, dbt.env.revision, why),
+                **CRASH_TAGS,
+                **(tags or {}),
+            },
         )
 
     @property

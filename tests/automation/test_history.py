@@ -94,7 +94,7 @@ def test_a_change_of_logic_rebuilds_every_partition_and_who_reads_it(built: Site
         "model.shop.daily": ["2024-01-01..2024-01-03"],
         "model.shop.monthly": ["2024-01-01"],
     }
-    assert request.tags["dbt/due"].startswith("3 nodes (4 partitions rebuilt) of 9")
+    assert request.tags["dbt/why"].startswith("3 nodes (4 partitions rebuilt) of 9")
     result = built.run(request)
     assert result.success
     # the newest batch first, each with its days in order

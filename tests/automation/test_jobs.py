@@ -74,6 +74,7 @@ def test_the_full_build_requests_everything_once_a_day(warehouse: Warehouse) -> 
 def test_a_failed_full_build_retries_what_failed_once(warehouse: Warehouse) -> None:
     job = warehouse.definitions.resolve_job_def("prod_full_build")
     assert job.run_tags == {
+        "dbt/environment": "prod",
         "dagster/max_retries": "1",
         "dagster/retry_strategy": "FROM_ASSET_FAILURE",
     }

@@ -23,6 +23,7 @@ from dbt_orchestration import dagster_internals
 from dbt_orchestration.automation import push
 from dbt_orchestration.changes import fingerprints
 from dbt_orchestration.ledger import due
+from dbt_orchestration.ledger.run_tags import SHA_TAG
 from dbt_orchestration.ledger.staleness import Staleness, staleness
 from dbt_orchestration.revisions.explanation import Recorded
 from dbt_orchestration.revisions.follow import Follower
@@ -61,23 +62,48 @@ def last(site: Site, name: str) -> dg.AssetMaterialization:
     return event.asset_materialization
 
 
+def shown(tags: Mapping[str, str]) -> dict[str, str]:
+    """What Dagster's list of runs shows of a run's tags, before somebody asks for more."""
+    return {k: v for k, v in tags.items() if not k.startswith((".dagster/", "dagster/"))}
+
+
+def test_a_run_by_hand_says_what_it_builds(built: Site) -> None:
+    sha = git(built.clone.folder, "rev-parse", "HEAD")
+    by_hand = {"dbt/environment": "prod", "dbt/commit": f"{sha[:10]} first"}
+    built.load()
+    assert shown(built.materialize("customers").dagster_run.tags) == by_hand
+    full = built.loaded["prod"].resolve_job_def("prod_full_build")
+    assert shown(full.execute_in_process(instance=built.instance).dagster_run.tags) == by_hand
+
+
+def test_a_subject_of_any_length_fits_into_a_tag(built: Site) -> None:
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("very " * 1_000 + "long")
+    request = built.request()
+    assert max(map(len, request.tags.values())) <= 300
+    assert request.tags["dbt/commit"].endswith("…")
+
+
 def test_a_push_of_one_model_builds_it_and_who_reads_what_changed(built: Site) -> None:
     built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
     sha = built.clone.push("largest")
     request = built.request()
     assert names(request) == ["big_customers", "customers"]
-    assert request.tags["dbt/commit"] == sha
-    assert request.tags["dbt/author"] == "Ann <ann@example.com>"
-    assert request.tags["dbt/due"] == "2 nodes of 7: big_customers, customers"
+    assert shown(request.tags) == {
+        "dbt/environment": "prod",
+        "dbt/commit": f"{sha[:10]} largest",
+        "dbt/why": "2 nodes of 7: big_customers, customers",
+    }
     result = built.run(request)
     assert result.success
     assert materialized(result) == ["big_customers", "customers", "pushes"]
-    assert result.dagster_run.tags["dbt/branch"] == "main"
+    assert shown(result.dagster_run.tags) == shown(request.tags)
     assert last(built, "big_customers").metadata["why"].value == (
         "rows, column_changed amount: big_customers ← customers.amount ← SQL (models/customers.sql)"
     )
     savings = {k: v.value for k, v in last(built, "pushes").metadata.items()}
     assert (savings["built"], savings["left alone"]) == (2, 5)
+    assert (savings["author"], savings["branch"]) == ("Ann <ann@example.com>", "main")
     assert float(str(savings["seconds saved"])) > 0
     assert savings["commit"] == f"{sha[:10]} largest"
     assert "nothing is due" in built.says()
@@ -99,7 +125,7 @@ def test_of_three_pushes_the_newest_is_built_once(built: Site) -> None:
         sha = built.clone.push(str(number))
     request = built.request()
     assert names(request) == ["big_customers"]
-    assert request.tags["dbt/commit"] == sha
+    assert request.tags[SHA_TAG] == sha
     assert built.run(request).success
     assert "nothing is due" in built.says()
 
@@ -129,7 +155,7 @@ def test_a_commit_that_was_built_before_is_built_again_after_another(built: Site
     git(built.clone.folder, "push", "--force", "--quiet", "origin", f"{first}:main")
     request = built.request()
     assert names(request) == ["big_customers", "customers"]
-    assert request.tags["dbt/commit"] == first
+    assert request.tags[SHA_TAG] == first
     assert built.run(request).success
     git(built.clone.folder, "push", "--force", "--quiet", "origin", "HEAD:main")
     assert names(built.request()) == ["big_customers", "customers"]
@@ -777,7 +803,7 @@ def test_a_laptop_follows_the_repository_it_stands_in(
     assert names(site.request()) == EVERYTHING
     clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
     sha = clone.commit("not pushed anywhere")
-    assert site.request().tags["dbt/commit"] == sha
+    assert site.request().tags[SHA_TAG] == sha
 
 
 def test_outside_a_repository_the_sensor_says_what_to_do(

@@ -122,8 +122,11 @@ def test_the_form_that_nobody_filled_in_says_what_is_missing(built: Site) -> Non
 def test_a_range_is_rebuilt_with_what_reads_it(built: Site) -> None:
     built.load()
     built.query("update main.daily set amount = 0")
-    fill_in(built, model="daily", since="2024-01-02", until="2024-01-03", dry_run=False)
+    asked = fill_in(built, model="daily", since="2024-01-02", until="2024-01-03", dry_run=False)
+    assert asked.dagster_run.tags["dbt/environment"] == "prod"
     [request] = started(built)
+    assert request.tags["dbt/environment"] == "prod"
+    assert request.tags["dbt/why"] == f"run {asked.run_id[:8]} asks to rebuild daily"
     assert started(built) == []
     assert names(request) == ["daily", "monthly", "peak"]
     result = built.run(request)

@@ -191,7 +191,7 @@ def _resume(site: Site, killed: dg.DagsterRun) -> dg.ExecuteInProcessResult:
         asset_selection=sorted(assets),
         run_config=killed.run_config,
         tags={
-            **{k: v for k, v in killed.tags.items() if not k.startswith(("dagster/", ".dagster"))},
+            **{k: v for k, v in killed.tags.items() if not k.startswith("dagster/")},
             "dagster/parent_run_id": killed.run_id,
             "dagster/root_run_id": killed.root_run_id or killed.run_id,
             "dagster/is_asset_resume_retry": "true",

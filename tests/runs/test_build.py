@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 from filelock import FileLock
 
-from dbt_orchestration.runs.creation import RECREATES_TAG
+from dbt_orchestration.ledger.run_tags import RECREATES_TAG
 from dbt_orchestration.settings.models import Environment, Settings
 from dbt_orchestration.settings.project_meta import ProjectError
 from tests.assets.test_translator import BUILT

@@ -1,0 +1,56 @@
+"""The tags of runs: three that people read, and others for programs, which Dagster's UI hides.
+
+The UI lists every tag of a run but Dagster's own. It shows none that begins with ``.dagster/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dbt_orchestration.dbt.parse import Revision
+
+# For people.
+ENVIRONMENT_TAG, COMMIT_TAG, WHY_TAG = "dbt/environment", "dbt/commit", "dbt/why"
+# For programs. The digest and the SHA of the commit that is built.
+REVISION_TAG, SHA_TAG = ".dagster/dbt_revision", ".dagster/dbt_sha"
+# The environment whose push sensor asked for a build, or for the raw tables to be loaded.
+PUSH_TAG, RAW_TAG = ".dagster/dbt_push", ".dagster/dbt_raw"
+# The revision whose history a person lets be rebuilt.
+APPROVED_TAG = ".dagster/dbt_approved"
+# Of a run that failed while a disk was full, which says nothing about what it was to build.
+DISK_FULL_TAG = ".dagster/dbt_disk_full"
+# Which tables a run recreates.
+RECREATES_TAG = ".dagster/dbt_recreates"
+# Of a run that works in an environment: its name. It is taken back when the run has said what it
+# left.
+WORKING_TAG = ".dagster/dbt_working"
+# As versions before this one called them, in what is still to be told apart.
+_PUSH_BEFORE, APPROVED_BEFORE = "dbt/push", "dbt/approved"
+# PostgreSQL keeps no value in an index that is much longer than a few of these.
+_MOST_CHARACTERS = 300
+
+
+def run_tags(environment: str, revision: Revision, why: str = "") -> dict[str, str]:
+    """What every run of an environment says: to people what it builds and why, and what of it.
+
+    Args:
+        why: in words; "" if somebody just wanted it.
+    """
+    tags = {ENVIRONMENT_TAG: environment, WHY_TAG: shortened(why)}
+    if commit := revision.commit:
+        tags |= {
+            COMMIT_TAG: shortened(f"{commit.short} {commit.subject}"),
+            REVISION_TAG: revision.digest,
+            SHA_TAG: commit.sha,
+        }
+    return {key: value for key, value in tags.items() if value}
+
+
+def shortened(text: str) -> str:
+    """``text`` as a tag can have it."""
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
+
+
+def is_from_push(tags: Mapping[str, str]) -> bool:
+    """Whether the push sensor asked for a run with these tags."""
+    return PUSH_TAG in tags or _PUSH_BEFORE in tags
