@@ -23,12 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from dbt_orchestration.dbt.internals import adapters, sessions
+from dbt_orchestration.dbt.outcomes import Outcomes
 from dbt_orchestration.settings.models import Settings
 
-# Results of nodes, and of single batches of microbatch models.
-RESULT_EVENTS = frozenset(
-    {"LogModelResult", "LogSeedResult", "LogSnapshotResult", "LogTestResult", "LogBatchResult"}
-)
 CANCEL_SECONDS = 30.0
 # What one of our own macros logs before its answer.
 _ANSWER = "dbt_orchestration: "
@@ -165,6 +162,7 @@ class DbtInvocation:
         self._variables = {**target.variables, **(variables or {})}
         self._manifest = manifest
         self._items: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._outcomes = Outcomes(self._items.put)
         self._batch_errors: dict[str, list[str]] = {}
         self._connection_error = ""
         self._operation_error = ""
@@ -174,10 +172,9 @@ class DbtInvocation:
         self.result: Any = None  # dbt.cli.main.dbtRunnerResult, once dbt has ended
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Run, yielding each result event as dbt's structured log has it.
+        """Run, yielding each result event, as ``Outcomes`` hands it over.
 
         Whatever interrupts the caller (a cancelled run raises here) stops dbt first.
-        https://docs.getdbt.com/reference/events-logging
         """
         with _one_at_a_time:
             self._thread.start()
@@ -256,15 +253,13 @@ class DbtInvocation:
             with _set(self._variables), sessions.without_our_variables() as self._hidden:
                 self.result = runner.invoke(command)
         finally:
+            self._outcomes.end()
             self._items.put(None)
 
     def _on_event(self, event: Any) -> None:
+        self._outcomes.see(event)
         if event.info.name == "MainReportVersion":  # the first one
             sessions.limit_jinja(self._hidden)
-        elif event.info.name in RESULT_EVENTS:
-            from google.protobuf.json_format import MessageToDict
-
-            self._items.put(MessageToDict(event, preserving_proto_field_name=True))
         elif event.info.name == "GenericExceptionOnRun":
             # What a batch failed of stands only here: its model's own result says "1 of 3 failed".
             errors = self._batch_errors.setdefault(event.data.unique_id, [])

@@ -19,11 +19,13 @@ from dbt_orchestration.ledger.provenance import (
     UNIQUE_ID,
     Record,
 )
+from dbt_orchestration.runs.figures import node_figures, partition_figures
 
 Event = Mapping[str, Any]
 Facts = Mapping[str, dg.MetadataValue[Any]]
 Result = dg.MaterializeResult[Any] | dg.AssetMaterialization | dg.AssetCheckResult
 
+QUERY_ID = "query id"
 _NAMED = 5
 _SUCCEEDED = frozenset({"success", "no-op", "reused", "warn"})
 
@@ -55,7 +57,12 @@ def node_result(event: Event, key: dg.AssetKey, record: Record, facts: Facts) ->
     if _status(event["data"]) in _SUCCEEDED:
         yield dg.MaterializeResult(
             asset_key=key,
-            metadata={**_metadata(event["data"]), **record.metadata, **facts},
+            metadata={
+                **_names(event["data"]),
+                **node_figures(event["data"]),
+                **record.metadata,
+                **facts,
+            },
             tags=record.tags,
         )
 
@@ -97,9 +104,11 @@ def partition_results(
     tags = record.partition_tags
     succeeded_now.update(keys if succeeded else ())
     for partition in keys if succeeded else []:
-        metadata = _metadata(data)
-        metadata[DURATION] /= len(keys)
-        metadata[RELATION] = record.relation
+        metadata: dict[str, Any] = {
+            **_names(data),
+            RELATION: record.relation,
+            **partition_figures(data, len(keys), newest=partition == keys[-1]),
+        }
         if partition == keys[-1] and keys in (partitions.batches[0], partitions.batches[-1]):
             # The UI shows an asset's latest: not every one has to carry all that is known.
             metadata |= {**record.metadata, **facts}
@@ -168,8 +177,8 @@ def _status(data: Mapping[str, Any]) -> str:
     return status if node_status == "none" else node_status
 
 
-def _metadata(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        UNIQUE_ID: data["node_info"]["unique_id"],
-        DURATION: float(data.get("execution_time") or 0.0),
-    }
+def _names(data: Mapping[str, Any]) -> dict[str, str]:
+    """The unique id of the node, and the id of the query that built it, if it has one."""
+    query_id = data["outcome"]["adapter_response"].get("query_id")
+    named = {UNIQUE_ID: str(data["node_info"]["unique_id"])}
+    return named | ({QUERY_ID: query_id} if query_id else {})

@@ -36,6 +36,7 @@ from tests.conftest import (
     make_settings,
     materialized,
 )
+from tests.runs.test_figures import figures
 from tests.runs.test_time_zone import IN_UTC, visits_project
 from tests.snowflake.emulator import Emulator, profile_environment, running_emulator
 
@@ -270,6 +271,21 @@ def test_batches_beside_a_failed_one_land_and_are_recorded(snowflake: Snowflake)
     ]
     assert not checks(result)["all_partitions_built"].passed
     assert "this day is broken" in failure(result)
+
+
+def test_a_materialization_says_how_many_rows_were_merged_and_which_query_did(
+    snowflake: Snowflake,
+) -> None:
+    assert snowflake.build("orders", "stg_orders", "merged", "orders_daily").success
+    result = snowflake.build("merged", "orders_daily", partitions=("2024-01-01", "2024-01-02"))
+    assert result.success, failure(result)
+    rows = figures(result, "rows affected")
+    assert rows["merged", None] == 6
+    assert set(figures(result, "query id")) == {
+        ("merged", None),
+        ("orders_daily", "2024-01-01"),
+        ("orders_daily", "2024-01-02"),
+    }
 
 
 def test_each_statement_is_tagged_with_its_run_and_node(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 # To open a DuckDB file that another process has open; dbt waits 1 s and 2 s in between.
@@ -21,6 +22,7 @@ def adjust_adapters() -> None:
       a ``DbtBaseException``.
     - Macros may list what is in a schema, as ``adapter.list_relations``.
     - Somebody who looks into a DuckDB file for a moment does not fail a run.
+    - DuckDB's says how many rows a statement has written, which DuckDB knows, as Snowflake's does.
 
     Each dbt command registers its adapter before it connects.
     """
@@ -35,6 +37,7 @@ def adjust_adapters() -> None:
         adapter._available_ |= {"list_relations"}
         if config.credentials.type == "duckdb":
             _adjust_duckdb(config)
+            _count_rows(adapter.ConnectionManager)
         elif config.credentials.type == "snowflake":
             _open_in_utc(adapter.ConnectionManager)
         register(config, *args, **kwargs)
@@ -65,6 +68,20 @@ def _refuse_other_zone(target: str, name: str, zone: Any) -> None:
             f"target {target} sets the time zone {zone} in profiles.yml: remove it, for runs are in"
             " UTC (docs/incremental.md)"
         )
+
+
+def _count_rows(manager: Any) -> None:
+    if getattr(manager.get_response, "counts", False):
+        return
+    answer = manager.get_response.__func__
+
+    def answer_with_rows(cls: Any, cursor: Any) -> Any:
+        response = answer(cls, cursor)
+        rows = getattr(cursor, "rowcount", -1)
+        return replace(response, rows_affected=rows) if rows >= 0 else response
+
+    answer_with_rows.counts = True  # type: ignore[attr-defined]
+    manager.get_response = classmethod(answer_with_rows)
 
 
 def _open_in_utc(manager: Any) -> None:

@@ -1,0 +1,99 @@
+"""What dbt says of one result in several events, put together.
+
+The event of a result has its status and its seconds. The message, what the adapter answered and the
+statement that failed come in others, all from the thread that does the node.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+# Results of nodes, and of single batches of microbatch models.
+_RESULTS = frozenset(
+    {"LogModelResult", "LogSeedResult", "LogSnapshotResult", "LogTestResult", "LogBatchResult"}
+)
+_QUERY_ID = "Snowflake query id: "
+_ON_A_THREAD = "Exception on worker thread. "
+
+
+@dataclass
+class _Thread:
+    """What a thread has said since it began its node.
+
+    Attributes:
+        unanswered: statements that were sent, without those that succeeded.
+        error: what a batch failed of, which its own result does not say.
+        waiting: a result whose end has still to come.
+    """
+
+    unanswered: list[str] = field(default_factory=list)
+    query_id: str = ""
+    error: str = ""
+    waiting: dict[str, Any] | None = None
+
+
+class Outcomes:
+    """The results of one dbt command.
+
+    Args:
+        take: gets each result event as dbt's structured log has it, and in its ``data`` as
+            ``outcome``: ``message``, ``adapter_response``, and of a failure the ``statement`` and
+            the ``query_id``; "" where they are not known.
+    """
+
+    def __init__(self, take: Callable[[dict[str, Any]], None]) -> None:
+        self._take = take
+        self._threads: dict[int, _Thread] = {}
+
+    def see(self, event: Any) -> None:
+        """Called by dbt with each of its events, in the thread that causes it."""
+        name = event.info.name
+        thread = self._threads.setdefault(threading.get_ident(), _Thread())
+        if name == "NodeStart":
+            thread.unanswered, thread.query_id, thread.error = [], "", ""
+        elif name == "SQLQuery":
+            thread.unanswered.append(event.data.sql)
+        elif name == "SQLQueryStatus":
+            del thread.unanswered[-1:]
+        elif name == "AdapterEventDebug" and event.data.base_msg.startswith(_QUERY_ID):
+            thread.query_id = event.data.base_msg.removeprefix(_QUERY_ID)
+        elif name == "GenericExceptionOnRun":
+            thread.error = event.data.exc.removeprefix(_ON_A_THREAD)
+        elif name in _RESULTS:
+            self._flush(thread)
+            thread.waiting = as_dict(event)
+        elif name == "NodeFinished" and thread.waiting:
+            result = as_dict(event)["data"]["run_result"]
+            self._flush(thread, result.get("message", ""), result.get("adapter_response", {}))
+
+    def end(self) -> None:
+        """Hand over what dbt has not come to the end of."""
+        for thread in self._threads.values():
+            self._flush(thread)
+
+    def _flush(
+        self, thread: _Thread, message: str = "", response: dict[str, Any] | None = None
+    ) -> None:
+        if thread.waiting:
+            thread.waiting["data"]["outcome"] = {
+                "message": thread.error or message,
+                "adapter_response": response or {},
+                "statement": thread.unanswered[-1] if thread.unanswered else "",
+                "query_id": thread.query_id,
+            }
+            self._take(thread.waiting)
+            thread.waiting = None
+
+
+def as_dict(event: Any) -> dict[str, Any]:
+    """One of dbt's events as its structured log has it.
+
+    https://docs.getdbt.com/reference/events-logging
+    """
+    from google.protobuf.json_format import MessageToDict
+
+    found: dict[str, Any] = MessageToDict(event, preserving_proto_field_name=True)
+    return found
