@@ -122,6 +122,12 @@ class Revision:
         return fingerprints
 
     @property
+    def columns(self) -> Mapping[str, str]:
+        """What decides each node's columns, but not which rows it has, by unique id."""
+        columns: Mapping[str, str] = self._analysis.get("columns", self.fingerprints)
+        return columns
+
+    @property
     def checks(self) -> Mapping[str, str]:
         """What decides each test, by unique id."""
         checks: Mapping[str, str] = self._analysis["checks"]

@@ -67,6 +67,10 @@ def analyse(revision: Revision, target: DbtTarget, home: Path) -> None:
         for unique_id, columns in column_lineage(prints).items()
     }
     values = {unique_id: node.value for unique_id, node in prints.nodes.items()}
+    columns = {
+        unique_id: digest(node.linked.rest, *(f"{name}={v}" for name, v in node.linked.columns))
+        for unique_id, node in prints.nodes.items()
+    }
     checks = {
         unique_id: digest(*(f"{key}={value}" for key, value in sorted(parts.code.items())))
         for unique_id, parts in prints.checks.items()
@@ -74,6 +78,7 @@ def analyse(revision: Revision, target: DbtTarget, home: Path) -> None:
     content = {
         "scheme": prints.scheme,
         "fingerprints": values,
+        "columns": columns,
         "checks": checks,
         "lineage": lineage,
         "unmergeable": unmergeable(prints.project),
