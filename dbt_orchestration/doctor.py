@@ -23,7 +23,7 @@ from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.dbt.operation import operate
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.partitions import check_nodes
-from dbt_orchestration.settings.models import Settings
+from dbt_orchestration.settings.models import PREFIX, Settings
 
 _ENV_VAR = re.compile(r"""env_var\(\s*\\?['"]([^'"\\]+)\\?['"]\s*(,)?""")
 _UTC = ("UTC", "ETC/UTC")
@@ -59,6 +59,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
             not missing,
             f"set {', '.join(missing)}" if missing else "all that profiles.yml names are set",
         )
+        if lightdash := settings.environment(name).lightdash:
+            variable = f"{PREFIX}ENVIRONMENTS__{name.upper()}__LIGHTDASH__TOKEN"
+            said = f"a token for {lightdash.url} is set" if lightdash.token else f"set {variable}"
+            yield Finding(f"{name}: lightdash", bool(lightdash.token), said)
         if not missing:
             yield _guarded(f"{name}: project", lambda name=name: _parses(settings, name))  # type: ignore[misc]
             yield _guarded(f"{name}: warehouse", lambda name=name: _connects(settings, name))  # type: ignore[misc]

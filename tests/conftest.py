@@ -35,6 +35,7 @@ LONGEST = [
     *("tests/e2e/test_push.py", "tests/faults/test_kills.py", "tests/e2e/test_up.py"),
     *("tests/automation/test_push.py", "tests/automation/test_history.py", "tests/test_demo.py"),
     *("tests/automation/test_from_nothing.py", "tests/automation/test_doubt.py"),
+    "tests/automation/test_lightdash.py",
     *("tests/faults/test_broken.py", "tests/faults/test_killed_runs.py"),
 ]
 

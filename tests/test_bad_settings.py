@@ -12,11 +12,13 @@ from rich.console import Console
 from dbt_orchestration.local.dagster_process import LaptopError
 from dbt_orchestration.local.up import running
 from dbt_orchestration.settings.models import Environment, SettingsError, load_settings
-from dbt_orchestration.settings.types import Branch
+from dbt_orchestration.settings.types import OUR_JOBS, Branch
 from tests.conftest import make_settings
 
 ENVIRONMENT = "environments: {prod: {branch: b, target: t, %s}}"
 TWO = "environments: {one: {branch: a, target: %s}, two: {branch: b, target: %s}}"
+UUID = "3675b69e-8324-4110-bdca-059031aa8da3"
+LIGHTDASH = f"{{url: 'https://bi.acme.com', project: {UUID}}}"
 
 SETTINGS = {
     # the file
@@ -85,7 +87,7 @@ SETTINGS = {
         ENVIRONMENT % f"jobs: {{{job}: {{select: x}}}}": (
             f"environments.prod.jobs.{job}: the name is taken by a job that is there already"
         )
-        for job in ("full_build", "load_raw", "nothing", "rebuild", "rebuild_history")
+        for job in OUR_JOBS
     },
     ENVIRONMENT % "jobs: {config: {select: x}}": "jobs.config: Dagster reserves the name: ch",
     ENVIRONMENT % "jobs: {class: {select: x}}": "jobs.class: Dagster reserves the name: choo",
@@ -101,6 +103,33 @@ SETTINGS = {
         "environments.one.defer_to: one to two to one is a circle: remove one defer_to"
     ),
     TWO % ("s, defer_to: three", "t"): "environments.one.defer_to: there is no environment 'three'",
+    TWO % (f"s, lightdash: {LIGHTDASH}", f"t, lightdash: {LIGHTDASH}"): (
+        "environments.two.lightdash.project: one has the same, and a project of Lightdash shows the"
+        " tables of one: name another project"
+    ),
+    # Lightdash
+    ENVIRONMENT % "lightdash: {}": (
+        "environments.prod.lightdash.url: is required; environments.prod.lightdash.project: is re"
+    ),
+    ENVIRONMENT % "lightdash: https://bi.acme.com": "prod.lightdash: write a mapping: `key: value`",
+    ENVIRONMENT % f"lightdash: {{uri: x, url: 'https://bi', project: {UUID}}}": (
+        "environments.prod.lightdash.uri: there is no such setting: did you mean url?"
+    ),
+    ENVIRONMENT % f"lightdash: {{url: bi.acme.com, project: {UUID}}}": (
+        "prod.lightdash.url: 'bi.acme.com' is no address: write one such as https://lightdash.acme"
+    ),
+    ENVIRONMENT % f"lightdash: {{url: 'http://bi.acme.com', project: {UUID}}}": (
+        "prod.lightdash.url: the token would be sent to http://bi.acme.com in the clear: write htt"
+    ),
+    ENVIRONMENT % f"lightdash: {{url: 'https://ann:pw@bi.acme.com', project: {UUID}}}": (
+        "prod.lightdash.url: an address with a user or a password in it is shown in logs: use tok"
+    ),
+    ENVIRONMENT % "lightdash: {url: 'https://bi.acme.com', project: shop}": (
+        "prod.lightdash.project: 'shop' is no UUID: copy it from the address of a page of the proj"
+    ),
+    ENVIRONMENT % f"lightdash: {{url: 'https://b', project: {UUID}, timeout_seconds: 0}}": (
+        "environments.prod.lightdash.timeout_seconds: Input should be greater than or equal to 1"
+    ),
     # files and folders
     "project_dir: nowhere": "project_dir: there is no {folder}/nowhere/dbt_project.yml",
     "profiles_dir: nowhere": "profiles_dir: there is no {folder}/nowhere/profiles.yml",
@@ -152,6 +181,14 @@ def test_a_wrong_variable(
     with pytest.raises(SettingsError) as error:
         load_settings()
     assert message in str(error.value)
+
+
+def test_a_wrong_token_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBT_ORCHESTRATION_ENVIRONMENTS__PROD__LIGHTDASH__TOKEN", "s3cret t0ken")
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert "prod.lightdash.token: it has characters that no token has: copy it" in str(error.value)
+    assert "s3cret" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from dbt_orchestration.history.partitions import partition_config
+from dbt_orchestration.settings.lightdash import Lightdash
 from dbt_orchestration.settings.models import Environment, Git, Push, Settings
 from dbt_orchestration.settings.project_meta import DagsterMeta, Freshness, Partitions
 from tests.conftest import REPOSITORY
@@ -105,6 +106,7 @@ def test_the_settings_page_names_every_setting() -> None:
         *Environment.model_fields,
         *Push.model_fields,
         *Git.model_fields,
+        *Lightdash.model_fields,
     ):
         assert f"`{name}`" in page or f"{name}:" in page, name
 
@@ -119,6 +121,19 @@ def test_the_example_environment_is_valid() -> None:
     [text] = blocks(REPOSITORY / "docs" / "settings.md", "yaml")
     prod = yaml.safe_load(text)["environments"]["prod"]
     assert Environment.model_validate(prod).jobs["finance"].exclude == "tag:slow"
+
+
+def test_the_example_with_lightdash_is_valid() -> None:
+    page = REPOSITORY / "docs" / "lightdash.md"
+    [text] = blocks(page, "yaml")
+    prod = Environment.model_validate(yaml.safe_load(text)["environments"]["prod"])
+    assert prod.lightdash is not None
+    default = Lightdash.model_fields["timeout_seconds"].default
+    assert prod.lightdash.timeout_seconds == default
+    [export] = commands(page)
+    variable = "DBT_ORCHESTRATION_ENVIRONMENTS__PROD__LIGHTDASH__TOKEN"
+    assert export.startswith(f"export {variable}=")
+    assert variable in (REPOSITORY / "tests" / "automation" / "test_lightdash.py").read_text()
 
 
 def test_the_example_partitions_are_valid() -> None:

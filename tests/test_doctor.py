@@ -55,6 +55,25 @@ def test_missing_credentials_are_named_and_nothing_is_tried(
     assert "svc_dagster" not in repr(found)
 
 
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        (None, "set DBT_ORCHESTRATION_ENVIRONMENTS__PROD__LIGHTDASH__TOKEN"),
+        ("s3cret", "a token for https://bi.acme.com is set"),
+    ],
+)
+def test_whether_the_token_for_lightdash_is_set(
+    settings: Settings, token: str | None, said: str
+) -> None:
+    lightdash = {"url": "https://bi.acme.com", "project": "3675b69e-8324-4110-bdca-059031aa8da3"}
+    prod = Environment.model_validate(
+        {"branch": "main", "target": "prod", "lightdash": {**lightdash, "token": token}}
+    )
+    told = settings.model_copy(update={"environments": {"prod": prod}})
+    found = next(finding for finding in examine(told) if finding.what == "prod: lightdash")
+    assert (found.ok, found.message) == (token is not None, said)
+
+
 def test_a_target_that_is_not_in_the_profile(settings: Settings) -> None:
     stage = {"stage": Environment(branch="main", target="stage")}
     found = by_name(settings.model_copy(update={"environments": stage}))

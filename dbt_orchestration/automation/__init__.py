@@ -1,1 +1,1 @@
-"""What runs by itself: the push sensor, the daily build and other jobs with a schedule."""
+"""What runs by itself: the push sensor, jobs with a schedule, Lightdash."""

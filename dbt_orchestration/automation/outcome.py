@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-from zlib import compress, decompress
-from zlib import error as zlib_error
+
+from dbt_orchestration.automation.cursors import read_cursor
 
 
 class Outcome(StrEnum):
@@ -88,26 +86,6 @@ class Finding:
         except (TypeError, ValueError, KeyError):
             return None
         return found
-
-
-def write_cursor(known: Mapping[str, Any], found: Sequence[Finding]) -> str:
-    """What a tick leaves for the next one: for people its outcome, the rest for ``read_cursor``.
-
-    Dagster shows the cursor of each tick. Whole sentences there would hide what is on the page.
-    """
-    content = json.dumps({**known, "found": [each.as_json() for each in found]})
-    said = found[-1].outcome if found else "nothing"
-    return f"{said} {b64encode(compress(content.encode())).decode()}"
-
-
-def read_cursor(cursor: str | None) -> Mapping[str, Any]:
-    """What a tick has left for the next one; nothing if it cannot be read."""
-    _, _, content = (cursor or "").partition(" ")
-    try:
-        known = json.loads(decompress(b64decode(content)))
-    except (ValueError, zlib_error):
-        return {}
-    return known if isinstance(known, dict) else {}
 
 
 def findings(cursor: str | None) -> Sequence[Finding]:

@@ -19,7 +19,8 @@ import dagster as dg
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets, everything
-from dbt_orchestration.automation.outcome import Finding, Outcome, read_cursor, write_cursor
+from dbt_orchestration.automation.cursors import read_cursor, write_cursor
+from dbt_orchestration.automation.outcome import Finding, Outcome
 from dbt_orchestration.automation.request import request
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.dbt.parse import PrepareError, Revision
@@ -137,7 +138,10 @@ class _Tick:
             run_requests=self.requests,
             skip_reason=None if self.requests else " ".join(map(str, self.found)),
             asset_events=self.events,
-            cursor=write_cursor(self.known, self.found),
+            cursor=write_cursor(
+                self.found[-1].outcome if self.found else "nothing",
+                {**self.known, "found": [each.as_json() for each in self.found]},
+            ),
         )
 
     def _find(self, outcome: Outcome, **facts: Any) -> None:

@@ -22,6 +22,7 @@ from dbt_orchestration.ledger.run_tags import (
     APPROVED_TAG,
     DISK_FULL_TAG,
     ENVIRONMENT_TAG,
+    LIGHTDASH_TAG,
     PUSH_TAG,
     REVISION_TAG,
 )
@@ -269,6 +270,7 @@ class Ledger:
             or (
                 wanted
                 and not run.asset_selection
+                and LIGHTDASH_TAG not in run.tags
                 and run.tags.get(".dagster/repository", place).endswith(place)
             )
         ]

@@ -15,6 +15,8 @@ ENVIRONMENT_TAG, COMMIT_TAG, WHY_TAG = "dbt/environment", "dbt/commit", "dbt/why
 REVISION_TAG, SHA_TAG = ".dagster/dbt_revision", ".dagster/dbt_sha"
 # The environment whose push sensor asked for a build, or for the raw tables to be loaded.
 PUSH_TAG, RAW_TAG = ".dagster/dbt_push", ".dagster/dbt_raw"
+# The environment whose Lightdash project a run tells.
+LIGHTDASH_TAG = ".dagster/dbt_lightdash"
 # The revision whose history a person lets be rebuilt.
 APPROVED_TAG = ".dagster/dbt_approved"
 # Of a run that failed while a disk was full, which says nothing about what it was to build.

@@ -50,7 +50,7 @@ class DbtEnvironmentComponent(DbtProjectComponent):
     ] = None
     environment: Annotated[
         dict[str, Any],
-        _PASSED_ON(
+        dg.Resolver.default(
             description="Everything else that an environment may have: see docs/settings.md.",
             examples=[{"full_build": {"cron": "0 8 * * *"}, "on_change": "ask"}],
         ),

@@ -10,6 +10,7 @@ from dagster_dbt import DagsterDbtTranslator
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.assets.translator import exposure_specs, states_key
 from dbt_orchestration.automation.jobs import jobs_and_schedules
+from dbt_orchestration.automation.lightdash.definitions import lightdash_definitions
 from dbt_orchestration.automation.newest import newest_commit_check
 from dbt_orchestration.automation.push import push_sensor
 from dbt_orchestration.dbt.parse import PrepareError, Revision
@@ -105,6 +106,9 @@ def definitions_of(
     load, tags = named(name, "load_raw"), {ENVIRONMENT_TAG: name}
     by_hand, starter = rebuild_job(name, revision, dbt)
     pushes = environment.push.enabled
+    told = []
+    if environment.lightdash:
+        told = [lightdash_definitions(settings, name, environment.lightdash, revision, dbt)]
     return dg.Definitions(
         assets=[
             dbt.definition,
@@ -112,6 +116,7 @@ def definitions_of(
             *(source for source in dbt.sources.values() if source.key not in {*loaded, *others}),
             *exposure_specs(revision.manifest, name, dbt.keys),
             *([pushes_spec(name, environment.branch)] if pushes else []),
+            *(asset for asset, _, _ in told),
         ],
         asset_checks=[newest_commit_check(settings, name, revision)] if pushes else [],
         jobs=[
@@ -119,11 +124,13 @@ def definitions_of(
             *([dg.define_asset_job(load, [raw], run_tags=tags)] if raw else []),
             by_hand,
             *([history_job(settings, name, revision, dbt, assets_of)] if pushes else []),
+            *(job for _, job, _ in told),
         ],
         schedules=schedules,
         sensors=[
             *([push_sensor(settings, name, revision, dbt, loaded)] if pushes else []),
             starter,
+            *(sensor for _, _, sensor in told),
         ],
     )
 

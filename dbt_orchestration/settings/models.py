@@ -34,6 +34,7 @@ from pydantic_settings import SettingsError as SourceError
 from dbt_orchestration.changes.policy import OnChange
 from dbt_orchestration.settings import found
 from dbt_orchestration.settings import types as kinds
+from dbt_orchestration.settings.lightdash import Lightdash
 from dbt_orchestration.settings.user_input import did_you_mean, problems, read_yaml
 
 PREFIX = "DBT_ORCHESTRATION_"
@@ -108,6 +109,9 @@ class EnvironmentOptions(_Model):
         " Overrides dbt's `lookback` of every model.",
     )
     jobs: dict[kinds.JobName, Job] = {}
+    lightdash: Lightdash | None = Field(
+        None, description="A project of Lightdash that shows its tables, and is told of builds."
+    )
 
 
 class Environment(EnvironmentOptions):
@@ -242,6 +246,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _environments_go_together(self) -> Settings:
         targets: dict[str, str] = {}
+        projects: dict[str, str] = {}
         for name, environment in self.environments.items():
             if other := targets.get(environment.target):
                 raise ValueError(
@@ -249,6 +254,13 @@ class Settings(BaseSettings):
                     " each would replace the other's tables: name another target of profiles.yml"
                 )
             targets[environment.target] = name
+            if lightdash := environment.lightdash:
+                if other := projects.get(lightdash.project):
+                    raise ValueError(
+                        f"environments.{name}.lightdash.project: {other} has the same, and a"
+                        " project of Lightdash shows the tables of one: name another project"
+                    )
+                projects[lightdash.project] = name
             self._refuse_circle_of(name)
         return self
 

@@ -6,13 +6,17 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, SecretStr
 
 CONFIG_VARIABLE = "DBT_ORCHESTRATION_CONFIG"
 # Jobs of every environment, which are not chosen by selection.
-OUR_JOBS = ("full_build", "load_raw", "nothing", "rebuild", "rebuild_history")
+OUR_JOBS = (
+    *("full_build", "load_raw", "nothing", "rebuild", "rebuild_history"),
+    "tell_lightdash",
+)
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 # What `git check-ref-format --branch` refuses.
@@ -20,6 +24,10 @@ _NO_BRANCH = re.compile(
     r"^$|^-|^HEAD$|^/|/$|//|\.\.|\.$|@\{|(^|/)\.|\.lock(/|$)|[\x00-\x20\x7f~^:?*\[\\]"
 )
 _PASSWORD = re.compile(r"(?i)https?://[^/]*@|[a-z+]+://[^/@]*:[^/@]*@")
+_UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+# What is sent there stays on this machine.
+_HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def named(environment: str, what: str) -> str:
@@ -94,6 +102,33 @@ def _check_remote(value: str) -> str:
     return str(root() / Path(value).expanduser()) if value and is_folder(value) else value
 
 
+def _check_address(value: str) -> str:
+    if _PASSWORD.match(value):
+        raise ValueError("an address with a user or a password in it is shown in logs: use token")
+    address = urlsplit(value)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise ValueError(f"{value!r} is no address: write one such as https://lightdash.acme.com")
+    if address.scheme == "http" and address.hostname not in _HERE:
+        raise ValueError(f"the token would be sent to {value} in the clear: write https")
+    return value.rstrip("/")
+
+
+def _check_uuid(value: str) -> str:
+    if not _UUID.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is no UUID: copy it from the address of a page of the project, where it"
+            " stands after /projects/"
+        )
+    return value.lower()
+
+
+def _check_token(value: SecretStr) -> SecretStr | None:
+    token = value.get_secret_value().strip()
+    if token and not _TOKEN.fullmatch(token):
+        raise ValueError("it has characters that no token has: copy it again")
+    return SecretStr(token) if token else None
+
+
 def _check_inside(value: str) -> str:
     if Path(value).is_absolute() or ".." in Path(value).parts:
         raise ValueError(f"{value!r} is not inside the repository: write a path from its top")
@@ -127,6 +162,9 @@ Name = Annotated[str, AfterValidator(_check_name)]
 JobName = Annotated[Name, AfterValidator(_check_job_name)]
 Branch = Annotated[str, AfterValidator(_check_branch)]
 GitRemote = Annotated[str, AfterValidator(_check_remote)]
+WebAddress = Annotated[str, AfterValidator(_check_address)]
+Uuid = Annotated[str, AfterValidator(_check_uuid)]
+Token = Annotated[SecretStr, AfterValidator(_check_token)]
 InRepository = Annotated[str, AfterValidator(_check_inside)]
 RootPath = Annotated[Path, AfterValidator(lambda path: root() / path)]
 Folder = Annotated[Path, AfterValidator(_check_folder)]

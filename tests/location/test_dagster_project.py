@@ -16,6 +16,7 @@ import pytest
 
 from dbt_orchestration import DefaultTranslator, Environment, build_defs
 from dbt_orchestration.settings.models import SettingsError
+from tests.automation.lightdash_server import PROJECT, LightdashServer
 from tests.automation.site import SHOP, git
 from tests.conftest import REPOSITORY
 from tests.test_docs import blocks
@@ -247,6 +248,30 @@ def test_what_cannot_be_kept_is_refused(defs_yaml: DefsYaml, attribute: str, mes
     while cause := causes[-1].__cause__:
         causes.append(cause)
     assert any(message in str(each) for each in causes), causes
+
+
+def test_a_token_comes_from_a_variable(
+    defs_yaml: DefsYaml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = LightdashServer(token="s3cret")
+    monkeypatch.setenv("LIGHTDASH_TOKEN", server.token)
+    defs = defs_yaml(
+        f"""\
+        type: dbt_orchestration.DbtEnvironmentComponent
+        attributes:
+          project: "{{{{ project_root }}}}/dbt"
+          environment:
+            lightdash:
+              url: {server.url}
+              project: {PROJECT}
+              token: "{{{{ env.LIGHTDASH_TOKEN }}}}"
+        """
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = defs.resolve_job_def("prod_tell_lightdash")
+        assert job.execute_in_process(instance=instance).success
+    server.stop()
+    assert set(server.signed) == {"ApiKey s3cret"}
 
 
 @pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
