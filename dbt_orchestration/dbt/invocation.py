@@ -16,7 +16,7 @@ import re
 import shlex
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from dbt_orchestration.dbt.outcomes import Outcomes
 from dbt_orchestration.settings.models import Settings
 
 CANCEL_SECONDS = 30.0
+_BAD = ("error", "fail", "partial success")
 # What one of our own macros logs before its answer.
 _ANSWER = "dbt_orchestration: "
 _DATABASE_SAID = re.compile(r"returned the following error:\s*>?(.*?)\n\nCheck your", re.DOTALL)
@@ -216,6 +217,16 @@ class DbtInvocation:
             raise DbtError(self._connection_error or f"`{self}` failed; its output says why")
         raise DbtError(self._explain(results))
 
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """Why each node or test that failed did, by unique id."""
+        results = getattr(self.result.result, "results", None) if self.result else None
+        return {
+            result.node.unique_id: "\n".join(self._reasons(result))
+            for result in results or ()
+            if result.status in _BAD and hasattr(result, "node")
+        }
+
     def left_out(self, unique_ids: Collection[str]) -> set[str]:
         """Those of the nodes and tests that dbt neither did nor skipped because others failed.
 
@@ -229,17 +240,22 @@ class DbtInvocation:
         return set(unique_ids) - done
 
     def _explain(self, results: Sequence[Any]) -> str:
-        bad = [r for r in results if r.status in ("error", "fail", "partial success")]
+        bad = [r for r in results if r.status in _BAD]
         skipped = sum(1 for r in results if r.status == "skipped")
         if not all(hasattr(result, "node") for result in bad):  # of an operation
             return self._operation_error
         lines = [f"{len(bad)} of {len(results)} dbt nodes failed, {skipped} were skipped."]
         for result in bad:
             node = result.node
-            reasons = self._batch_errors.get(node.unique_id) or [result.message or result.status]
             lines.append(f"{node.resource_type} {node.name} ({node.original_file_path}):")
-            lines += [f"  {line}" for line in dict.fromkeys("\n".join(reasons).splitlines())]
+            lines += [f"  {line}" for line in self._reasons(result)]
         return "\n".join(lines)
+
+    def _reasons(self, result: Any) -> Iterable[str]:
+        """The lines that say why a node failed."""
+        of_batches = self._batch_errors.get(result.node.unique_id)
+        reasons = of_batches or [result.message or result.status]
+        return dict.fromkeys("\n".join(reasons).splitlines())
 
     def _run(self) -> None:
         try:

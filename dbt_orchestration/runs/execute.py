@@ -16,6 +16,7 @@ from dbt_orchestration.history.request import window_vars
 from dbt_orchestration.ledger.attempts import attempts_of, unfinished_runs
 from dbt_orchestration.ledger.deferral import deferral_options
 from dbt_orchestration.ledger.doubt import announce, doubt_stopped, give_back
+from dbt_orchestration.ledger.failures import RunFailure
 from dbt_orchestration.ledger.inspection import Inspection
 from dbt_orchestration.ledger.pushes import built_by_push, pushes_key
 from dbt_orchestration.ledger.run_tags import DISK_FULL_TAG, is_from_push, run_tags
@@ -68,6 +69,7 @@ class Build:
         self._inspection = Inspection(env, context, scratch)
         self._broken: set[str] = set()
         self._problems: list[str] = []
+        self._why: dict[str, str] = {}
         self._succeeded: dict[str, set[str]] = {}
 
     def run(self) -> Iterator[Any]:
@@ -164,7 +166,8 @@ class Build:
                 self._config.seconds_saved,
             )
         if self._problems:
-            raise dg.Failure("\n".join(self._problems))
+            prints, said = self._env.revision.fingerprints, "\n".join(self._problems)
+            raise RunFailure(self._why, prints, said).as_dagster_has_it()
 
     def _make_way(self) -> None:
         if self._work.fresh:
@@ -231,6 +234,7 @@ class Build:
             invocation.raise_on_failure()
         except DbtError as error:
             self._problems.append(str(error))
+        self._why |= invocation.failed
         self._left_out(invocation.left_out(wanted) | self._without_batches(wanted - self._failed))
 
     def _without_batches(self, nodes: Collection[str]) -> set[str]:
@@ -245,6 +249,8 @@ class Build:
             self._failed.update(unique_ids)
             manifest = self._env.revision.manifest
             every = {**manifest["nodes"], **manifest["unit_tests"]}
+            said = {u: left_out([every[u]]) for u in unique_ids}
+            self._why = {**said, **self._why}
             self._problems.append(left_out([every[u] for u in sorted(unique_ids)]))
 
     def _swap_in(
@@ -254,7 +260,9 @@ class Build:
             self._shadow.swap_in(self._saved_parse(), tables)
         except DbtError as error:
             self._failed.update(tables)
-            self._problems.append(f"The new tables could not be put into their place: {error}")
+            said = f"The new tables could not be put into their place: {error}"
+            self._why |= dict.fromkeys(tables, said)
+            self._problems.append(said)
             return
         for unique_id, events in tables.items():
             yield from self._swapped(unique_id, events)
