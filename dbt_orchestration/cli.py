@@ -144,6 +144,42 @@ def plan(  # noqa: PLR0917 - typer passes by keyword
 
 
 @app.command()
+def notify(
+    test: Annotated[
+        bool, typer.Option("--test", help="Send one message of each kind to each address.")
+    ] = False,
+    environment: Annotated[
+        str | None, typer.Option(help="Only as this environment has it. Default: each.")
+    ] = None,
+) -> None:
+    """Who is told what goes wrong; with --test, tell each of them."""
+    from dbt_orchestration.automation.telling.routing import everywhere
+    from dbt_orchestration.automation.telling.trial import send_examples
+
+    settings, problems, tested = _settings(), 0, []
+    try:
+        names = [environment] if environment else list(settings.environments)
+        found = {name: settings.notify_of(name) for name in names if settings.environment(name)}
+    except SettingsError as error:
+        raise _stop(error) from None
+    for name, told in found.items():
+        if told is None:
+            console.print(f"{name}: nobody is told: see docs/notifications.md")
+        elif not test:
+            console.print(f"{name}: {', '.join(map(str, sorted(everywhere(told))))}")
+        elif told not in tested:
+            tested.append(told)
+            for address, problem in send_examples(name, told):
+                problems += bool(problem)
+                mark = "[red]bad[/]" if problem else "[green]ok [/]"
+                console.print(
+                    f"{mark} {name}: {escape(': '.join(filter(None, (address, problem))))}"
+                )
+    if problems:
+        raise _stop(f"{problems} could not be told")
+
+
+@app.command()
 def up(port: Port = 3000) -> None:
     """Serve the Dagster UI with everything running; build the warehouse first if it is empty."""
     from dbt_orchestration.local.dagster_process import LaptopError

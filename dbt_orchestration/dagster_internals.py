@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -32,6 +33,11 @@ from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
     ManagedGrpcPythonEnvCodeLocationOrigin,
 )
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    ScheduleInstigatorData,
+)
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
@@ -39,6 +45,7 @@ from dagster._core.storage.asset_check_execution_record import (
 from dagster._core.storage.defs_state.base import DefsStateStorage
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
+from dagster._utils.schedules import get_latest_completed_cron_tick
 from dagster_shared.record import as_dict
 
 __all__ = [
@@ -186,6 +193,60 @@ def read_notes(instance: dg.DagsterInstance, keys: Iterable[str]) -> Mapping[str
 def write_note(instance: dg.DagsterInstance, key: str, text: str) -> None:
     """Keep ``text`` under ``key`` in Dagster's own database."""
     instance.daemon_cursor_storage.set_cursor_values({key: text})
+
+
+def sensor_cursor(context: dg.SensorEvaluationContext, name: str) -> str | None:
+    """The cursor of another sensor of the code location that a sensor belongs to."""
+    state = _automation_state(context, name)
+    data = state.sensor_instigator_data if state else None
+    return data.cursor if data else None
+
+
+def on_since(context: dg.SensorEvaluationContext, name: str, default: bool) -> float | None:
+    """Since when a schedule of a sensor's code location is on; None if it is off.
+
+    Args:
+        default: whether it is on if nobody has switched it.
+
+    Returns:
+        Seconds since 1970; 0 if it was always on.
+    """
+    state = _automation_state(context, name)
+    switched = state is not None and state.status is not InstigatorStatus.DECLARED_IN_CODE
+    is_on = state.is_running if state and switched else default
+    data = state.instigator_data if state else None
+    started = data.start_timestamp if isinstance(data, ScheduleInstigatorData) else None
+    return (started or 0.0) if is_on else None
+
+
+def _automation_state(context: dg.SensorEvaluationContext, name: str) -> InstigatorState | None:
+    place = context.code_location_origin
+    for state in context.instance.all_instigator_state():
+        origin = state.origin.repository_origin.code_location_origin
+        is_here = place is None or origin.location_name == place.location_name
+        if state.instigator_name == name and is_here:
+            return state
+    return None
+
+
+def last_cron_tick(cron: str, timezone: str, before: datetime) -> datetime:
+    """When a schedule was to start something the last time."""
+    return get_latest_completed_cron_tick(cron, before, timezone)
+
+
+def not_fresh(
+    instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]
+) -> Mapping[dg.AssetKey, bool]:
+    """Whether assets miss their freshness policies; without those of which that is not known."""
+    known = {"PASS": False, "WARN": False, "FAIL": True}
+    records = instance.get_freshness_state_records(list(keys))
+    states = {key: record.freshness_state.value for key, record in records.items()}
+    return {key: known[state] for key, state in states.items() if state in known}
+
+
+def is_to_be_retried(run: dg.DagsterRun) -> bool:
+    """Whether a run failed that Dagster has still to start again."""
+    return bool(run.is_complete_and_waiting_to_retry)
 
 
 def is_executing(launcher: Any, run_id: str) -> bool:

@@ -141,6 +141,33 @@ SETTINGS = {
     "git: {project_path: /dbt}": "git.project_path: '/dbt' is not inside the repository: write a",
     "git: {project_path: ../dbt}": "git.project_path: '../dbt' is not inside the repository",
     "git: {remote: 'https://u:p@example.com/r'}": "git.remote: a remote with a user or a password",
+    # who is told
+    "notify: {slak: {}}": "notify.slak: there is no such setting: did you mean slack?",
+    "notify: {language: de}": "notify.language: Input should be 'en' or 'ko'",
+    "notify: {slack: {}}": "notify.slack.channel: is required (docs/notifications.md)",
+    "notify: {slack: {channel: 5}}": "notify.slack.channel: write a text, in quotes if it looks",
+    "notify: {slack: {channel: c, api_url: 'http://slack.com/api'}}": (
+        "notify.slack.api_url: a secret would be sent there in the clear: write https"
+    ),
+    "notify: {email: {host: h, sender: me}}": "notify.email.sender: 'me' is no e-mail address: wr",
+    "notify: {email: {sender: a@b.org, to: [a@b.org]}}": "notify.email.host: is required",
+    "notify: {email: {host: h, sender: a@b.org}}": "notify.email.to: name somebody",
+    "notify: {email: {host: h, sender: a@b.org, to: [c@b.org], security: none, password: hidden"
+    "}}": ("notify.email.password: would be sent in the clear: set email.security to starttls"),
+    "notify: {teams: {url: hidden}}": "notify.teams.url: it is no web address: write one that beg",
+    "notify: {webhook: {url: 'http://example.com/hidden'}}": (
+        "notify.webhook.url: a secret would be sent there in the clear: write https"
+    ),
+    "notify: {webhook: {secret: hidden!}}": "notify.webhook.secret: it is not base64: make one wi",
+    "notify: {quiet_hours: {begin: 22:00, end: '07:00'}}": (
+        'notify.quiet_hours.begin: write a time of day in quotes: "22:00"'
+    ),
+    "notify: {routes: {a: {slack: c}}}": "notify.routes.a: name groups or owners",
+    "notify: {routes: {a: {groups: [g]}}}": "notify.routes.a: say where to, with slack, email or",
+    "notify: {routes: {a: {groups: [g], slack: c}}}": (
+        "notify.routes.a.slack: there is no notify.slack: say how"
+    ),
+    ENVIRONMENT % "notify: {slack: {}}": "environments.prod.notify.slack.channel: is required",
     "git: {remote: --upload-pack=x}": "git.remote: '--upload-pack=x' is no remote: write an https",
 }
 
@@ -160,6 +187,7 @@ def test_a_wrong_setting(
     said = str(error.value)
     assert said.startswith(str(file))
     assert message.format(file=file, folder=tmp_path) in said
+    assert "hidden" not in said
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,12 @@ import dagster as dg
 import grpc  # type: ignore[import-untyped]
 import pytest
 from dagster._cli.proxy_server_manager import ProxyServerManager
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from dagster._core.scheduler.instigation import InstigatorStatus, ScheduleInstigatorData
 from dagster._core.workspace.load_target import CompositeTarget, PythonFileTarget
 
 from dbt_orchestration import dagster_internals
+from tests.automation.telling.office import keep_cursor, keep_state
 
 DAILY = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-05")
 MONTHLY = dg.MonthlyPartitionsDefinition("2024-01-01", end_date="2024-03-01")
@@ -194,3 +198,69 @@ def test_dagster_finds_the_data_versions_of_all_partitions_at_once() -> None:
             key, dg.DagsterEventType.ASSET_MATERIALIZATION, ["dagster/data_version"]
         )
         assert found == {"2024-01-01": {"dagster/data_version": "new~2"}}
+
+
+def test_a_sensor_reads_what_another_one_of_its_location_has_left() -> None:
+    with dg.DagsterInstance.local_temp() as instance:
+        keep_cursor(instance, "prod_push", "left")
+        with dg.build_sensor_context(instance) as context:
+            assert dagster_internals.sensor_cursor(context, "prod_push") == "left"
+            assert dagster_internals.sensor_cursor(context, "dev_push") is None
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_since_when_a_schedule_is_on(default: bool) -> None:
+    with dg.DagsterInstance.local_temp() as instance, dg.build_sensor_context(instance) as context:
+
+        def since() -> float | None:
+            return dagster_internals.on_since(context, "prod_full_build_schedule", default)
+
+        def becomes(status: InstigatorStatus) -> None:
+            data = ScheduleInstigatorData("0 8 * * *", start_timestamp=5.0)
+            keep_state(instance, "prod_full_build_schedule", status, data)
+
+        assert since() == (0.0 if default else None)
+        becomes(InstigatorStatus.DECLARED_IN_CODE)
+        assert since() == (5.0 if default else None)
+        becomes(InstigatorStatus.RUNNING)
+        assert since() == 5.0
+        becomes(InstigatorStatus.STOPPED)
+        assert since() is None
+
+
+def test_when_a_schedule_ticked_last() -> None:
+    now = datetime(2024, 5, 1, 22, tzinfo=UTC)  # 07:00 of the next day in Seoul
+    last = dagster_internals.last_cron_tick("0 8 * * *", "Asia/Seoul", now)
+    assert last.isoformat() == "2024-05-01T08:00:00+09:00"
+
+
+def test_which_assets_are_not_fresh() -> None:
+    keys = {state: dg.AssetKey(state.lower()) for state in ("PASS", "WARN", "FAIL", "UNKNOWN")}
+    with dg.DagsterInstance.ephemeral() as instance:
+        for state, key in keys.items():
+            instance._report_runless_asset_event(
+                FreshnessStateChange(
+                    key=key,
+                    new_state=FreshnessState(state),
+                    previous_state=FreshnessState.UNKNOWN,
+                    state_change_timestamp=1.0,
+                )
+            )
+        assert dagster_internals.not_fresh(instance, [*keys.values(), dg.AssetKey("other")]) == {
+            keys["PASS"]: False,
+            keys["WARN"]: False,
+            keys["FAIL"]: True,
+        }
+
+
+def test_a_run_that_dagster_has_still_to_start_again() -> None:
+    def run(status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
+        named = {f"dagster/{name}": value for name, value in tags.items()}
+        return dg.DagsterRun("job", tags=named, status=status)
+
+    failed = dg.DagsterRunStatus.FAILURE
+    assert dagster_internals.is_to_be_retried(run(failed, will_retry="true"))
+    again = run(failed, will_retry="true", auto_retry_run_id="1")
+    assert not dagster_internals.is_to_be_retried(again)
+    assert not dagster_internals.is_to_be_retried(run(failed, will_retry="false"))
+    assert not dagster_internals.is_to_be_retried(run(dg.DagsterRunStatus.SUCCESS))

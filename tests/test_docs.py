@@ -9,10 +9,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from dbt_orchestration.history.partitions import partition_config
 from dbt_orchestration.settings.lightdash import Lightdash
 from dbt_orchestration.settings.models import Environment, Git, Push, Settings
+from dbt_orchestration.settings.notify import (
+    Email,
+    Notify,
+    QuietHours,
+    Route,
+    Slack,
+    Teams,
+    Webhook,
+)
 from dbt_orchestration.settings.project_meta import DagsterMeta, Freshness, Partitions
 from tests.conftest import REPOSITORY
 
@@ -35,6 +45,7 @@ RUN_BY = {
     "dbt-orchestration up": "tests/e2e/test_stranger.py",
     "pip install '.[duckdb]'": "tests/e2e/test_stranger.py",
     "dbt-orchestration plan": "tests/revisions/test_compare.py",
+    "dbt-orchestration notify --test": "tests/automation/telling/test_trial.py",
     "dg check defs": "tests/location/test_dg.py",
     "dg scaffold defs dbt_orchestration.DbtEnvironmentComponent warehouse --project-path dbt": (
         "tests/location/test_dg.py"
@@ -109,6 +120,31 @@ def test_the_settings_page_names_every_setting() -> None:
         *Lightdash.model_fields,
     ):
         assert f"`{name}`" in page or f"{name}:" in page, name
+
+
+def test_the_page_of_notifications_names_every_setting() -> None:
+    page = (REPOSITORY / "docs" / "notifications.md").read_text()
+    for name in Notify.model_fields:
+        assert f"`{name}" in page, name
+    parts: dict[str, type[BaseModel]] = {
+        "slack": Slack,
+        "email": Email,
+        "teams": Teams,
+        "webhook": Webhook,
+    }
+    models: list[tuple[str, type[BaseModel]]] = [
+        *parts.items(),
+        ("routes.NAME", Route),
+        ("quiet_hours", QuietHours),
+    ]
+    for part, model in models:
+        for name in model.model_fields:
+            assert f"`{part}.{name}`" in page or f"`.{name}`" in page, name
+
+
+def test_the_example_of_notifications_is_valid() -> None:
+    [text] = blocks(REPOSITORY / "docs" / "notifications.md", "yaml")
+    assert Notify.model_validate(yaml.safe_load(text)["notify"]).problem() == ""
 
 
 def test_the_dbt_page_names_every_key_of_meta_dagster() -> None:

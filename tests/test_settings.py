@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from dbt_orchestration import definitions
 from dbt_orchestration.settings.models import SettingsError, load_settings
@@ -50,6 +51,38 @@ def test_duckdb_takes_one_run_at_a_time(config: Path, monkeypatch: pytest.Monkey
     assert load_settings().pool_limit == 1
     monkeypatch.setenv("DBT_ORCHESTRATION_PROFILE", "snowflake")
     assert load_settings().pool_limit == 4
+
+
+def test_an_environment_says_what_is_otherwise_of_who_is_told(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_text(
+        "notify:\n"
+        "  language: ko\n"
+        "  slack: {channel: '#data'}\n"
+        "  routes: {f: {groups: [f], slack: '#f'}}\n"
+        "environments:\n"
+        "  prod: {branch: main, target: prod}\n"
+        "  dev: {branch: dev, target: dev, notify: {slack: {channel: '#dev'}}}\n"
+        "  test: {branch: test, target: test, notify: {enabled: false, email: {}}}\n"
+    )
+    monkeypatch.setenv("DBT_ORCHESTRATION_NOTIFY__SLACK__TOKEN", "xoxb-1")
+    monkeypatch.setenv("DBT_ORCHESTRATION_NOTIFY__ROUTES__F__TEAMS", "https://example.com/1")
+    settings = load_settings()
+    prod, dev = settings.notify_of("prod"), settings.notify_of("dev")
+    assert prod
+    assert dev
+    assert prod.slack
+    assert dev.slack
+    assert dev.slack.token == prod.slack.token == SecretStr("xoxb-1")
+    assert (prod.slack.channel, dev.slack.channel, dev.language) == ("#data", "#dev", "ko")
+    assert dev.routes["f"].teams == SecretStr("https://example.com/1")
+    assert settings.notify_of("test") is None
+    assert "xoxb-1" not in repr(settings)
+
+
+def test_nobody_is_told_unless_somebody_is_named(config: Path) -> None:
+    assert load_settings().notify_of("prod") is None
 
 
 def test_an_unknown_environment_lists_the_known_ones(config: Path) -> None:

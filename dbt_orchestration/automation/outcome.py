@@ -62,7 +62,8 @@ class Finding:
     """An outcome with its facts.
 
     Attributes:
-        facts: what its words name, by name; ``asks`` is what waits for a person besides.
+        facts: what its words name, by name; ``asks`` is what waits for a person besides, and
+            ``waiting`` the nodes, each with how many partitions.
     """
 
     outcome: Outcome

@@ -311,7 +311,8 @@ class _Tick:
             doing = self._follower.doing
             self._find(Outcome.COMPARING, commit=_title(revision), doing=doing)
             return
-        facts = {"commit": _title(revision), "count": due.count, "asks": due.asks(dbt)}
+        facts: dict[str, Any] = {"commit": _title(revision), "count": due.count}
+        facts |= {"asks": due.asks(dbt), "waiting": due.asked}
         if due and (missing := self._not_loaded()):
             facts["what"] = self._load_raw(ledger, missing, unfinished)
             outcome = Outcome.WAITS_FOR_DATA

