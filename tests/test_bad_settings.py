@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
+import dbt_orchestration
 from dbt_orchestration.local.dagster_process import LaptopError
 from dbt_orchestration.local.up import running
 from dbt_orchestration.settings.models import Environment, SettingsError, load_settings
@@ -217,6 +220,44 @@ def test_a_wrong_token_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
         load_settings()
     assert "prod.lightdash.token: it has characters that no token has: copy it" in str(error.value)
     assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"brnch": "main"}, "prod: brnch: there is no such setting: did you mean branch?"),
+        (
+            {"name": "dev", "xyz": 1},
+            "dev: xyz: there is no such setting; there are: select, exclud",
+        ),
+        ({"name": "Prod"}, "Prod: name: 'Prod' must be lower-case letters, digits and '_', a lett"),
+        ({"project_dir": None}, "prod: project_dir: write the path of a file or a folder"),
+        ({"branch": 1.0}, "prod: branch: write a text, in quotes if it looks like a number"),
+        ({"branch": "a b"}, "prod: branch: 'a b' cannot be a git branch: write the name of one"),
+        ({"target": ""}, "prod: target: String should have at least 1 character"),
+        ({"push": True}, "prod: push: write a mapping: `key: value`"),
+        (
+            {"push": {"enabld": True}},
+            "prod: push.enabld: there is no such setting: did you mean en",
+        ),
+        ({"full_build": {"cron": "8"}}, "prod: full_build.cron: '8' is not a cron expression, for"),
+        ({"jobs": {"a": {}}, "lookback": -1}, "prod: lookback: Input should be greater than or eq"),
+        ({"jobs": {"a": {}}, "lookback": -1}, "; jobs.a.select: is required"),
+        ({"on_change": "rebuld"}, "prod: on_change: Input should be 'rebuild', 'ask' or 'forward_"),
+        ({"git": {"token": "t", "remote": "http://x/r"}}, "prod: git: git.token would be sent to"),
+    ],
+)
+def test_a_wrong_argument_in_python(said: Mapping[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        dbt_orchestration.Environment(**{"project_dir": "dbt", **said})
+    assert str(error.value).startswith("environment ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_python_has_to_say() -> None:
+    with pytest.raises(SettingsError, match=r"^environment prod: project_dir: is required$"):
+        dbt_orchestration.Environment()  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

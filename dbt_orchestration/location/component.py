@@ -12,12 +12,10 @@ import dagster as dg
 from dagster.components.utils.defs_state import DefsStateConfig
 from dagster_dbt import DbtProjectComponent
 from dagster_dbt.dbt_project_manager import DbtProjectArgsManager, RemoteGitDbtProjectManager
-from pydantic import ValidationError
 
 from dbt_orchestration.location.definitions import build_defs
 from dbt_orchestration.location.environment import Environment
 from dbt_orchestration.settings.models import SettingsError
-from dbt_orchestration.settings.user_input import problems
 
 _PASSED_ON = dg.Resolver.passthrough
 
@@ -82,11 +80,7 @@ class DbtEnvironmentComponent(DbtProjectComponent):
         values = {"name": self.name, "branch": self.branch, **self.environment, **self._project()}
         values |= {"select": self.select, "exclude": self.exclude, "selector": self.selector}
         values.setdefault("state_dir", context.project_root / ".dbt-orchestration")
-        try:
-            environment = Environment(**values)
-        except ValidationError as error:
-            raise SettingsError(problems(error, Environment, "setting")) from None
-        return build_defs(environment, translator=self.translator)
+        return build_defs(Environment(**values), translator=self.translator)
 
     def _project(self) -> Mapping[str, Any]:
         """What ``project`` says, in whichever of its forms."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
@@ -30,7 +30,7 @@ class Environment(EnvironmentOptions):
         push: on by default if there is a branch.
 
     Raises:
-        pydantic.ValidationError: a value is wrong, or there is no such key.
+        SettingsError: names each value that is wrong, and each argument that there is not.
     """
 
     name: kinds.Name = "prod"
@@ -43,6 +43,15 @@ class Environment(EnvironmentOptions):
     state_dir: Path | None = None
     git: Git = Git()
     keep_revisions: int = Field(10, ge=1)
+
+    if not TYPE_CHECKING:  # editors and type checkers know the arguments from the attributes
+
+        def __init__(self, **said: Any) -> None:
+            try:
+                super().__init__(**said)
+            except ValidationError as error:
+                wrong = problems(error, Environment, "setting")
+                raise SettingsError(f"environment {said.get('name', 'prod')}: {wrong}") from None
 
     def as_settings(self) -> Settings:
         """As the only environment of an installation, with everything found.

@@ -18,6 +18,7 @@ _WORDS = {
     "list_type": "write a list",
     "too_short": "name at least one",
     "string_type": "write a text, in quotes if it looks like a number",
+    "path_type": "write the path of a file or a folder",
 }
 
 
