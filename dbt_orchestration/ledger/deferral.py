@@ -46,11 +46,14 @@ def same_elsewhere(
     digest = other and published(other, instance.defs_state_storage)
     if not other or not digest:
         return ()
-    there = {u: dg.AssetKey([other, *key.path[1:]]) for u, key in keys.items()}
+    assets = {u: dg.AssetKey([other, *key.path[1:]]) for u, key in keys.items()}
+    there, now = open_revision(settings, other, digest), revision.fingerprints
+    # Why something is not due there is said of the code that is there.
+    alike = {u for u, fingerprint in there.fingerprints.items() if now.get(u) == fingerprint}
     explained = read_explanations(settings, other, digest)
-    same = {recorded for recorded, why in explained.items() if not why.due}
-    same.update(revision.fingerprints.items())
-    moved, built = Moved(open_revision(settings, other, digest)), read_built(instance, there)
+    same = {known for known, why in explained.items() if not why.due and known[0] in alike}
+    same.update(now.items())
+    moved, built = Moved(there), read_built(instance, assets)
     return {
         u
         for u, last in built.items()

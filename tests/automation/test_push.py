@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from dagster._core.execution.api import create_execution_plan
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.automation import push
 from dbt_orchestration.changes import fingerprints
+from dbt_orchestration.changes.terms import digest
 from dbt_orchestration.ledger import due
 from dbt_orchestration.ledger.run_tags import SHA_TAG
 from dbt_orchestration.ledger.staleness import Staleness, staleness
@@ -721,6 +723,23 @@ def test_a_deferring_environment_builds_only_what_differs(
     ) == [("dev", "big_customers")]
     assert site.query("select sum(amount) from dev.big_customers") == [(402,)]
     assert "nothing is due" in site.says("dev")
+
+
+def test_what_a_deferring_environment_changes_is_due_after_an_upgrade_of_the_engine(
+    tmp_path: Path, persistent: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments = {
+        "prod": Environment(branch="main", target="prod", push=ALWAYS),
+        "dev": Environment(branch="dev", target="dev", push=ALWAYS, defer_to="prod"),
+    }
+    site = Site.of(tmp_path, persistent, environments=environments)
+    assert site.build().success
+    monkeypatch.setattr(fingerprints, "SCHEME", "another")
+    monkeypatch.setattr(fingerprints, "digest", partial(digest, "another"))
+    assert "nothing is due" in site.says()
+    site.clone.edit("models/big_customers.sql", "amount from", "amount + 1 as amount from")
+    site.clone.push("one model", branch="dev")
+    assert names(site.request("dev")) == ["big_customers"]
 
 
 def test_without_deferral_a_new_environment_builds_all(built: Site) -> None:
