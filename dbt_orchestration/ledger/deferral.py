@@ -7,56 +7,72 @@ from collections.abc import Collection, Mapping
 
 import dagster as dg
 
+from dbt_orchestration.changes.relation_names import relation_name
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.ledger.built import read_built
 from dbt_orchestration.ledger.moved import Moved
+from dbt_orchestration.ledger.provenance import RELATION
 from dbt_orchestration.revisions.current import open_revision
 from dbt_orchestration.revisions.explanation import read_explanations
-from dbt_orchestration.revisions.store import published
+from dbt_orchestration.revisions.store import followed, published
 from dbt_orchestration.settings.models import Settings
+from dbt_orchestration.settings.user_input import did_you_mean
 
 
 def deferral_options(
     settings: Settings, environment: str, instance: dg.DagsterInstance, log: logging.Logger
 ) -> list[str]:
     """Make dbt read what was never built here from the environment that this one defers to."""
-    other = settings.environment(environment).defer_to
+    other, storage = settings.environment(environment).defer_to, instance.defs_state_storage
     if not other:
         return []
-    digest = published(other, instance.defs_state_storage)
+    digest = published(other, storage)
     if not digest:
-        log.warning(f"Nothing to defer to: {other} has no commit that was prepared.")
+        there = did_you_mean(other, sorted(followed(storage)))
+        log.warning(f"defer_to: no commit of {other} was prepared in this Dagster{there}")
         return []
     return ["--defer", "--state", str(open_revision(settings, other, digest).directory)]
 
 
 def same_elsewhere(
-    settings: Settings,
-    environment: str,
-    instance: dg.DagsterInstance,
-    revision: Revision,
-    keys: Mapping[str, dg.AssetKey],
+    settings: Settings, environment: str, instance: dg.DagsterInstance, revision: Revision
 ) -> Collection[str]:
-    """Nodes that stand, as ``revision`` has them, in the environment that this one defers to.
-
-    Args:
-        keys: asset keys of the environment's nodes, by unique id.
-    """
+    """Nodes that stand, as ``revision`` has them, in the environment that this one defers to."""
     other = settings.environment(environment).defer_to
     digest = other and published(other, instance.defs_state_storage)
     if not other or not digest:
         return ()
-    assets = {u: dg.AssetKey([other, *key.path[1:]]) for u, key in keys.items()}
     there, now = open_revision(settings, other, digest), revision.fingerprints
     # Why something is not due there is said of the code that is there.
     alike = {u for u, fingerprint in there.fingerprints.items() if now.get(u) == fingerprint}
     explained = read_explanations(settings, other, digest)
     same = {known for known, why in explained.items() if not why.due and known[0] in alike}
     same.update(now.items())
-    moved, built = Moved(there), read_built(instance, assets)
+    moved = Moved(there)
     return {
         u
-        for u, last in built.items()
+        for u, last in read_built(instance, _assets(instance, there)).items()
         if (u, last.fingerprint) in same
-        if moved.knows(u) and not moved.why(u, last)
+        if not moved.why(u, last)
     }
+
+
+def _assets(instance: dg.DagsterInstance, revision: Revision) -> Mapping[str, dg.AssetKey]:
+    """The assets of another environment, by unique id.
+
+    Only its own code location knows its translator. Whoever built a relation recorded its name.
+    """
+    nodes = revision.manifest["nodes"]
+    ours = nodes.keys() & revision.fingerprints.keys()
+    names = {relation_name(nodes[u]).lower(): u for u in ours}
+    found: dict[str, tuple[int, dg.AssetKey]] = {}
+    for record in instance.get_asset_records():
+        last = record.asset_entry.last_materialization_record
+        event = last and last.asset_materialization
+        said = event and event.metadata.get(RELATION)
+        unique_id = names.get(str(said.value).lower()) if said else None
+        if last and unique_id:
+            # Under another key it was built before the translator there was changed.
+            this = last.storage_id, record.asset_entry.asset_key
+            found[unique_id] = max(found.get(unique_id, this), this)
+    return {u: key for u, (_, key) in found.items()}

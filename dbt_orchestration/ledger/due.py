@@ -149,9 +149,7 @@ class Ledger:
         )
         if stands is None:
             return None
-        elsewhere = same_elsewhere(
-            self.settings, self.environment, self.instance, self.revision, self.dbt.nodes
-        )
+        elsewhere = same_elsewhere(self.settings, self.environment, self.instance, self.revision)
         gone = read_gone(self.instance, self.dbt.nodes)
         nodes: dict[str, Explanation] = {}
         for unique_id in self.dbt.nodes:

@@ -28,6 +28,7 @@ class Environment(EnvironmentOptions):
         target: of the profile. Default: the profile's own.
         state_dir: where prepared commits are kept. Default: ``.dbt-orchestration`` in project_dir.
         push: on by default if there is a branch.
+        defer_to: the name of another environment of the same Dagster instance and state_dir.
 
     Raises:
         SettingsError: names each value that is wrong, and each argument that there is not.
@@ -88,6 +89,11 @@ class Environment(EnvironmentOptions):
 
 class _Said(Settings):
     """Settings that are what they are called with, wherever the process runs."""
+
+    def _refuse_circle_of(self, name: str) -> None:
+        """Others are described elsewhere, perhaps for another code location."""
+        if self.environments[name].defer_to == name:
+            raise ValueError(f"defer_to: {name} is this environment itself: name another one")
 
     @classmethod
     def settings_customise_sources(

@@ -34,6 +34,12 @@ def published(environment: str, storage: dagster_internals.StateStorage | None) 
     return storage.get_latest_version(state_key(environment)) if storage else None
 
 
+def followed(storage: dagster_internals.StateStorage | None) -> set[str]:
+    """The environments of which a commit was published."""
+    keys = storage.list_state_keys_with_prefix(state_key("")) if storage else ()
+    return {key.removeprefix(state_key("")) for key in keys}
+
+
 def publish(environment: str, revision: Revision, storage: dagster_internals.StateStorage) -> None:
     """Make ``revision`` the one that the environment's code location loads from now on."""
     key = state_key(environment)

@@ -104,10 +104,8 @@ def _outside(
     env: EnvironmentContext, instance: dg.DagsterInstance, work: RunPlan
 ) -> Mapping[str, str]:
     """What is read, not built by the run, and stands as other code left it."""
-    stands, there = work.stands, frozenset[str]()
-    if env.environment.defer_to:
-        # What was never built here is read from there, where it is the same.
-        there = frozenset(same_elsewhere(env.settings, env.name, instance, env.revision, env.keys))
+    # What was never built here is read from there, where it is the same.
+    stands, there = work.stands, same_elsewhere(env.settings, env.name, instance, env.revision)
     above = ancestors_of(env.nodes, *work.nodes)
     return {
         u: stands.built[u].fingerprint if u in stands.built else ""

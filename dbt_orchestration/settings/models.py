@@ -109,6 +109,11 @@ class EnvironmentOptions(_Model):
         description="Partitions before the newest that a build without chosen partitions repeats."
         " Overrides dbt's `lookback` of every model.",
     )
+    defer_to: kinds.Name | None = Field(
+        None,
+        description="Environment whose relations stand in for nodes that are the same here and"
+        " there, and were never built here.",
+    )
     jobs: dict[kinds.JobName, Job] = {}
     lightdash: Lightdash | None = Field(
         None, description="A project of Lightdash that shows its tables, and is told of builds."
@@ -124,11 +129,6 @@ class Environment(EnvironmentOptions):
     branch: kinds.Branch
     target: str = Field(min_length=1, description="dbt target in profiles.yml.")
     push: Push = Push()
-    defer_to: kinds.Name | None = Field(
-        None,
-        description="Environment whose relations stand in for nodes that are the same here and"
-        " there, and were never built here.",
-    )
 
 
 class Git(_Model):

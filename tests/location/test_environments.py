@@ -1,0 +1,54 @@
+"""Environments that Python describes, and that follow a remote: what their translators decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dbt_orchestration import DefaultTranslator
+from dbt_orchestration.settings.models import SettingsError
+from tests.automation.site import dagster_in, names
+from tests.location.described import Described
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Described]:
+    with dagster_in(tmp_path) as instance:
+        yield Described.of(tmp_path, instance)
+
+
+def test_an_environment_reads_what_another_one_has_built(site: Described) -> None:
+    site.describe("prod", "main", DefaultTranslator(["shop", "gold"]))
+    site.describe("dev", "dev", DefaultTranslator(["trial"]), defer_to="prod")
+    assert "nothing is due" in site.build_all()
+    site.clone.edit("models/big_customers.sql", "amount from", "amount + 1 as amount from")
+    site.clone.push("one model", branch="dev")
+    request = site.request("dev")
+    assert names(request) == ["big_customers"]
+    assert site.run(request, "dev").success
+    assert site.query(
+        "select table_name from information_schema.tables where table_schema = 'dev'"
+    ) == [("big_customers",)]
+    assert site.query("select sum(amount) from dev.big_customers") == [(402,)]
+    assert "nothing is due" in site.says("dev")
+
+
+def test_an_environment_that_is_not_there_is_named_before_all_is_built(site: Described) -> None:
+    site.describe("prod", "main")
+    site.describe("dev", "dev", defer_to="prdo")
+    site.build_all()
+    site.clone.push("dev", branch="dev")
+    result = site.build("dev")
+    logs = site.instance.all_logs(result.run_id)
+    said = "defer_to: no commit of prdo was prepared in this Dagster: did you mean prod?"
+    assert said in [entry.user_message for entry in logs]
+
+
+def test_an_environment_does_not_defer_to_itself(site: Described) -> None:
+    site.describe("dev", "dev", defer_to="dev")
+    with pytest.raises(
+        SettingsError, match=r"^environment dev: defer_to: dev is this environment itself: name an"
+    ):
+        site.load("dev")
