@@ -9,7 +9,7 @@ fails is due until somebody pushes a remedy or starts it by hand.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
@@ -68,11 +68,15 @@ def push_sensor(
     revision: Revision | None,
     dbt: DbtAssets | None,
     raw: Collection[dg.AssetKey] = (),
+    *,
+    refusal: Callable[[Revision], str] | None = None,
 ) -> dg.SensorDefinition:
     """The sensor of an environment whose code location has loaded ``revision``, if any.
 
     Args:
         raw: tables that Dagster loads itself; nothing is built before they are there.
+        refusal: says why a prepared commit cannot be loaded; "" if it can be. None if the process
+            that prepares it finds that out.
     """
     followed = settings.environment(environment)
     selection = None
@@ -88,7 +92,7 @@ def push_sensor(
         description=f"Builds what a push to {followed.branch} changed.",
     )
     def push(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        tick = _Tick(settings, environment, revision, dbt, raw, context)
+        tick = _Tick(settings, environment, revision, dbt, raw, refusal, context)
         tick.look()
         return tick.result()
 
@@ -116,6 +120,7 @@ class _Tick:
     loaded: Revision | None
     dbt: DbtAssets | None
     raw: Collection[dg.AssetKey]
+    refusal: Callable[[Revision], str] | None
     context: dg.SensorEvaluationContext
     found: list[Finding] = field(default_factory=list)
     events: list[dg.AssetMaterialization | dg.AssetCheckEvaluation] = field(default_factory=list)
@@ -198,7 +203,7 @@ class _Tick:
 
     @property
     def _follower(self) -> Follower:
-        return Follower(self.settings, self.environment)
+        return Follower(self.settings, self.environment, checks=self.refusal is None)
 
     # The newest commit
 
@@ -233,7 +238,7 @@ class _Tick:
         if storage is None:
             self._find(Outcome.NO_STORAGE)
             return True
-        revision = self._prepared(sha, storage)
+        revision, problem = self._prepared(sha, storage), ""
         if revision is None and not (problem := self._follower.problem(sha)):
             follower = replace(self._follower, place=place_in_the_log(self.context.instance))
             recorded = self._recorded()
@@ -242,7 +247,9 @@ class _Tick:
                 return True
             revision = self._prepared(sha, storage)
             problem = self._follower.problem(sha) or full_disk(self.settings)
-        if revision is None and problem:
+        if revision:
+            problem = self.refusal(revision) if self.refusal else ""
+        if problem:
             self._find(Outcome.BROKEN, **named, why=" ".join(problem.split()))
             if self._is_news("broken", sha, problem):
                 commit = Remote.of(self.settings).known(self._branch, sha)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator
@@ -73,11 +73,12 @@ def _build(
             raise
         revision = None  # the sensor prepares it again
     if revision is None:
+        refusal = _refusal(settings, name, translator)
         checks, tellers = _telling(settings, name, None)
         return dg.Definitions(
             assets=[pushes_spec(name, settings.environment(name).branch)],
             asset_checks=[newest_commit_check(settings, name, None), *checks],
-            sensors=[push_sensor(settings, name, None, None), *tellers],
+            sensors=[push_sensor(settings, name, None, None, refusal=refusal), *tellers],
         )
     return definitions_of(settings, name, revision, translator)
 
@@ -113,6 +114,8 @@ def definitions_of(
     if environment.lightdash:
         told = [lightdash_definitions(settings, name, environment.lightdash, revision, dbt)]
     checks, tellers = _telling(settings, name, dbt)
+    refusal = _refusal(settings, name, translator)
+    push = push_sensor(settings, name, revision, dbt, loaded, refusal=refusal)
     return dg.Definitions(
         assets=[
             dbt.definition,
@@ -135,7 +138,7 @@ def definitions_of(
         ],
         schedules=schedules,
         sensors=[
-            *([push_sensor(settings, name, revision, dbt, loaded)] if pushes else []),
+            *([push] if pushes else []),
             starter,
             *(sensor for _, _, sensor in told),
             *tellers,
@@ -154,11 +157,38 @@ def _telling(
     return [tell_check(name, notify, asset)], [sensor]
 
 
-def check_revision(settings: Settings, name: str, revision: Revision) -> None:
+def check_revision(
+    settings: Settings,
+    name: str,
+    revision: Revision,
+    translator: DagsterDbtTranslator | None = None,
+) -> None:
     """Raises:
     PrepareError: no code location could be made of the revision; says why.
     """
     try:
-        dg.Definitions.validate_loadable(definitions_of(settings, name, revision))
+        dg.Definitions.validate_loadable(definitions_of(settings, name, revision, translator))
     except Exception as error:
         raise PrepareError(f"it cannot be loaded: {error}") from None
+
+
+def _refusal(
+    settings: Settings, name: str, translator: DagsterDbtTranslator | None
+) -> Callable[[Revision], str] | None:
+    """What says why no code location can be made of a commit, if the translator is not our own.
+
+    Only this process has that. A component's cannot be pickled; another one could be, by reference,
+    but its module may load all that there is when it is imported elsewhere.
+    """
+    known: dict[str, str] = {}
+
+    def refusal(revision: Revision) -> str:
+        if revision.digest not in known:
+            try:
+                check_revision(settings, name, revision, translator)
+                known[revision.digest] = ""
+            except PrepareError as error:
+                known[revision.digest] = " ".join(str(error).split())
+        return known[revision.digest]
+
+    return refusal if translator else None

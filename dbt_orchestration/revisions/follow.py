@@ -56,12 +56,14 @@ class Follower:
     Attributes:
         place: in Dagster's event log, at which it was read what was built.
         look: look into the warehouse, also for a commit that was prepared before.
+        checks: find out whether a code location can be made of a commit.
     """
 
     settings: Settings
     environment: str
     place: int = 0
     look: bool = False
+    checks: bool = True
 
     def prepare(self, sha: str, recorded: Collection[Recorded], seconds: float) -> bool:
         """Prepare and explain the commit ``sha``, waiting for it at most ``seconds``.
@@ -119,15 +121,15 @@ class Follower:
             The exit status of the process.
         """
         self._home.mkdir(parents=True, exist_ok=True)
+
+        def validate(made: Revision) -> None:
+            if self.checks:
+                check(self.settings, self.environment, made)
+
         with FileLock(self._lock):
             try:
                 known = find_commit(self.settings, self.environment, sha)
-                revision = known or prepare_newest(
-                    self.settings,
-                    self.environment,
-                    _log,
-                    lambda made: check(self.settings, self.environment, made),
-                )
+                revision = known or prepare_newest(self.settings, self.environment, _log, validate)
                 _log("explaining")
                 explain(self.settings, self.environment, revision, recorded)
                 if known is None or self.look:

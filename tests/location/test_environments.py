@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import pytest
 
 from dbt_orchestration import DefaultTranslator
@@ -52,3 +54,51 @@ def test_an_environment_does_not_defer_to_itself(site: Described) -> None:
         SettingsError, match=r"^environment dev: defer_to: dev is this environment itself: name an"
     ):
         site.load("dev")
+
+
+class ByKind(DefaultTranslator):
+    """Of which two models may have one key, as no model of the project had at first."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        key = super().get_asset_key(dbt_resource_props)
+        return dg.AssetKey(["shop", key.path[-1].removesuffix("_copy")])
+
+
+def test_a_commit_that_the_translator_cannot_show_is_not_loaded(site: Described) -> None:
+    site.describe("prod", "main", ByKind())
+    site.build_all()
+    loaded = site.loaded["prod"]
+    site.clone.write("models/customers_copy.sql", "select * from {{ ref('customers') }}")
+    sha = site.clone.push("a copy")
+    said = site.says()
+    assert f"main at {sha[:10]} cannot be prepared: it cannot be loaded: models/customers" in said
+    assert "have the same asset key shop/customers: give one of them meta.dagster.as" in said
+    assert "nothing is due" in said  # of the commit that is loaded
+    assert site.loaded["prod"] is loaded
+    # Whoever restarts loads the last good one.
+    assert dg.AssetKey(["shop", "customers"]) in {
+        spec.key for spec in site.load().resolve_all_asset_specs()
+    }
+    (site.clone.folder / "dbt" / "models" / "customers_copy.sql").unlink()
+    site.clone.write("models/regulars.sql", "select * from {{ ref('customers') }}")
+    site.clone.push("no copy")
+    assert names(site.request()) == ["regulars"]
+
+
+class Apart(DefaultTranslator):
+    """Tells apart what the default one does not."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        return dg.AssetKey([dbt_resource_props["resource_type"], dbt_resource_props["name"]])
+
+
+def test_a_commit_that_only_the_default_translator_cannot_show_is_loaded(site: Described) -> None:
+    site.describe("prod", "main", Apart())
+    site.build_all()
+    site.clone.write(
+        "models/customers_copy.sql",
+        "{{ config(meta={'dagster': {'asset_key': ['customers']}}) }}"
+        "select * from {{ ref('customers') }}",
+    )
+    site.clone.push("a copy")
+    assert names(site.request()) == ["customers_copy"]
