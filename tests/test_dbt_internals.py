@@ -340,6 +340,23 @@ def test_a_model_can_be_built_and_read_under_another_name(prepared: Path) -> Non
     assert node.name == "orders_daily"
 
 
+def test_dbt_can_be_told_to_leave_the_view_that_points_at_a_model(prepared: Path) -> None:
+    from dbt.contracts.project import ProjectFlags
+
+    [saved] = (prepared / "working_tree" / "prod").glob("*/partial_parse.msgpack")
+    manifest, model = sessions.load_manifest(saved), "model.every_node.customers.v2"
+    manifests.leave_pointer(manifest, model)  # dbt 1.11 has none
+    assert not manifests.has_pointer(manifest, model)
+    pointer = getattr(manifest.nodes[model].config, "latest_version_pointer", None)
+    if pointer is None:
+        pytest.skip("dbt 1.12 brought it")
+    assert hasattr(ProjectFlags(), "latest_version_pointer_enabled_by_default")
+    pointer.enabled = True
+    assert manifests.has_pointer(manifest, model)
+    manifests.leave_pointer(manifest, model)
+    assert not manifests.has_pointer(manifest, model)
+
+
 def test_macros_can_be_given_to_dbt(prepared: Path) -> None:
     [saved] = (prepared / "working_tree" / "prod").glob("*/partial_parse.msgpack")
     manifest = sessions.load_manifest(saved)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,48 @@ def operate(target: DbtTarget, manifest: Any, macro: str, scratch: str, **argume
     Raises:
         DbtError: the warehouse cannot be reached, or refused.
     """
-    for file in sorted(_MACROS.glob("*.sql")):
-        manifests.add_macros(manifest, file)
+    _add_macros(manifest)
     command = ["run-operation", f"dbt_orchestration__{macro}", "--args", json.dumps(arguments)]
     command += ["--no-write-json", "--quiet", "--target-path", scratch]
     invocation = DbtInvocation(target, command, manifest)
     invocation.finish()
     return invocation.answer
+
+
+def make_pointers(
+    target: DbtTarget,
+    nodes: Mapping[str, Mapping[str, Any]],
+    load: Callable[[], Any],
+    scratch: str,
+    options: Sequence[str],
+) -> None:
+    """Have dbt make the views that point at models, as their latest versions, and nothing else.
+
+    Args:
+        nodes: models whose tables stand, by unique id, also such as have no such view.
+        load: dbt's own manifest, a new one.
+        scratch: a folder for what dbt writes.
+        options: for dbt, as for the build.
+
+    Raises:
+        DbtError: the warehouse cannot be reached, or refused.
+    """
+    versioned = {u: node for u, node in nodes.items() if node.get("version") is not None}
+    latest = {u for u, node in versioned.items() if node["version"] == node["latest_version"]}
+    if not latest:
+        return
+    manifest = load()
+    pointed_at = {u for u in latest if manifests.has_pointer(manifest, u)}
+    if not pointed_at:
+        return
+    _add_macros(manifest)
+    for unique_id in pointed_at:
+        manifests.take_as_built(manifest, unique_id, "dbt_orchestration__as_built")
+    manifests.select_exactly(manifest, pointed_at)
+    command = ["run", "--no-write-json", "--quiet", "--target-path", scratch, *options]
+    DbtInvocation(target, command, manifest).finish()
+
+
+def _add_macros(manifest: Any) -> None:
+    for file in sorted(_MACROS.glob("*.sql")):
+        manifests.add_macros(manifest, file)

@@ -10,6 +10,7 @@ from dbt_orchestration.assets.context import EnvironmentContext
 from dbt_orchestration.assets.translator import MADE_FROM_CLOCK
 from dbt_orchestration.dbt.internals import manifests, sessions
 from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation
+from dbt_orchestration.dbt.operation import make_pointers
 from dbt_orchestration.history.partitions import PartitionError, window
 from dbt_orchestration.history.phases import Phase, descendants, phases
 from dbt_orchestration.history.request import window_vars
@@ -201,6 +202,17 @@ class Build:
             yield from self._invoke(command, wanted - held_up, manifest, waiting)
         if whole := {u: events for u, events in waiting.items() if u not in self._failed}:
             yield from self._swap_in(whole)
+        try:
+            self._point_at(phase.nodes - phase.shadow - self._failed)
+        except DbtError as error:
+            self._problems.append(f"The views of latest versions could not be made: {error}")
+
+    def _point_at(self, nodes: Collection[str]) -> None:
+        """Make the views that point at microbatch models, which dbt was told to leave."""
+        env = self._env
+        built = self._work.partitions.keys() & nodes
+        batched = {u: env.nodes[u] for u in built if env.partitioned(u).is_microbatch}
+        make_pointers(env.target, batched, self._saved_parse, self._scratch, self._options)
 
     def _invoke(
         self,
@@ -258,6 +270,7 @@ class Build:
     ) -> Iterator[dg.AssetMaterialization]:
         try:
             self._shadow.swap_in(self._saved_parse(), tables)
+            self._point_at(tables)
         except DbtError as error:
             self._failed.update(tables)
             said = f"The new tables could not be put into their place: {error}"
@@ -304,6 +317,9 @@ class Build:
             if model.is_microbatch:
                 ends = [(window(model, b[0]), window(model, b[-1])) for b in wanted.batches]
                 manifests.set_batches(manifest, unique_id, [(f[0], t[1]) for f, t in ends])
+                # dbt would point it at a table that may never get into its place; and 1.12.6 does
+                # so with a connection that the last batch has closed, and fails.
+                manifests.leave_pointer(manifest, unique_id)
         for unique_id in phase.nodes & set(work.rebuilt) - work.partitions.keys():
             manifests.set_full_refresh(manifest, unique_id, True)
         self._shadow.redirect(manifest, phase.shadow)

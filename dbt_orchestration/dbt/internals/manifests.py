@@ -69,6 +69,37 @@ def set_alias(manifest: Any, unique_id: str, alias: str) -> None:
     node.config.alias = alias
 
 
+def has_pointer(manifest: Any, unique_id: str) -> bool:
+    """Whether dbt, since 1.12, makes a view that points at a model, which is its latest version.
+
+    The project's flag for that is the one that the last dbt command of this process read.
+    """
+    from dbt.flags import get_flags
+
+    pointer = getattr(manifest.nodes[unique_id].config, "latest_version_pointer", None)
+    if pointer is None or pointer.enabled is not None:
+        return bool(pointer and pointer.enabled)
+    return bool(getattr(get_flags(), "latest_version_pointer_enabled_by_default", False))
+
+
+def leave_pointer(manifest: Any, unique_id: str) -> None:
+    """Make dbt build a model, and leave the view that points at it as it is."""
+    pointer = getattr(manifest.nodes[unique_id].config, "latest_version_pointer", None)
+    if pointer is not None:
+        pointer.enabled = False
+
+
+def take_as_built(manifest: Any, unique_id: str, materialization: str) -> None:
+    """Make dbt take a model's table as it stands, and do only what follows a build.
+
+    Args:
+        materialization: one that does nothing.
+    """
+    node = manifest.nodes[unique_id]
+    node.config.materialized = materialization
+    node.raw_code = "select 1 as one"  # what it reads need not be there
+
+
 def add_macros(manifest: Any, path: Path) -> None:
     """Give dbt the macros of a file, beside its own; the project's cannot be hidden by them."""
     from dbt.artifacts.resources.types import NodeType
