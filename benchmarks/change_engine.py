@@ -35,8 +35,8 @@ from dbt_orchestration.changes.text import read_macro, read_python, read_sql
 from dbt_orchestration.dbt.cache import Cache
 from dbt_orchestration.dbt.compile import compile_nodes
 from dbt_orchestration.dbt.invocation import DbtTarget
-from dbt_orchestration.dbt.parse import parse
 from dbt_orchestration.dbt.read import read_project
+from dbt_orchestration.revisions.prepare import ProjectFolder, prepare
 
 LAYER = 50
 _PROJECT = """\
@@ -186,7 +186,7 @@ def measure(count: int, repeat: int) -> Mapping[str, float]:
         write_project(home / "project", count)
         target = DbtTarget(home / "project", home / "logs", home / "project")
         figures = {"dbt parse, warm": warm_parse(target, repeat)}
-        revision = parse(target, home / "revisions")
+        revision = prepare(ProjectFolder(target), home / "revisions", analysed=False)
         project = read_project(revision, target)
         first: list[Project] = []
         known = Cache(home / "compiled.sqlite")

@@ -39,9 +39,10 @@ from dbt_orchestration.changes.plan import diff
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.changes.terms import digest, digest_value
 from dbt_orchestration.dbt.invocation import DbtTarget
-from dbt_orchestration.dbt.parse import PrepareError, parse
+from dbt_orchestration.dbt.parse import PrepareError
 from dbt_orchestration.revisions.analyse import Analyst
 from dbt_orchestration.revisions.git import check_out, run_git
+from dbt_orchestration.revisions.prepare import ProjectFolder, prepare
 
 _READ = ("*.sql", "*.py", "*.csv", "*.yml", "*.yaml")
 
@@ -207,7 +208,9 @@ class History:
         target = DbtTarget(
             project, self._home / "logs", wanted.profiles_dir, wanted.profile, wanted.target
         )
-        return self._analyst.fingerprints(parse(target, self._home / "revisions"), target)
+        return self._analyst.fingerprints(
+            prepare(ProjectFolder(target), self._home / "revisions", analysed=False), target
+        )
 
 
 def walk(history: History, chosen: list[tuple[str, str]]) -> Iterator[Step | str]:

@@ -29,8 +29,9 @@ from dbt_orchestration.dbt.cache import Cache
 from dbt_orchestration.dbt.compile import compile_nodes
 from dbt_orchestration.dbt.internals import sessions
 from dbt_orchestration.dbt.invocation import DbtInvocation, DbtTarget
-from dbt_orchestration.dbt.parse import Revision, parse
+from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.dbt.read import read_project
+from dbt_orchestration.revisions.prepare import ProjectFolder, prepare
 
 PROJECT = Path(__file__).parent / "soundness_project"
 # Microbatch models are built up to this day, not up to today.
@@ -187,7 +188,7 @@ class Workshop:
         if (self._root / "base" / "partial_parse.msgpack").is_file():
             (home / "base").mkdir()
             shutil.copy(self._root / "base" / "partial_parse.msgpack", home / "base")
-        revision = parse(target, home)
+        revision = prepare(ProjectFolder(target), home, analysed=False)
         return revision, read_project(revision, target)
 
     def _run(self, target: DbtTarget, revision: Revision, command: tuple[str, ...]) -> Any:

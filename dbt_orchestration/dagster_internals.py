@@ -179,6 +179,11 @@ def state_storage() -> StateStorage | None:
     return DefsStateStorage.get()
 
 
+def instance_of(storage: StateStorage) -> dg.DagsterInstance | None:
+    """The instance that ``storage`` is a part of."""
+    return storage._instance if storage.has_instance else None
+
+
 def delete_state(storage: StateStorage, key: str, version: str) -> None:
     """Remove one version from the storage. Dagster itself never does; others may not be able to."""
     if isinstance(storage, dg.UPathDefsStateStorage):

@@ -124,6 +124,13 @@ def test_a_run_gets_what_the_code_server_pinned(tmp_path: Path) -> None:
         assert dagster_internals.pinned(instance, run, "other") is None
 
 
+def test_the_instance_is_known_while_a_location_loads(tmp_path: Path) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        storage = dagster_internals.state_storage()
+        assert storage is not None
+        assert dagster_internals.instance_of(storage) is instance
+
+
 def test_a_location_that_takes_long_to_load_is_not_waited_for() -> None:
     from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 

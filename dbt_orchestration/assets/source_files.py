@@ -12,7 +12,7 @@ from urllib.parse import quote
 import dagster as dg
 
 from dbt_orchestration.dbt.parse import Revision
-from dbt_orchestration.revisions.commits import checkout_of
+from dbt_orchestration.revisions.kept import checkout_of
 from dbt_orchestration.revisions.remote import file_page
 from dbt_orchestration.settings.models import Settings
 

@@ -264,7 +264,7 @@ class _Tick:
         if published(self.environment, storage) != revision.digest:
             publish(self.environment, revision, storage)
         instance = self.context.instance
-        in_use = {revision.digest, *used_by(instance, self.environment, unfinished_runs(instance))}
+        in_use = used_by(instance, self.environment)
         in_use |= {self.loaded.digest} if self.loaded else set()
         forget_old(self.settings, self.environment, in_use, storage)
         dagster_internals.reload_code_location(self.context, self.left)

@@ -3,9 +3,9 @@
 dbt's next major version has no Python API. This is what each part takes from dbt in this process;
 each can be replaced by a command line.
 
-- ``parse.parse``, ``parse.parse_into`` (*parse*): a manifest and a saved parse, which ``dbt parse``
-  writes; and from ``internals.sessions.session`` the rendered settings of the project and its
-  packages, the target, and the environment variables that Jinja asked for.
+- ``parse.parse_into`` (*parse*): a manifest and a saved parse, which ``dbt parse`` writes; and
+  from ``internals.sessions.session`` the rendered settings of the project and its packages, the
+  target, and the environment variables that Jinja asked for.
 - ``compile.compile_nodes`` (*compile*): the SQL of single nodes, from a manifest, without a
   connection and with ``is_incremental()`` answered. ``dbt compile`` asks the warehouse.
 - ``invocation.DbtInvocation`` (*run*): ``dbtRunner``, which dbt documents, and its events as they

@@ -1,13 +1,8 @@
-"""Parse a dbt project in a folder, once for the same files.
-
-A revision is a folder named by the digest of everything that decides the parse, so that preparing
-the same project twice does nothing, and a run reads the files its definitions were made from.
-"""
+"""Parse a dbt project, and read what was parsed."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from filelock import FileLock
 
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.dbt.clock import clock_nodes
@@ -26,16 +20,11 @@ from dbt_orchestration.dbt.facts import (
     read_facts,
     stamp_of,
     variables_named,
-    versions,
 )
 from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget, dbt_session
 from dbt_orchestration.dbt.layout import Layout, PrepareError
-from dbt_orchestration.dbt.scratch import PREPARING, scratch_in
 
-__all__ = ["PrepareError", "Revision", "parse", "parse_into", "run_dbt", "stamp_of", "versions"]
-
-_KEEP = 10
-_TRIES = 5
+__all__ = ["Commit", "PrepareError", "Revision", "files_digest", "parse_into", "run_dbt", "seed_of"]
 
 
 @dataclass(frozen=True)
@@ -156,31 +145,6 @@ class Revision:
         return manifest
 
 
-def parse(target: DbtTarget, home: Path) -> Revision:
-    """The project of ``target``, parsed into a folder under ``home``, unless it is there.
-
-    Raises:
-        PrepareError: the project does not parse, or does not keep still.
-    """
-    home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / "prepare.lock"):
-        for _ in range(_TRIES):
-            files = _files_digest(target)
-            revision = _known(target, home, files) or _parse(target, home, files)
-            # A file saved while dbt parsed: what was parsed is neither the old project nor the new.
-            if not revision.parsed or _files_digest(target) == files:
-                break
-            shutil.rmtree(revision.directory)
-        else:
-            raise PrepareError(
-                f"{target.project_dir}: files changed each time while dbt parsed them, {_TRIES}"
-                " times in a row. Find what writes them, and reload the code location"
-            )
-        os.utime(revision.directory)
-        _forget_old(home)
-    return revision
-
-
 def run_dbt(target: DbtTarget, command: list[str]) -> None:
     """Raises:
     PrepareError: the command failed; the message is dbt's own.
@@ -221,7 +185,8 @@ def _project_files(target: DbtTarget) -> Iterator[Path]:
     return (path for path in Layout.of(target).source_files() if path != profiles_of(target))
 
 
-def _files_digest(target: DbtTarget) -> str:
+def files_digest(target: DbtTarget) -> str:
+    """What the project's files, and those of its packages, are just now, and where they lie."""
     digest = hashlib.sha256(str(target.project_dir).encode())
     for path in _project_files(target):
         digest.update(f"\0{path}\0".encode())
@@ -229,26 +194,11 @@ def _files_digest(target: DbtTarget) -> str:
     return digest.hexdigest()[:16]
 
 
-def _known(target: DbtTarget, home: Path, files: str) -> Revision | None:
-    for folder in home.glob(f"{files}-*"):
-        revision = Revision(folder.name, folder, target.project_dir)
-        if revision.facts_path.is_file() and folder.name == _name(target, files, revision):
-            return revision
-    return None
-
-
-def _name(target: DbtTarget, files: str, revision: Revision) -> str:
-    return f"{files}-{stamp_of(target, revision.facts)}"
-
-
-def _parse(target: DbtTarget, home: Path, files: str) -> Revision:
-    # dbt parses into a folder of its own, renamed when it is whole: a crash leaves nothing behind.
-    with scratch_in(home, PREPARING) as scratch:
-        parsed = parse_into(target, scratch, seed_of(target, _revisions(home)))
-        name = _name(target, files, parsed)
-        shutil.rmtree(home / name, ignore_errors=True)
-        scratch.rename(home / name)
-    return replace(parsed, digest=name, directory=home / name)
+def is_parsed_as_now(revision: Revision, target: DbtTarget) -> bool:
+    """Whether all that decides a parse besides the files is as it was for ``revision``."""
+    if not revision.facts_path.is_file():
+        return False  # an older version of this package prepared it
+    return revision.digest.endswith(f"-{stamp_of(target, revision.facts)}")
 
 
 def seed_of(target: DbtTarget, revisions: Iterable[Revision]) -> Revision | None:
@@ -258,20 +208,6 @@ def seed_of(target: DbtTarget, revisions: Iterable[Revision]) -> Revision | None
     not that time has passed.
     """
     for revision in revisions:
-        if revision.facts_path.is_file() and not revision.clock:
-            stamp = revision.digest.rpartition("-")[2]
-            if stamp == stamp_of(target, revision.facts):
-                return revision
+        if is_parsed_as_now(revision, target) and not revision.clock:
+            return revision
     return None
-
-
-def _revisions(home: Path) -> list[Revision]:
-    """The newest first."""
-    folders = [path.parent for path in home.glob("*/manifest.json")]
-    folders.sort(key=lambda path: -path.stat().st_mtime)
-    return [Revision(folder.name, folder, folder) for folder in folders]
-
-
-def _forget_old(home: Path) -> None:
-    for old in _revisions(home)[_KEEP:]:
-        shutil.rmtree(old.directory)

@@ -19,10 +19,12 @@ from dbt_orchestration.changes.plan import Plan, diff
 from dbt_orchestration.changes.policy import dagster_meta
 from dbt_orchestration.changes.project import Project
 from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget
-from dbt_orchestration.dbt.parse import PrepareError, parse
+from dbt_orchestration.dbt.parse import PrepareError
+from dbt_orchestration.dbt.scratch import forget_folders
 from dbt_orchestration.revisions.analyse import Analyst
 from dbt_orchestration.revisions.git import Repository
 from dbt_orchestration.revisions.packages import provide_packages
+from dbt_orchestration.revisions.prepare import ProjectFolder, prepare
 
 WORKING_TREE = "working tree"
 _NAMED = 5
@@ -100,7 +102,8 @@ class _Comparing:
             if commit is not None:
                 provide_packages(target, self._project_dir, self._repository.root)
             self._say(f"{name}: parsing")
-            revision = parse(target, self._home / "revisions")
+            revision = prepare(ProjectFolder(target), self._home / "revisions", analysed=False)
+            forget_folders(self._home / "revisions")
             self._clock = revision.clock
             return self._analyst.fingerprints(revision, target)
         except PrepareError as error:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 import dagster as dg
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.revisions import working_tree
-from dbt_orchestration.revisions.store import open_commit, published
+from dbt_orchestration.revisions.store import forget_old, open_commit, published
 from dbt_orchestration.settings.models import Settings
 
 _COMMIT = re.compile(r"[0-9a-f]{40}-[0-9a-f]{8}")
+_ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+_UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
 
 
 def current(settings: Settings, environment: str) -> str:
@@ -25,13 +26,16 @@ def current(settings: Settings, environment: str) -> str:
     Raises:
         PrepareError: that project does not parse.
     """
-    if settings.environment(environment).push.enabled and (
-        digest := published(environment, dagster_internals.state_storage())
-    ):
+    storage = dagster_internals.state_storage()
+    pushes = settings.environment(environment).push.enabled
+    if pushes and (digest := published(environment, storage)):
         return digest
     if settings.git.remote or not (settings.project_dir / "dbt_project.yml").is_file():
         return ""
-    return working_tree.prepare(settings, environment).digest
+    digest = working_tree.prepare(settings, environment).digest
+    if storage and (instance := dagster_internals.instance_of(storage)):
+        forget_old(settings, environment, {digest, *used_by(instance, environment)}, storage)
+    return digest
 
 
 def loaded_revision(settings: Settings, environment: str) -> str:
@@ -43,11 +47,9 @@ def loaded_revision(settings: Settings, environment: str) -> str:
     return dagster_internals.pin(_pin(environment), lambda: current(settings, environment))
 
 
-def used_by(
-    instance: dg.DagsterInstance, environment: str, runs: Iterable[dg.DagsterRun]
-) -> set[str]:
-    """The digests of the environment's revisions that these runs have opened, or will open."""
-    pin = _pin(environment)
+def used_by(instance: dg.DagsterInstance, environment: str) -> set[str]:
+    """The digests of the environment's revisions that runs have opened, or will open."""
+    pin, runs = _pin(environment), instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
     return {digest for run in runs if (digest := dagster_internals.pinned(instance, run, pin))}
 
 

@@ -24,12 +24,8 @@ from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.dbt.parse import PrepareError, Revision
 from dbt_orchestration.dbt.scratch import write_whole
 from dbt_orchestration.revisions.analyse import Analyst
-from dbt_orchestration.revisions.commits import (
-    kept_commits,
-    made_by,
-    prepare_again,
-    revisions_home,
-)
+from dbt_orchestration.revisions.commits import prepare_again
+from dbt_orchestration.revisions.kept import record_of, revisions_home, revisions_in
 from dbt_orchestration.settings.models import Settings
 
 # Stands in what was recorded of a node between its fingerprint and a digest of what above it was
@@ -97,12 +93,13 @@ class _Explaining:
         self._settings = settings
         self._environment = environment
         self._head = head
-        self._analyst = Analyst(revisions_home(settings, environment))
+        self._home = revisions_home(settings, environment)
+        self._analyst = Analyst(self._home)
 
     def all(self, recorded: Collection[Recorded]) -> dict[Recorded, Explanation]:
         """One explanation for each, from as few revisions as it takes."""
         waiting, found = set(recorded), dict[Recorded, Explanation]()
-        kept = {r.digest: r for r in kept_commits(self._settings, self._environment)}
+        kept = {r.digest: r for r in revisions_in(self._home)}
         head: Fingerprints | None = None
         while waiting and kept:
             knows = Counter(
@@ -151,7 +148,7 @@ class _Explaining:
             elif u in old.nodes and old.nodes[u].value != head.nodes[u].value:
                 # The plan has seen it.
                 found[u, value] = Explanation(value, False, "build", [], "")
-            elif made_by(base) == made_by(self._head):
+            elif record_of(base)["made_by"] == record_of(self._head)["made_by"]:
                 # Nothing of the project, and nothing of how fingerprints are made.
                 found[u, value] = unknown(self._head, u, value, _other_settings(base, self._head))
             else:

@@ -24,14 +24,11 @@ from filelock import FileLock, Timeout
 from dbt_orchestration.dbt.invocation import DbtError, DbtTarget
 from dbt_orchestration.dbt.parse import PrepareError, Revision
 from dbt_orchestration.dbt.scratch import write_whole
-from dbt_orchestration.revisions.commits import (
-    find_commit,
-    prepare_newest,
-    revisions_home,
-)
+from dbt_orchestration.revisions.commits import find_commit, prepare_newest
 from dbt_orchestration.revisions.disk import full_disk
 from dbt_orchestration.revisions.explanation import Recorded, explain
 from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.revisions.kept import revisions_home
 from dbt_orchestration.revisions.warehouse import Seen, as_it_says, look_without_waiting
 from dbt_orchestration.settings.models import Settings
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import filecmp
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_KEEP = 10
+from filelock import FileLock
+
+from dbt_orchestration.dbt.scratch import (
+    LOCK,
+    PREPARING,
+    forget_folders,
+    scratch_in,
+    whole_folders,
+)
+
 _LEAST_SHARED = 2**20
 _DEFAULT_BRANCHES = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 
@@ -67,15 +74,15 @@ class Repository:
         folder = home / commit
         if not folder.is_dir():
             home.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=home, prefix=".") as scratch:
-                files = Path(scratch) / "files"
+            with FileLock(home / LOCK), scratch_in(home, PREPARING) as scratch:
+                files = scratch / "files"
                 check_out(self._git_dir, commit, files)
-                for earlier in _checkouts(home)[:1]:
+                for earlier in whole_folders(home)[:1]:
                     share_large_files(files, earlier)
                 if not folder.is_dir():
                     files.rename(folder)
         os.utime(folder)
-        _forget_old(home)
+        forget_folders(home)
         return folder
 
     @property
@@ -176,14 +183,3 @@ def run_git(
         command = what or f"git {' '.join(arguments)}"
         raise GitError(f"{command}: {said}" if said else command)
     return done.stdout.strip()
-
-
-def _forget_old(home: Path) -> None:
-    for old in _checkouts(home)[_KEEP:]:
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _checkouts(home: Path) -> list[Path]:
-    """The one used last first."""
-    found = [path for path in home.iterdir() if not path.name.startswith(".")]
-    return sorted(found, key=lambda path: -path.stat().st_mtime)

@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,6 @@ from dbt_orchestration.revisions.remote import transport_of
 
 _LOCK = "package-lock.yml"
 _FETCHED = frozenset({"https", "http", "ssh", "git"})
-
-
-@dataclass(frozen=True)
-class Installed:
-    """Installed packages.
-
-    Attributes:
-        folder: where they are.
-        stated: ``stated_packages`` when they were installed.
-    """
-
-    folder: Path
-    stated: str
 
 
 def stated_packages(target: DbtTarget, lock: bool = True) -> str:
@@ -170,15 +157,15 @@ def provide_packages(target: DbtTarget, working_tree: Path, root: Path) -> None:
         run_dbt(target, ["deps"])
 
 
-def copy_packages(target: DbtTarget, root: Path, others: Iterable[Installed]) -> str:
+def copy_packages(target: DbtTarget, root: Path, others: Mapping[Path, str | None]) -> str:
     """Put packages into the checkout of ``target``, which has to stand on its own, and to move.
 
     Args:
         root: the top of the checkout.
-        others: packages of other checkouts, which are copied if they are the same.
+        others: what other checkouts state, by their tops, from which the same packages are copied.
 
     Returns:
-        What is stated, for ``Installed``.
+        What is stated: see ``stated_packages``.
 
     Raises:
         PrepareError: the packages differ, and ``dbt deps`` cannot install them; or something of the
@@ -198,15 +185,16 @@ def copy_packages(target: DbtTarget, root: Path, others: Iterable[Installed]) ->
 
 
 def _provide(
-    target: DbtTarget, root: Path, folder: Path, stated: str, others: Iterable[Installed]
+    target: DbtTarget, root: Path, folder: Path, stated: str, others: Mapping[Path, str | None]
 ) -> None:
     # Where the commit has no lock file, dbt's own is kept with the packages: since dbt 1.12 that
     # alone may name those that packages want.
     lock, kept = target.project_dir / _LOCK, folder / _LOCK
     locked = lock.is_file()
-    for other in others:
-        if other.stated == stated and (locked or (other.folder / _LOCK).is_file()):
-            shutil.copytree(other.folder, folder, symlinks=True)
+    for other, same in others.items():
+        installed = other / folder.relative_to(root)
+        if same == stated and (locked or (installed / _LOCK).is_file()):
+            shutil.copytree(installed, folder, symlinks=True)
             if not locked:
                 shutil.copy(kept, lock)
             return

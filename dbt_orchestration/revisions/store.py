@@ -11,14 +11,15 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.dbt.parse import PrepareError, Revision
-from dbt_orchestration.dbt.scratch import DOWNLOADING, PREPARING, scratch_in
-from dbt_orchestration.revisions.commits import kept_commits, read_commit, revisions_home
+from dbt_orchestration.dbt.scratch import DOWNLOADING, forget_folders, scratch_in
+from dbt_orchestration.revisions.kept import read_revision, revisions_home, working_tree_home
 from dbt_orchestration.settings.models import Settings
 
 _ATTEMPTS = 3
@@ -66,10 +67,10 @@ def open_commit(
     folder = home / digest
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / "open.lock"):
-        if read_commit(folder) is None:
+        if read_revision(folder) is None:
             _download(environment, digest, folder, storage)
     os.utime(folder)
-    revision = read_commit(folder)
+    revision = read_revision(folder)
     if revision is None or not revision.facts_path.is_file():
         raise PrepareError(f"revision {digest} is of an older version: the push sensor renews it")
     return revision
@@ -106,11 +107,11 @@ def forget_old(
     in_use: Collection[str],
     storage: dagster_internals.StateStorage,
 ) -> None:
-    """Remove all but the last revisions and those ``in_use`` (digests), here and in the storage."""
-    for revision in kept_commits(settings, environment)[settings.keep_revisions :]:
-        if revision.digest not in in_use:
-            dagster_internals.delete_state(storage, state_key(environment), revision.digest)
-            # Renamed first: half a revision must not look like one.
-            folder = revision.directory.with_name(f"{PREPARING}{revision.digest}")
-            revision.directory.rename(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove all but the last revisions, the published one and those ``in_use`` (digests).
+
+    They go here and in the storage. Commits and states of the working tree are counted apart.
+    """
+    stay = {*in_use, published(environment, storage) or ""}
+    forget = partial(dagster_internals.delete_state, storage, state_key(environment))
+    for home in (revisions_home(settings, environment), working_tree_home(settings, environment)):
+        forget_folders(home, settings.keep_revisions, stay, forget)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from filelock import FileLock
 
 from dbt_orchestration.dbt.invocation import DbtTarget
-from dbt_orchestration.dbt.parse import PrepareError, Revision, parse
-from dbt_orchestration.revisions.analyse import analyse
+from dbt_orchestration.dbt.parse import PrepareError, Revision
+from dbt_orchestration.revisions.kept import read_revision, working_tree_home
 from dbt_orchestration.revisions.packages import install_packages
+from dbt_orchestration.revisions.prepare import ProjectFolder
+from dbt_orchestration.revisions.prepare import prepare as prepare_revision
 from dbt_orchestration.settings.models import Settings
 
 __all__ = ["PrepareError", "Revision", "open_revision", "prepare"]
@@ -21,10 +23,11 @@ def open_revision(settings: Settings, environment: str, digest: str) -> Revision
     Raises:
         PrepareError: it is not there any more.
     """
-    folder = _home(settings, environment) / digest
-    revision = Revision(digest, folder, settings.project_dir)
-    if not revision.manifest_path.is_file():
-        raise PrepareError(f"{revision.directory} is gone: reload the code location {environment}")
+    folder = working_tree_home(settings, environment) / digest
+    revision = read_revision(folder)
+    if revision is None:
+        raise PrepareError(f"{folder} is gone: reload the code location {environment}")
+    os.utime(folder)
     return revision
 
 
@@ -34,16 +37,10 @@ def prepare(settings: Settings, environment: str) -> Revision:
     Raises:
         PrepareError: packages cannot be installed, or the project does not parse.
     """
-    home = _home(settings, environment)
-    home.mkdir(parents=True, exist_ok=True)
-    target = DbtTarget.of(settings, environment)
-    with FileLock(settings.state_dir / "packages.lock"):
-        install_packages(target)
-    revision = parse(target, home)
-    if not revision.analysis_path.is_file():
-        analyse(revision, target, home)
-    return revision
 
+    def install(target: DbtTarget) -> None:
+        with FileLock(settings.state_dir / "packages.lock"):  # environments share the folder
+            install_packages(target)
 
-def _home(settings: Settings, environment: str) -> Path:
-    return settings.state_dir / "working_tree" / environment
+    source = ProjectFolder(DbtTarget.of(settings, environment), install)
+    return prepare_revision(source, working_tree_home(settings, environment))

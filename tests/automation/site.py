@@ -14,6 +14,13 @@ from unittest.mock import patch
 
 import dagster as dg
 import duckdb
+from dagster._core.definitions.metadata.metadata_value import (
+    CodeLocationReconstructionMetadataValue,
+)
+from dagster._core.definitions.repository_definition.repository_definition import (
+    RepositoryLoadData,
+)
+from dagster._core.execution.api import create_execution_plan
 
 from dbt_orchestration.automation.outcome import BY_ITSELF, Outcome, findings
 from dbt_orchestration.dbt.internals import adapters
@@ -226,6 +233,17 @@ class _Ended:
 
     def poll(self) -> int:
         return self.status
+
+
+def launched_by(
+    instance: dg.DagsterInstance, job: dg.JobDefinition, digest: str, name: str = "prod"
+) -> None:
+    """A run that waits, of a code location that had loaded this revision of an environment."""
+    # As the code server gives it to the daemon.
+    pinned = CodeLocationReconstructionMetadataValue(digest)
+    data = RepositoryLoadData(reconstruction_metadata={f"dbt_orchestration/{name}": pinned})
+    plan = create_execution_plan(job)._replace(repository_load_data=data)
+    instance.create_run_for_job(job, execution_plan=plan, status=dg.DagsterRunStatus.STARTING)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from dbt_orchestration.revisions.commits import kept_commits, revisions_home
+from dbt_orchestration.revisions.kept import revisions_home, revisions_in
 from dbt_orchestration.settings.models import Environment, Push
 from tests.automation.site import Site, names
 from tests.automation.test_push import EVERYTHING
@@ -275,7 +275,7 @@ def test_history_that_was_left_alone_does_not_count_as_newer_code_for_ever(built
 def forget_revisions(site: Site) -> None:
     """All but the newest: what older ones built cannot be explained any more."""
     home = revisions_home(site.settings, "prod")
-    loaded = kept_commits(site.settings, "prod")[0].digest
+    loaded = revisions_in(revisions_home(site.settings, "prod"))[0].digest
     for folder in home.iterdir():
         if folder.is_dir() and folder.name != loaded:
             shutil.rmtree(folder)

@@ -12,13 +12,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.metadata.metadata_value import (
-    CodeLocationReconstructionMetadataValue,
-)
-from dagster._core.definitions.repository_definition.repository_definition import (
-    RepositoryLoadData,
-)
-from dagster._core.execution.api import create_execution_plan
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.automation import push
@@ -33,7 +26,17 @@ from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.revisions.store import publish, published
 from dbt_orchestration.settings.models import Environment, Git, Push
 from dbt_orchestration.settings.types import OUR_JOBS
-from tests.automation.site import ALWAYS, SHOP, Clone, Site, dagster_in, follow, git, names
+from tests.automation.site import (
+    ALWAYS,
+    SHOP,
+    Clone,
+    Site,
+    dagster_in,
+    follow,
+    git,
+    launched_by,
+    names,
+)
 from tests.conftest import failure, materialized
 
 EVERYTHING = ["big_customers", "customers", "daily", "kept", "raw_orders", "stg_orders", "totals"]
@@ -553,7 +556,7 @@ def test_an_unexpected_exception_is_said_and_the_next_commit_builds(
     built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
     built.clone.push("deep")
     with monkeypatch.context() as patch:
-        patch.setattr("dbt_orchestration.revisions.commits.analyse", broken)
+        patch.setattr("dbt_orchestration.revisions.prepare.analyse", broken)
         assert "RecursionError: too deep" in built.says()
     built.clone.push("the next")
     assert "customers" in names(built.request())
@@ -565,7 +568,7 @@ def test_a_full_disk_is_not_the_commits_fault(built: Site, monkeypatch: pytest.M
 
     built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
     built.clone.push("big")
-    monkeypatch.setattr("dbt_orchestration.revisions.commits.analyse", full)
+    monkeypatch.setattr("dbt_orchestration.revisions.prepare.analyse", full)
     free = shutil.disk_usage("/")._replace(free=1_000_000)
     monkeypatch.setattr("dbt_orchestration.revisions.disk.shutil.disk_usage", lambda _: free)
     said = built.says()
@@ -937,14 +940,7 @@ def test_a_revision_is_kept_for_a_run_that_waits_and_no_other_run_keeps_any(
     [first] = next_commits(site, "0")
     loaded = published("prod", persistent.defs_state_storage)
     job = site.loaded["prod"].resolve_implicit_global_asset_job_def()
-    # As the code server gives it to the daemon.
-    pinned = RepositoryLoadData(
-        reconstruction_metadata={
-            "dbt_orchestration/prod": CodeLocationReconstructionMetadataValue(str(loaded))
-        }
-    )
-    plan = create_execution_plan(job)._replace(repository_load_data=pinned)
-    persistent.create_run_for_job(job, execution_plan=plan, status=dg.DagsterRunStatus.STARTING)
+    launched_by(persistent, job, str(loaded))
     persistent.create_run_for_job(_of_somebody_else, status=dg.DagsterRunStatus.STARTING)
     shas = next_commits(site, "1", "2", "3")
     assert kept(site) == sorted([first, *shas[-2:]])

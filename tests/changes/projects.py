@@ -15,8 +15,9 @@ from dbt_orchestration.changes.project import Project
 from dbt_orchestration.dbt.cache import Cache
 from dbt_orchestration.dbt.compile import compile_nodes
 from dbt_orchestration.dbt.invocation import DbtTarget
-from dbt_orchestration.dbt.parse import Revision, parse
+from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.dbt.read import read_project
+from dbt_orchestration.revisions.prepare import ProjectFolder, prepare
 
 PROJECT = Path(__file__).parent / "project"
 # dbt hashes only the path of a seed larger than this.
@@ -80,7 +81,7 @@ def read_state(
 ) -> State:
     """Parse a project; fast if a revision of it is in ``home``."""
     chosen = DbtTarget(project, home / "logs", project, "shop", target)
-    revision = parse(chosen, home / "revisions")
+    revision = prepare(ProjectFolder(chosen), home / "revisions", analysed=False)
     return State(revision, chosen, read_project(revision, chosen), compiled, analyses, previous)
 
 

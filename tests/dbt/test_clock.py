@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dbt_orchestration.dbt import clock, facts, parse
+from dbt_orchestration.dbt import clock, facts
 from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.revisions.commits import find_commit, prepare_newest
+from dbt_orchestration.revisions.prepare import ProjectFolder, prepare
 from tests.automation.site import Clone, follow
 from tests.dbt.test_compile import write
 
@@ -44,7 +45,8 @@ CLOCK = {f"model.shop.{name}" for name in ("a", "by_set", "by_macro", "by_file")
 
 
 def parsed(project: Path, home: Path) -> Revision:
-    return parse.parse(DbtTarget(project, home / "logs", project), home / "revisions")
+    source = ProjectFolder(DbtTarget(project, home / "logs", project))
+    return prepare(source, home / "revisions", analysed=False)
 
 
 def test_nodes_whose_config_is_made_from_the_clock_are_known(tmp_path: Path) -> None:

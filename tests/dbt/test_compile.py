@@ -11,8 +11,8 @@ from dbt_orchestration.changes.project import Project
 from dbt_orchestration.dbt.cache import Cache
 from dbt_orchestration.dbt.compile import compile_nodes
 from dbt_orchestration.dbt.invocation import DbtTarget
-from dbt_orchestration.dbt.parse import parse
 from dbt_orchestration.dbt.read import read_project
+from dbt_orchestration.revisions.prepare import ProjectFolder, prepare
 
 FILES = {
     "dbt_project.yml": "name: shop\nprofile: shop\nmodels: {+materialized: table}\n",
@@ -44,7 +44,7 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
 
 def compiled(project: Path, home: Path) -> Project:
     target = DbtTarget(project, home / "logs", project)
-    revision = parse(target, home / "revisions")
+    revision = prepare(ProjectFolder(target), home / "revisions", analysed=False)
     cache = Cache(home / "compiled.sqlite")
     return compile_nodes(read_project(revision, target), revision, target, cache)
 

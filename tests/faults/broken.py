@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from dbt_orchestration.revisions.commits import revisions_home
+from dbt_orchestration.revisions.kept import revisions_home
 from tests.automation.site import Site, git
 from tests.revisions.test_submodules import push_submodule
 

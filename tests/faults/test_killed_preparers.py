@@ -8,9 +8,9 @@ from subprocess import Popen
 
 import pytest
 
-from dbt_orchestration.revisions.commits import revisions_home
 from dbt_orchestration.revisions.explanation import Recorded
 from dbt_orchestration.revisions.follow import Follower
+from dbt_orchestration.revisions.kept import revisions_home
 from tests.automation.site import Site
 from tests.faults.shop import End
 

@@ -17,27 +17,12 @@ import pytest
 from filelock import FileLock
 
 from dbt_orchestration.dbt.parse import PrepareError
-from dbt_orchestration.revisions.commits import (
-    find_commit,
-    is_current,
-    kept_commits,
-    prepare_newest,
-    revisions_home,
-)
+from dbt_orchestration.revisions.commits import find_commit, is_current, prepare_newest
 from dbt_orchestration.revisions.follow import Follower
+from dbt_orchestration.revisions.kept import revisions_home
 from dbt_orchestration.settings.models import Settings
-from tests.automation.site import Clone, follow
+from tests.automation.site import Clone
 from tests.conftest import REPOSITORY
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Clone:
-    return Clone(tmp_path)
-
-
-@pytest.fixture
-def settings(clone: Clone, tmp_path: Path) -> Settings:
-    return follow(tmp_path, str(clone.remote))
 
 
 def folders(settings: Settings) -> list[str]:
@@ -180,7 +165,7 @@ def test_a_full_disk_leaves_nothing_and_the_next_try_succeeds(
     assert folders(settings) == []
     assert find_commit(settings, "prod", sha) is None
     assert follower.prepare(sha, {}, 60)
-    assert [revision.digest[:40] for revision in kept_commits(settings, "prod")] == [sha]
+    assert [folder[:40] for folder in folders(settings)] == [sha]
     assert follower.problem(sha) == ""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 

@@ -13,19 +13,9 @@ from dbt_orchestration.revisions.commits import prepare_newest
 from dbt_orchestration.revisions.compare import Comparison, compare
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.settings.models import Settings
-from tests.automation.site import Clone, follow
+from tests.automation.site import Clone
 
 PROJECT = "name: shop\nprofile: duckdb\n"
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Clone:
-    return Clone(tmp_path)
-
-
-@pytest.fixture
-def settings(clone: Clone, tmp_path: Path) -> Settings:
-    return follow(tmp_path, str(clone.remote))
 
 
 @pytest.fixture

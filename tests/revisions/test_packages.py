@@ -10,7 +10,8 @@ from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.revisions import packages
 from dbt_orchestration.revisions.commits import prepare_newest
 from dbt_orchestration.revisions.packages import stated_packages
-from tests.automation.site import Clone, follow
+from dbt_orchestration.settings.models import Settings
+from tests.automation.site import Clone
 
 
 def write(folder: Path, **files: str) -> None:
@@ -22,9 +23,8 @@ def write(folder: Path, **files: str) -> None:
 
 
 def test_a_local_package_that_wants_another_one_gets_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clone: Clone, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clone = Clone(tmp_path)
     write(
         clone.folder,
         dbt__packages_yml="packages: [{local: ../shared}]\n",
@@ -35,7 +35,6 @@ def test_a_local_package_that_wants_another_one_gets_it(
     )
     clone.edit("models/totals.sql", "sum(orders)", "{{ shared.shared() }} * sum(orders)")
     clone.push("shared")
-    settings = follow(tmp_path, str(clone.remote))
     first = prepare_newest(settings, "prod")
     assert set(first.folders) == {"shop", "shared"}
     # Its own file is all that says so. dbt takes the path from the root project.

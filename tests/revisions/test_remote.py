@@ -21,11 +21,6 @@ from tests.automation.site import Clone, git
 from tests.revisions.git_server import TOKEN, serve_git
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Clone:
-    return Clone(tmp_path)
-
-
 def remote(clone: Clone, url: str | None = None, **settings: object) -> Remote:
     return Remote(url or str(clone.remote), "dbt", Git.model_validate(settings), clone.home / "git")
 

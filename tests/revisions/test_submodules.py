@@ -14,11 +14,6 @@ from tests.revisions.git_server import TOKEN, serve_git
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Clone:
-    return Clone(tmp_path)
-
-
-@pytest.fixture
 def private(tmp_path: Path) -> Clone:
     """A repository on the same machine that is nobody's submodule."""
     (tmp_path / "private").mkdir()
