@@ -37,6 +37,7 @@ LONGEST = [
     *("tests/automation/test_from_nothing.py", "tests/automation/test_doubt.py"),
     "tests/automation/test_lightdash.py",
     *("tests/faults/test_broken.py", "tests/faults/test_killed_runs.py"),
+    "tests/automation/telling/test_telling.py",
 ]
 
 

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from dbt_orchestration.settings import types as kinds
 
-_EMAIL = re.compile(r"[^@\s,;<>\"]+@[A-Za-z0-9.-]+")
+_ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
+_EMAIL = re.compile(rf"{_ATOM}(\.{_ATOM})*@[a-z0-9-]+(\.[a-z0-9-]+)*", re.ASCII | re.IGNORECASE)
 # What is sent there stays on this machine.
 _HERE = ("localhost", "127.0.0.1", "::1")
 

@@ -1,7 +1,8 @@
 """What is wrong with an environment now, as Dagster's records and the push sensor's cursor say.
 
 It is read from how things stand, and not from what happens: a daemon that was down finds it later.
-Where that is not known, because a run has not ended or a commit is being prepared, it is as it was.
+Where that is not known, because a run has not ended or was cancelled, or a commit is being
+prepared, it is as it was.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dbt_orchestration.automation.telling.incidents import Incident
+from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.automation.telling.texts import Texts
 from dbt_orchestration.changes.terms import digest
 
@@ -73,7 +73,9 @@ def compose(
     if event is not Event.CLOSED:
         detail = next((each.facts["why"] for each in incidents if each.facts.get("why")), "")
         if not others and first.facts.get("author"):
-            lines.append(texts.changed_by.format_map({"subject": "", **first.facts}))
+            is_commit = first.kind is Kind.COMMIT_BROKEN
+            said = texts.written_by if is_commit else texts.changed_by
+            lines.append(said.format_map({"subject": "", **first.facts}))
     if is_trial:
         lines.append(texts.trial)
     run, asset = first.facts.get("run", ""), first.facts.get("asset", "")
@@ -84,9 +86,9 @@ def compose(
         (texts.asset, f"{dagster_url}/assets/{asset}" if asset and dagster_url else ""),
         (texts.commit, first.facts.get("commit_url", "")),
     ]
-    said = [f"{each.key} {each.version} {each.since}" for each in incidents]
+    parts = [f"{each.key} {each.version} {each.since}" for each in incidents]
     return Message(
-        digest(environment, event, *said),
+        digest(environment, event, *parts),
         event,
         environment,
         incidents,

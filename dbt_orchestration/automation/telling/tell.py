@@ -85,8 +85,10 @@ class Teller:
         message = replace(message, ends=news.event is Event.CLOSED and news.before not in others)
         try:
             sent = tool.send(address.to, message, news.before)
-        except TellError as error:
-            channel.failed(str(error), now)
+        except Exception as error:
+            # Whatever a tool does, the others are told. Words of others may hold a secret.
+            why = str(error) if isinstance(error, TellError) else type(error).__name__
+            channel.failed(why, now)
             for each in news.incidents:
                 channel.told.setdefault(each.key, Told())
             return

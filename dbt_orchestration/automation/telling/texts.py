@@ -26,6 +26,7 @@ class Texts:
     gone: str
     more: str
     changed_by: str
+    written_by: str
     run: str
     asset: str
     commit: str
@@ -72,6 +73,7 @@ _EN = Texts(
     gone="{type} {what} is not in the project any more",
     more="and {count} more",
     changed_by="Changed last by {author}: {subject}",
+    written_by="By {author}: {subject}",
     run="Run",
     asset="Asset",
     commit="Commit",
@@ -113,6 +115,7 @@ _KO = Texts(
     gone="{type} {what}: 프로젝트에서 없어졌습니다",
     more="그 밖에 {count}건",
     changed_by="마지막 변경: {author}, {subject}",
+    written_by="작성자: {author}, {subject}",
     run="실행",
     asset="자산",
     commit="커밋",

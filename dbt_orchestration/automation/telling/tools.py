@@ -31,7 +31,11 @@ _MARKS = {
     Event.UPDATED: (":repeat:", "warning"),
     Event.CLOSED: (":white_check_mark:", "good"),
 }
-
+# What Slack says of a message that a person has deleted, or that is too old.
+_GONE = (
+    *("thread_not_found", "message_not_found", "cannot_reply_to_message"),
+    *("cant_update_message", "edit_window_closed"),
+)
 _HINTS = {
     "not_in_channel": ": invite the app to the channel",
     "channel_not_found": ": check notify.slack.channel, and invite the app to the channel",
@@ -106,28 +110,27 @@ class Slack:
             lines.append(" · ".join(f"<{address}|{label}>" for label, address in message.links))
         text = "\n".join(lines)
         known = {"event_type": "dbt_orchestration", "event_payload": {"id": message.id}}
-        options: dict[str, Any] = {"metadata": known, "unfurl_links": False}
-        if before is None or not before.thread:
-            answer = self._ask("chat_postMessage", channel=to, text=text, **options)
-            return Sent(f"{answer['channel']} {answer['ts']}", text)
-        channel, _, ts = before.thread.partition(" ")
-        self._ask("chat_postMessage", channel=channel, thread_ts=ts, text=text, **options)
-        if message.ends:
-            # A person may have deleted it, or it is too old to be changed.
-            gone = ("message_not_found", "cant_update_message", "edit_window_closed")
-            closed = f"{title}\n{before.text}"
-            self._ask("chat_update", *gone, channel=channel, ts=ts, text=closed)
-        return before
+        options: dict[str, Any] = {"metadata": known, "unfurl_links": False, "text": text}
+        if before and before.thread:
+            channel, _, ts = before.thread.partition(" ")
+            if message.ends:  # first, since it may be done twice
+                closed = f"{title}\n{before.text}"
+                self._ask("chat_update", *_GONE, channel=channel, ts=ts, text=closed)
+            if self._ask("chat_postMessage", *_GONE, channel=channel, thread_ts=ts, **options):
+                return before
+        answer = self._ask("chat_postMessage", channel=to, **options)
+        return Sent(f"{answer['channel']} {answer['ts']}", text)
 
     def _ask(self, method: str, *but_for: str, **arguments: Any) -> Any:
+        """What Slack answers; None if it is one of these errors."""
         from slack_sdk.errors import SlackApiError
 
         try:
-            return getattr(self._client, method)(**arguments)
+            return getattr(self._client, method)(**arguments).data
         except SlackApiError as error:
             said = str(error.response.get("error") or error.response.status_code)
             if said in but_for:
-                return {}
+                return None
             where = arguments["channel"]
             raise TellError(f"Slack says {said[:200]} ({where}){_HINTS.get(said, '')}") from None
         except (OSError, HTTPException, ValueError) as error:
@@ -278,7 +281,7 @@ def _teams_urls(notify: Notify) -> Mapping[str, str]:
 def _secret(value: SecretStr | None, key: str) -> str:
     if value is None:
         variable = f"DBT_ORCHESTRATION_NOTIFY__{key.upper().replace('.', '__')}"
-        raise TellError(f"notify.{key} is not set: set {variable} (docs/notifications.md)")
+        raise TellError(f"notify.{key} is not set: {variable} sets it (docs/notifications.md)")
     return value.get_secret_value()
 
 

@@ -78,7 +78,7 @@ class Office:
         self.site.settings = self.site.settings.model_copy(update={"notify": notify})
         self.site.load()
 
-    def tick(self, later: float = 0.0) -> str:
+    def tick(self, later: float = 10.0) -> str:
         """One evaluation of the sensor, some seconds later; what it says."""
         self.now += later
         if cursor := self.site.cursors.get("prod"):

@@ -88,6 +88,20 @@ def test_a_failure_is_one_message_a_retry_follows_it_and_so_does_the_recovery(
     assert office.check == "green"
 
 
+def test_a_message_that_somebody_deleted_holds_up_nothing(office: Office) -> None:
+    office.told(office.slack_alone())
+    break_customers(office.site)
+    office.tick()
+    office.slack.posts.clear()
+    assert not office.site.materialize("customers").success
+    office.tick()
+    assert office.slack.shown() == [":repeat: *prod: again: model customers failed*"]
+    repair_customers(office.site)
+    office.tick()
+    assert len(office.slack.shown()) == 2
+    assert office.check == "green"
+
+
 def test_a_model_that_is_built_again_with_other_code_has_recovered(office: Office) -> None:
     office.told(office.slack_alone())
     break_customers(office.site)
@@ -204,7 +218,7 @@ def test_the_author_of_a_commit_that_cannot_be_built_is_told(office: Office) -> 
     assert mail.to("data@example.com") == mail.to("ann@example.com") == [title]
     body = mail.mails[0].get_content()
     assert "models/customers.sql" in body
-    assert "Ann <ann@example.com>: half done" in body
+    assert "By Ann <ann@example.com>: half done" in body
     [card] = office.teams.bodies
     content = card["attachments"][0]["content"]
     assert content["type"] == "AdaptiveCard"
@@ -460,11 +474,17 @@ def test_a_tick_that_dies_after_a_message_says_it_again_with_the_same_id(
     office.told(office.everything())
     break_customers(office.site)
 
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
+    write = Memory.write
+    written: list[Memory] = []
+
+    def die_the_second_time(memory: Memory, *where: Any) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(memory)
+        write(memory, *where)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Memory, "write", die)
+        patch.setattr(Memory, "write", die_the_second_time)
         with pytest.raises(KeyboardInterrupt):
             office.tick()
     assert office.mail.to("data@example.com") == ["prod: model customers failed"]
@@ -513,7 +533,9 @@ def test_a_secret_that_is_not_set_is_red(office: Office) -> None:
     del settings["slack"]["token"], settings["webhook"]["secret"]
     office.told(settings)
     office.tick()
-    assert "notify.slack.token is not set: set DBT_ORCHESTRATION_NOTIFY__SLACK__TO" in office.check
+    assert (
+        "notify.slack.token is not set: DBT_ORCHESTRATION_NOTIFY__SLACK__TOKEN sets" in office.check
+    )
     assert "notify.webhook.secret is not set" in office.check
 
 

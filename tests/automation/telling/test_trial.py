@@ -75,7 +75,7 @@ def test_who_cannot_be_told_is_named(monkeypatch: pytest.MonkeyPatch, teams: Inb
     teams.status = 404
     code, said = notify("--test", "--environment", "prod")
     assert code == 1
-    assert "bad prod: slack: notify.slack.token is not set: set DBT_ORCHESTRATION_NOTIFY__S" in said
+    assert "bad prod: slack: notify.slack.token is not set: DBT_ORCHESTRATION_NOTIFY__SLACK" in said
     assert "bad prod: teams: Teams answers 404" in said
     assert said.endswith("error: 2 could not be told\n")
 
