@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import requests
 import yaml
@@ -47,6 +48,11 @@ def port(clone: Clone, tmp_path: Path) -> Iterator[int]:
     home = tmp_path / "dagster"
     home.mkdir()
     (home / "dagster.yaml").write_text((INSTANCE).read_text())
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        # Dagster's processes that start at once would all make its tables, in SQLite.
+        instance.get_runs_count()
+        instance.all_instigator_state()
+        instance.get_asset_keys()
     code, web = free_port(), free_port()
     workspace = tmp_path / "workspace.yaml"
     server = {"host": "127.0.0.1", "port": code, "location_name": "prod"}
