@@ -19,6 +19,7 @@ from dbt_orchestration.automation.cursors import read_cursor, write_cursor
 from dbt_orchestration.automation.lightdash import shown
 from dbt_orchestration.automation.lightdash.news import Reporter
 from dbt_orchestration.automation.lightdash.telling import Telling
+from dbt_orchestration.automation.pauses import LONGEST_PAUSE, pause_after
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.ledger.attempts import UNFINISHED
 from dbt_orchestration.ledger.built import last_results
@@ -34,7 +35,6 @@ _ASKED_BY = ".dagster/dbt_asked_by"
 _TICK_SECONDS = 15
 # A build may go on for hours. What it has built is not to be shown as it was for so long.
 _WAIT_SECONDS = 600.0
-_FIRST_PAUSE, _LAST_PAUSE = 30.0, 3_600.0
 
 
 def lightdash_definitions(
@@ -154,12 +154,11 @@ def _look(
     matter = asdict(news.now)
     tries = int(known.get("tries", 0)) if known.get("matter") == matter else 0
     after = float(known.get("after", 0.0)) if tries else 0.0
-    if now < after <= now + _LAST_PAUSE:
+    if now < after <= now + LONGEST_PAUSE:
         at = datetime.fromtimestamp(after).astimezone().strftime("%H:%M:%S")
         times = "once" if tries == 1 else f"{tries} times"
         return f"Lightdash could not be told, {times}; it is told again at {at}.", known
-    pause = min(_FIRST_PAUSE * 2**tries, _LAST_PAUSE)
-    return "", {"matter": matter, "tries": tries + 1, "after": now + pause}
+    return "", {"matter": matter, "tries": tries + 1, "after": now + pause_after(tries)}
 
 
 def _exposures(

@@ -12,10 +12,9 @@ import dagster as dg
 from pydantic import TypeAdapter, ValidationError
 
 from dbt_orchestration import dagster_internals
+from dbt_orchestration.automation.pauses import pause_after
 from dbt_orchestration.automation.telling.incidents import Incident
 from dbt_orchestration.automation.telling.tools import Sent
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3_600.0
 
 
 @dataclass
@@ -48,7 +47,7 @@ class Channel:
 
     def failed(self, problem: str, now: float) -> None:
         """Try again, each time later."""
-        self.pause = now + min(_FIRST_PAUSE * 2**self.tries, _LONGEST_PAUSE)
+        self.pause = now + pause_after(self.tries)
         self.tries, self.problem = self.tries + 1, problem
 
     def succeeded(self) -> None:
