@@ -94,10 +94,7 @@ class Look:
                 yield from self._as_before(Kind.COMMIT_BROKEN)
             return
         facts = {name: str(value) for name, value in broken[-1].facts.items()}
-        with suppress(GitError):
-            commit = Remote.of(self.settings).known(facts["branch"], facts["sha"])
-            facts |= {"author": commit.author, "subject": commit.subject}
-            facts |= {"commit_url": commit.url}
+        facts |= self._commit_facts(facts["sha"])
         yield Incident(Kind.COMMIT_BROKEN, version=facts["sha"], facts=_short(facts))
 
     def _waiting(self) -> Iterator[Incident]:
@@ -246,11 +243,25 @@ class Look:
         """Who pushed what made Dagster build it, the last time; nothing if that is not known."""
         run = next((run for run in self._pushes if key in (run.asset_selection or ())), None)
         sha = run.tags.get(SHA_TAG) if run else None
-        if not sha:
-            return {}
-        branch = self.settings.environment(self.environment).branch
-        commit = Remote.of(self.settings).known(branch, sha)
-        return {"author": commit.author, "subject": commit.subject, "commit_url": commit.url}
+        return self._commit_facts(sha) if sha else {}
+
+    def _commit_facts(self, sha: str) -> Mapping[str, str]:
+        """Who wrote a commit of the branch; nothing if git does not say."""
+        if sha not in self._commits:
+            self._commits[sha] = {}
+            branch = self.settings.environment(self.environment).branch
+            with suppress(GitError):
+                commit = Remote.of(self.settings).known(branch, sha)
+                self._commits[sha] = {
+                    "author": commit.author,
+                    "subject": commit.subject,
+                    "commit_url": commit.url,
+                }
+        return self._commits[sha]
+
+    @cached_property
+    def _commits(self) -> dict[str, Mapping[str, str]]:
+        return {}
 
     def _spec(self, unique_id: str) -> dg.AssetSpec:
         assert self.dbt is not None

@@ -14,7 +14,7 @@ import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from dbt_orchestration.automation.telling.memory import Memory
-from dbt_orchestration.settings.models import Environment, Schedule
+from dbt_orchestration.settings.models import Environment, Git, Schedule
 from tests.automation.site import ALWAYS, Site, dagster_in, git
 from tests.automation.telling.office import CHECK, Office
 from tests.automation.telling.stubs import (
@@ -86,6 +86,35 @@ def test_a_failure_is_one_message_a_retry_follows_it_and_so_does_the_recovery(
     ]
     assert ":red_circle: *prod: model customers failed*" in slack.posts[0].text
     assert office.check == "green"
+
+
+def test_a_tool_that_is_away_for_months_is_told_when_it_is_back(office: Office) -> None:
+    office.told(office.slack_alone())
+    office.tick()
+    break_customers(office.site)
+    office.slack.down = True
+    office.tick()
+    memory = Memory.read(office.site.instance, "prod", office.now)
+    memory.channels["slack #data"].tries = 5_000
+    memory.write(office.site.instance, "prod")
+    office.tick(later=3600)
+    assert "upstream connect error" in office.check
+    office.slack.down = False
+    office.tick(later=3600)
+    assert office.slack.shown() == [":red_circle: *prod: model customers failed*"]
+    assert office.check == "green"
+
+
+def test_a_project_that_is_in_no_repository_any_more_is_told_of_all_the_same(
+    office: Office, tmp_path: Path
+) -> None:
+    office.told(office.slack_alone())
+    break_customers(office.site)
+    gone = {"git": Git(), "project_dir": tmp_path}
+    office.site.settings = office.site.settings.model_copy(update=gone)
+    office.site.load()
+    office.tick()
+    assert office.slack.shown() == [":red_circle: *prod: model customers failed*"]
 
 
 def test_a_message_that_somebody_deleted_holds_up_nothing(office: Office) -> None:
