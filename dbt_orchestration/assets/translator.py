@@ -316,6 +316,11 @@ def partitions_check_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     )
 
 
+def exposure_key(environment: str, exposure: Mapping[str, Any]) -> dg.AssetKey:
+    """The key of an exposure of the manifest."""
+    return dg.AssetKey([environment, "exposure", exposure["name"]])
+
+
 def exposure_specs(
     manifest: Mapping[str, Any], environment: str, keys: Mapping[str, dg.AssetKey]
 ) -> Sequence[dg.AssetSpec]:
@@ -327,7 +332,7 @@ def exposure_specs(
         parents = [keys[node] for node in exposure["depends_on"]["nodes"] if node in keys]
         specs.append(
             dg.AssetSpec(
-                key=dg.AssetKey([environment, "exposure", exposure["name"]]),
+                key=exposure_key(environment, exposure),
                 deps=parents,
                 description=exposure.get("description") or exposure.get("label"),
                 group_name="exposures",

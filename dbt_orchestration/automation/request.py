@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.dbt.parse import Revision
-from dbt_orchestration.history.request import ranges_of
 from dbt_orchestration.ledger.due import Due
 from dbt_orchestration.ledger.pushes import seconds_of
 from dbt_orchestration.ledger.run_tags import PUSH_TAG
 from dbt_orchestration.revisions.explanation import Explanation
 from dbt_orchestration.runs.config import BuildConfig
-from dbt_orchestration.runs.request import BuildRequest
+from dbt_orchestration.runs.request import BuildRequest, ranges
 
 
 def request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> dg.RunRequest:
     """The run that builds what is due, with the reasons for each node."""
     alone = [u for u in dbt.nodes if u not in due.nodes]
+    whole = {u for u, why in due.nodes.items() if why.action == "full_refresh"}
     config = BuildConfig(
         reasons={u: _reason(why) for u, why in due.nodes.items()},
-        rebuild=sorted(u for u, why in due.nodes.items() if why.action == "full_refresh"),
-        partitions=_partitions(dbt, due),
+        rebuild=sorted(whole),
+        partitions=ranges(
+            dbt, {u: keys for u, keys in due.partitions.items() if u in due.nodes.keys() - whole}
+        ),
         left_alone=len(alone),
         seconds_saved=seconds_of(due.built, alone),
     )
@@ -44,16 +44,6 @@ def request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> d
         f"{due.count} of {len(dbt.nodes)}: {due.names(dbt)}",
         {PUSH_TAG: environment},
     )
-
-
-def _partitions(dbt: DbtAssets, due: Due) -> dict[str, list[str]]:
-    said: dict[str, list[str]] = {}
-    for unique_id in due.nodes.keys() & due.partitions.keys():
-        model = dbt.translator.partition_config(dbt.manifest["nodes"][unique_id])
-        if model and due.nodes[unique_id].action != "full_refresh":
-            keys = set(due.partitions[unique_id])
-            said[unique_id] = list(ranges_of(model, keys, datetime.now(UTC)))
-    return said
 
 
 def _reason(why: Explanation) -> str:

@@ -17,7 +17,6 @@ from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.late import reloaded_since
 from dbt_orchestration.history.partitions import PartitionError, partition_config
 from dbt_orchestration.history.rebuild import Rebuild, Wanted, find_model, rebuild
-from dbt_orchestration.history.request import ranges_of
 from dbt_orchestration.ledger.due import Ledger
 from dbt_orchestration.ledger.provenance import ancestors_of
 from dbt_orchestration.ledger.run_tags import (
@@ -29,7 +28,7 @@ from dbt_orchestration.ledger.run_tags import (
 from dbt_orchestration.operations.preview import preview
 from dbt_orchestration.revisions.store import open_commit, published
 from dbt_orchestration.runs.config import BuildConfig
-from dbt_orchestration.runs.request import BuildRequest
+from dbt_orchestration.runs.request import BuildRequest, ranges
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
 
@@ -231,11 +230,6 @@ def _when(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, int]:
 
 
 def _request(wanted: Rebuild, dbt: DbtAssets) -> BuildRequest:
-    now = datetime.now(UTC)
-    partitions: dict[str, list[str]] = {}
-    for u, keys in wanted.partitions.items():
-        model = partition_config(dbt.manifest["nodes"][u])
-        assert model is not None
-        partitions[u] = list(ranges_of(model, set(keys), now))
+    partitions = ranges(dbt, wanted.partitions)
     config = BuildConfig(partitions=partitions, rebuild=list(wanted.rebuilt))
     return BuildRequest.of_nodes(dbt, wanted.nodes, config)

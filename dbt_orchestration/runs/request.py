@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.history.request import ranges_of
 from dbt_orchestration.ledger.attempts import CRASH_TAGS
 from dbt_orchestration.ledger.run_tags import run_tags
 from dbt_orchestration.runs.config import BuildConfig
@@ -89,3 +91,12 @@ class BuildRequest:
     @property
     def _config(self) -> dict[str, object]:
         return self.config.model_dump(exclude_defaults=True)
+
+
+def ranges(dbt: DbtAssets, partitions: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """Partitions by unique id, as ``BuildConfig`` names them; without nodes that have none."""
+    now = datetime.now(UTC)
+    models = {u: dbt.env.model(u) for u in partitions}
+    return {
+        u: list(ranges_of(model, set(partitions[u]), now)) for u, model in models.items() if model
+    }

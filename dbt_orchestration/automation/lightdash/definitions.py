@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.assets.translator import exposure_key
 from dbt_orchestration.automation.cursors import read_cursor, write_cursor
 from dbt_orchestration.automation.lightdash import shown
 from dbt_orchestration.automation.lightdash.news import Reporter
@@ -167,7 +168,7 @@ def _exposures(
     """The exposures whose page is one of the project's, each with its UUID there."""
     page = re.compile(rf"/projects/{lightdash.project}/(?:saved|dashboards)/([0-9a-f-]{{36}})\b")
     return {
-        dg.AssetKey([environment, "exposure", exposure["name"]]): found[1]
+        exposure_key(environment, exposure): found[1]
         for exposure in (manifest.get("exposures") or {}).values()
         if (found := page.search((exposure.get("url") or "").lower()))
     }
