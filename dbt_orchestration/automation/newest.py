@@ -10,6 +10,7 @@ import dagster as dg
 from dbt_orchestration.dbt.parse import Commit, Revision
 from dbt_orchestration.ledger.pushes import (
     NEWEST_COMMIT,
+    as_result,
     can_be_built,
     cannot_be_built,
     cannot_be_seen,
@@ -34,13 +35,7 @@ def newest_commit_check(
         " looks by itself.",
     )
     def check() -> dg.AssetCheckResult:
-        found = _look(settings, environment, branch, loaded.commit if loaded else None)
-        return dg.AssetCheckResult(
-            passed=found.passed,
-            severity=found.severity,
-            description=found.description,
-            metadata=found.metadata,
-        )
+        return as_result(_look(settings, environment, branch, loaded.commit if loaded else None))
 
     return check
 

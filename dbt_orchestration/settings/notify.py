@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from datetime import time
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
@@ -15,8 +14,6 @@ from dbt_orchestration.settings import types as kinds
 
 _ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
 _EMAIL = re.compile(rf"{_ATOM}(\.{_ATOM})*@[a-z0-9-]+(\.[a-z0-9-]+)*", re.ASCII | re.IGNORECASE)
-# What is sent there stays on this machine.
-_HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def _read_time(value: Any) -> time:
@@ -28,17 +25,16 @@ def _read_time(value: Any) -> time:
 
 
 def _check_address(value: str) -> str:
-    address = urlsplit(value)
-    if address.scheme not in ("http", "https") or not address.hostname:
+    if not kinds.is_web_address(value):
         raise ValueError("it is no web address: write one that begins with https://")
     return value.rstrip("/")
 
 
 def _check_private_address(value: str) -> str:
-    address = urlsplit(_check_address(value))
-    if address.scheme == "http" and address.hostname not in _HERE:
+    address = _check_address(value)
+    if kinds.is_in_the_clear(address):
         raise ValueError("a secret would be sent there in the clear: write https")
-    return value.rstrip("/")
+    return address
 
 
 def _check_secret(value: SecretStr) -> SecretStr | None:

@@ -102,13 +102,24 @@ def _check_remote(value: str) -> str:
     return str(root() / Path(value).expanduser()) if value and is_folder(value) else value
 
 
+def is_web_address(value: str) -> bool:
+    """Whether it is an address of http or https."""
+    address = urlsplit(value)
+    return address.scheme in ("http", "https") and bool(address.hostname)
+
+
+def is_in_the_clear(address: str) -> bool:
+    """Whether others can read what is sent to an ``is_web_address``."""
+    parts = urlsplit(address)
+    return parts.scheme == "http" and parts.hostname not in _HERE
+
+
 def _check_address(value: str) -> str:
     if _PASSWORD.match(value):
         raise ValueError("an address with a user or a password in it is shown in logs: use token")
-    address = urlsplit(value)
-    if address.scheme not in ("http", "https") or not address.hostname:
+    if not is_web_address(value):
         raise ValueError(f"{value!r} is no address: write one such as https://lightdash.acme.com")
-    if address.scheme == "http" and address.hostname not in _HERE:
+    if is_in_the_clear(value):
         raise ValueError(f"the token would be sent to {value} in the clear: write https")
     return value.rstrip("/")
 

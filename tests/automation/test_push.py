@@ -707,15 +707,21 @@ def test_an_upgrade_of_the_engine_makes_nothing_due(
     assert names(built.request()) == ["big_customers", "customers"]
 
 
-def test_a_deferring_environment_builds_only_what_differs(
-    tmp_path: Path, persistent: dg.DagsterInstance
-) -> None:
+def deferring(home: Path, instance: dg.DagsterInstance) -> Site:
+    """A site whose environment dev reads what prod has built."""
     environments = {
         "prod": Environment(branch="main", target="prod", push=ALWAYS),
         "dev": Environment(branch="dev", target="dev", push=ALWAYS, defer_to="prod"),
     }
-    site = Site.of(tmp_path, persistent, environments=environments)
+    site = Site.of(home, instance, environments=environments)
     assert site.build().success
+    return site
+
+
+def test_a_deferring_environment_builds_only_what_differs(
+    tmp_path: Path, persistent: dg.DagsterInstance
+) -> None:
+    site = deferring(tmp_path, persistent)
     site.clone.edit("models/big_customers.sql", "amount from", "amount + 1 as amount from")
     site.clone.push("one model", branch="dev")
     request = site.request("dev")
@@ -731,12 +737,7 @@ def test_a_deferring_environment_builds_only_what_differs(
 def test_what_a_deferring_environment_changes_is_due_after_an_upgrade_of_the_engine(
     tmp_path: Path, persistent: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environments = {
-        "prod": Environment(branch="main", target="prod", push=ALWAYS),
-        "dev": Environment(branch="dev", target="dev", push=ALWAYS, defer_to="prod"),
-    }
-    site = Site.of(tmp_path, persistent, environments=environments)
-    assert site.build().success
+    site = deferring(tmp_path, persistent)
     monkeypatch.setattr(fingerprints, "SCHEME", "another")
     monkeypatch.setattr(fingerprints, "digest", partial(digest, "another"))
     assert "nothing is due" in site.says()

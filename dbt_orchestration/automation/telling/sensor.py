@@ -3,7 +3,6 @@
 Dagster reads the annotations: they are no strings, as ``annotations`` of ``__future__`` would be.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -14,6 +13,7 @@ import dagster as dg
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.automation.cursors import read_cursor, write_cursor
 from dbt_orchestration.automation.outcome import findings
 from dbt_orchestration.automation.telling.look import Look
 from dbt_orchestration.automation.telling.memory import Memory
@@ -21,6 +21,7 @@ from dbt_orchestration.automation.telling.tell import Teller
 from dbt_orchestration.automation.telling.tools import tools_of
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.ledger.present import place_in_the_log
+from dbt_orchestration.ledger.pushes import as_result
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.notify import Notify
 from dbt_orchestration.settings.types import named
@@ -51,9 +52,9 @@ def tell_sensor(
         description="Tells people and other tools what goes wrong: see docs/notifications.md.",
     )
     def tell(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        now, instance, before = time.time(), context.instance, json.loads(context.cursor or "{}")
+        now, instance, before = time.time(), context.instance, read_cursor(context.cursor)
         memory = Memory.read(instance, environment, now)
-        looked = _look(settings, environment, dbt, context, memory=memory, now=now)
+        looked = _look(settings, environment, dbt, context, before, memory=memory, now=now)
         tools, missing = tools_of(notify)
         said: list[str] = []
         timezone = settings.environment(environment).full_build.timezone
@@ -70,7 +71,7 @@ def tell_sensor(
         return dg.SensorResult(
             skip_reason="; ".join(said) or "There is nothing to tell.",
             asset_events=[_evaluation(asset, problems)] if is_news else [],
-            cursor=json.dumps({**looked, "checked": checked}),
+            cursor=write_cursor("tells" if said else "waits", {**looked, "checked": checked}),
         )
 
     return tell
@@ -88,10 +89,7 @@ def tell_check(environment: str, notify: Notify, asset: dg.AssetKey) -> dg.Asset
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         _, missing = tools_of(notify)
         memory = Memory.read(context.instance, environment, time.time())
-        found = _evaluation(asset, {**missing, **memory.problems})
-        return dg.AssetCheckResult(
-            passed=found.passed, description=found.description, metadata=found.metadata
-        )
+        return as_result(_evaluation(asset, {**missing, **memory.problems}))
 
     return check
 
@@ -111,12 +109,12 @@ def _look(
     environment: str,
     dbt: DbtAssets | None,
     context: dg.SensorEvaluationContext,
+    before: Mapping[str, Any],
     *,
     memory: Memory,
     now: float,
 ) -> Mapping[str, Any]:
     """Look at what is wrong, unless nothing has happened; what the next tick has to know."""
-    before: dict[str, Any] = json.loads(context.cursor or "{}")
     found = findings(dagster_internals.sensor_cursor(context, named(environment, "push")))
     happened = digest_value(
         [
