@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -136,6 +137,8 @@ def alone() -> Iterator[None]:
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
     before = dict(os.environ)
+    # A run that was interrupted leaves frames in a cycle, and they hold its connections.
+    gc.collect()
     DuckDBConnectionManager.close_all_connections()
     try:
         yield
