@@ -32,7 +32,10 @@ _SSH = re.compile(r"(?:ssh://)?(?:[^@/]+@)?(?P<host>[^:/]+)[:/](?:\d+/)?(?P<path
 # How a host calls the pages of a commit and of its files: of GitHub, and of what looks like it.
 _GITHUB = ("commit", "blob")
 _PAGES = {"bitbucket.org": ("commits", "src"), "gitlab": ("-/commit", "-/blob")}
-_LOOK_SECONDS, _FETCH_SECONDS = 20.0, 600.0
+_LOOK_SECONDS, _FETCH_SECONDS, _HISTORY_SECONDS = 20.0, 600.0, 20.0
+# How many commits are looked through for the one that changed a file.
+_DEEP = 500
+_COMMIT = "--format=%H%x00%an <%ae>%x00%s%x00%cI"
 _REFUSED = ("authentication failed", "permission denied", "could not read", "access denied")
 
 
@@ -64,6 +67,7 @@ class Remote:
         self._transports = transports or (transport_of(url),)
         self._anonymous = anonymous
         self._mirror = home / hashlib.sha256(url.encode()).hexdigest()[:16]
+        self._history = self._mirror.with_suffix(".history")
         self._home = home
 
     @classmethod
@@ -138,8 +142,47 @@ class Remote:
         except GitError:
             return Commit(sha, branch, "somebody", "", "", self._page(sha))
 
+    def fetch_history(self, branch: str) -> None:
+        """Fetch the last commits of ``branch``, for ``last_change``, beside what is built from.
+
+        That takes no files, where the host can leave them out.
+
+        Raises:
+            GitError: the remote cannot be reached, refuses, or takes too long.
+        """
+        self._home.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self._history}.lock"):
+            if not (self._history / "HEAD").is_file():
+                run_git(self._home, "init", "--quiet", "--bare", str(self._history))
+            fetch = (
+                "fetch", "--quiet", f"--depth={_DEEP}", "--filter=blob:none", "--no-tags",
+                "--force", "--no-write-fetch-head", "--", self._url,
+                f"+refs/heads/{branch}:refs/followed/{branch}",
+            )  # fmt: skip
+            self._run(self._history, *fetch, seconds=_HISTORY_SECONDS)
+
+    def last_change(self, commit: Commit, path: str) -> Commit | None:
+        """The commit that changed a file last, as ``commit`` has it; None if that is not known.
+
+        Args:
+            path: in the repository.
+
+        Raises:
+            GitError: the commit was not fetched.
+        """
+        look = ("--literal-pathspecs", "log", "-1", _COMMIT, commit.sha, "--", path)
+        said = run_git(self._history, *look, seconds=_HISTORY_SECONDS)
+        oldest = self._history / "shallow"
+        known = self._commit(commit.branch, said) if said else None
+        # The oldest commit that was fetched seems to have made all files.
+        if known and oldest.is_file() and known.sha in oldest.read_text().split():
+            return None
+        return known
+
     def _read(self, branch: str, name: str) -> Commit:
-        said = run_git(self._mirror, "log", "-1", "--format=%H%x00%an <%ae>%x00%s%x00%cI", name)
+        return self._commit(branch, run_git(self._mirror, "log", "-1", _COMMIT, name))
+
+    def _commit(self, branch: str, said: str) -> Commit:
         sha, author, subject, committed_at = said.split("\0")
         return Commit(sha, branch, author, subject, committed_at, self._page(sha))
 

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,42 @@ def test_a_force_push_to_another_history_is_followed(clone: Clone) -> None:
     git(clone.folder, "checkout", "-q", "--orphan", "fresh")
     sha = clone.push("another history")
     assert remote(clone).fetch("main").sha == sha
+
+
+def test_the_commit_that_changed_a_file_last(clone: Clone) -> None:
+    first = git(clone.folder, "rev-parse", "HEAD")
+    clone.write("models/totals.sql", "select 1 as orders")
+    changed = clone.push("one order")
+    clone.write("models/customers.sql", "select 2 as orders")
+    clone.push("two orders")
+    newest = remote(clone).fetch("main")
+    remote(clone).fetch_history("main")
+
+    def last(name: str) -> str | None:
+        found = remote(clone).last_change(newest, f"dbt/models/{name}.sql")
+        return found.sha if found else None
+
+    assert last("totals") == changed
+    assert last("customers") == newest.sha
+    assert last("kept") == first
+    assert last("*") is None
+    # What is built from has no history still.
+    assert remote(clone).fetch("main") == newest
+    with pytest.raises(GitError):
+        remote(clone).last_change(replace(newest, sha="0" * 40), "dbt/models/kept.sql")
+
+
+def test_a_file_that_nobody_changed_lately_has_no_last_change(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dbt_orchestration.revisions.remote._DEEP", 2)
+    clone.push("second")
+    clone.write("models/totals.sql", "select 1 as orders")
+    clone.push("third")
+    newest = remote(clone).fetch("main")
+    remote(clone).fetch_history("main")
+    assert remote(clone).last_change(newest, "dbt/models/totals.sql") == newest
+    assert remote(clone).last_change(newest, "dbt/models/kept.sql") is None
 
 
 def test_only_the_newest_commit_of_a_long_history_is_fetched(clone: Clone) -> None:
