@@ -16,14 +16,14 @@ import re
 import shlex
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dbt_orchestration.dbt.internals import adapters, sessions
-from dbt_orchestration.dbt.outcomes import Outcomes
+from dbt_orchestration.dbt.outcomes import Outcomes, Sample
 from dbt_orchestration.settings.models import Settings
 
 CANCEL_SECONDS = 30.0
@@ -148,7 +148,12 @@ def dbt_session(
 
 
 class DbtInvocation:
-    """``dbt <command>`` on a target; without a manifest dbt parses first."""
+    """``dbt <command>`` on a target; without a manifest dbt parses first.
+
+    Args:
+        sampled: how many rows that a failed test has found are wanted, by its unique id and its
+            seconds. They are asked for in dbt's own thread, while the test is being done.
+    """
 
     def __init__(
         self,
@@ -156,14 +161,16 @@ class DbtInvocation:
         command: Sequence[str],
         manifest: Any | None = None,
         variables: Mapping[str, str] | None = None,
+        sampled: Callable[[str, float], int] = lambda *_: 0,
     ) -> None:
         self.command = list(command)
         self._target = target.target_options
         self._folders = target.folder_options
         self._variables = {**target.variables, **(variables or {})}
         self._manifest = manifest
+        self._sampled = sampled
         self._items: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._outcomes = Outcomes(self._items.put)
+        self._outcomes = Outcomes(self._hand_over)
         self._batch_errors: dict[str, list[str]] = {}
         self._connection_error = ""
         self._operation_error = ""
@@ -173,7 +180,7 @@ class DbtInvocation:
         self.result: Any = None  # dbt.cli.main.dbtRunnerResult, once dbt has ended
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Run, yielding each result event, as ``Outcomes`` hands it over.
+        """Run, yielding each result event as ``Outcomes`` hands it over, with the compiled SQL.
 
         Whatever interrupts the caller (a cancelled run raises here) stops dbt first.
         """
@@ -268,13 +275,15 @@ class DbtInvocation:
             command += sessions.parser_options()
             with _set(self._variables), sessions.without_our_variables() as self._hidden:
                 self.result = runner.invoke(command)
-        finally:
             self._outcomes.end()
+        finally:
             self._items.put(None)
 
     def _on_event(self, event: Any) -> None:
         self._outcomes.see(event)
-        if event.info.name == "MainReportVersion":  # the first one
+        if event.info.name == "LogTestResult" and event.data.status in ("fail", "warn"):
+            self._take_sample(event.data.node_info.unique_id, event.data.execution_time)
+        elif event.info.name == "MainReportVersion":  # the first one
             sessions.limit_jinja(self._hidden)
         elif event.info.name == "GenericExceptionOnRun":
             # What a batch failed of stands only here: its model's own result says "1 of 3 failed".
@@ -289,6 +298,24 @@ class DbtInvocation:
         ):
             # `dbt debug` says it nowhere else, and not at all with --quiet.
             self._connection_error = " ".join(said[1].split())
+
+    def _hand_over(self, event: dict[str, Any]) -> None:
+        data = event["data"]
+        data["outcome"]["compiled"] = self._compiled(data["node_info"]["unique_id"])
+        self._items.put(event)
+
+    def _compiled(self, unique_id: str) -> str:
+        sql = sessions.compiled_code(self._manifest, unique_id) if self._manifest else None
+        return sql or ""
+
+    def _take_sample(self, unique_id: str, seconds: float) -> None:
+        sql = self._compiled(unique_id)
+        if sql and (count := self._sampled(unique_id, seconds)):
+            try:
+                sample = Sample(*adapters.first_rows(unique_id, sql, count))
+            except Exception as error:  # whatever it is, the test has failed already
+                sample = Sample(error=str(error).strip())
+            self._outcomes.add("sample", sample)
 
     def _cancel(self) -> None:
         # A thread that waits for a query sees the interrupt only when the query returns, hence

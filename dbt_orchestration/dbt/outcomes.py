@@ -7,7 +7,7 @@ statement that failed come in others, all from the thread that does the node.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,19 @@ _RESULTS = frozenset(
 )
 _QUERY_ID = "Snowflake query id: "
 _ON_A_THREAD = "Exception on worker thread. "
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some of the rows that a test found.
+
+    Attributes:
+        error: why there are none; "" if nothing is wrong.
+    """
+
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[object]] = ()
+    error: str = ""
 
 
 @dataclass
@@ -41,7 +54,7 @@ class Outcomes:
     Args:
         take: gets each result event as dbt's structured log has it, and in its ``data`` as
             ``outcome``: ``message``, ``adapter_response``, and of a failure the ``statement`` and
-            the ``query_id``; "" where they are not known.
+            the ``query_id``; "" where they are not known. Beside them stands what was added.
     """
 
     def __init__(self, take: Callable[[dict[str, Any]], None]) -> None:
@@ -59,31 +72,40 @@ class Outcomes:
         elif name == "SQLQueryStatus":
             del thread.unanswered[-1:]
         elif name == "AdapterEventDebug" and event.data.base_msg.startswith(_QUERY_ID):
-            thread.query_id = event.data.base_msg.removeprefix(_QUERY_ID)
+            query_id = event.data.base_msg.removeprefix(_QUERY_ID)
+            thread.query_id = "" if query_id == "None" else query_id
         elif name == "GenericExceptionOnRun":
             thread.error = event.data.exc.removeprefix(_ON_A_THREAD)
         elif name in _RESULTS:
             self._flush(thread)
             thread.waiting = as_dict(event)
+            thread.waiting["data"]["outcome"] = {
+                "message": thread.error,
+                "adapter_response": {},
+                "statement": thread.unanswered[-1] if thread.unanswered else "",
+                "query_id": thread.query_id,
+            }
         elif name == "NodeFinished" and thread.waiting:
-            result = as_dict(event)["data"]["run_result"]
-            self._flush(thread, result.get("message", ""), result.get("adapter_response", {}))
+            result, outcome = (
+                as_dict(event)["data"]["run_result"],
+                thread.waiting["data"]["outcome"],
+            )
+            outcome["message"] = outcome["message"] or result.get("message", "")
+            outcome["adapter_response"] = result.get("adapter_response", {})
+            self._flush(thread)
+
+    def add(self, name: str, value: object) -> None:
+        """Put something beside the result that this thread has just said."""
+        if waiting := self._threads[threading.get_ident()].waiting:
+            waiting["data"]["outcome"][name] = value
 
     def end(self) -> None:
         """Hand over what dbt has not come to the end of."""
         for thread in self._threads.values():
             self._flush(thread)
 
-    def _flush(
-        self, thread: _Thread, message: str = "", response: dict[str, Any] | None = None
-    ) -> None:
+    def _flush(self, thread: _Thread) -> None:
         if thread.waiting:
-            thread.waiting["data"]["outcome"] = {
-                "message": thread.error or message,
-                "adapter_response": response or {},
-                "statement": thread.unanswered[-1] if thread.unanswered else "",
-                "query_id": thread.query_id,
-            }
             self._take(thread.waiting)
             thread.waiting = None
 

@@ -34,6 +34,7 @@ from pydantic_settings import SettingsError as SourceError
 from dbt_orchestration.changes.policy import OnChange
 from dbt_orchestration.settings import found
 from dbt_orchestration.settings import types as kinds
+from dbt_orchestration.settings.failed_rows import FailedRows
 from dbt_orchestration.settings.lightdash import Lightdash
 from dbt_orchestration.settings.notify import Notify
 from dbt_orchestration.settings.user_input import did_you_mean, problems, read_yaml
@@ -114,6 +115,7 @@ class EnvironmentOptions(_Model):
         description="Environment whose relations stand in for nodes that are the same here and"
         " there, and were never built here.",
     )
+    failed_rows: FailedRows = FailedRows()
     jobs: dict[kinds.JobName, Job] = {}
     lightdash: Lightdash | None = Field(
         None, description="A project of Lightdash that shows its tables, and is told of builds."

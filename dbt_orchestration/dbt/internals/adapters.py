@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,8 @@ def adjust_adapters() -> None:
       a ``DbtBaseException``.
     - Macros may list what is in a schema, as ``adapter.list_relations``.
     - Somebody who looks into a DuckDB file for a moment does not fail a run.
+    - DuckDB names the right line of a statement that it refuses. It miscounts what stands before
+      the first word of SQL: dbt's comment goes behind it.
     - DuckDB's says how many rows a statement has written, which DuckDB knows, as Snowflake's does.
 
     Each dbt command registers its adapter before it connects.
@@ -37,6 +40,7 @@ def adjust_adapters() -> None:
         adapter._available_ |= {"list_relations"}
         if config.credentials.type == "duckdb":
             _adjust_duckdb(config)
+            _begin_with_sql(config, adapter.ConnectionManager)
             _count_rows(adapter.ConnectionManager)
         elif config.credentials.type == "snowflake":
             _open_in_utc(adapter.ConnectionManager)
@@ -70,6 +74,19 @@ def _refuse_other_zone(target: str, name: str, zone: Any) -> None:
         )
 
 
+def _begin_with_sql(config: Any, manager: Any) -> None:
+    config.query_comment.append = True
+    if getattr(manager._add_query_comment, "begins", False):
+        return
+    add = manager._add_query_comment
+
+    def add_behind(self: Any, sql: str) -> str:
+        return str(add(self, sql.lstrip())) if sql.strip() else sql
+
+    add_behind.begins = True  # type: ignore[attr-defined]
+    manager._add_query_comment = add_behind
+
+
 def _count_rows(manager: Any) -> None:
     if getattr(manager.get_response, "counts", False):
         return
@@ -99,6 +116,29 @@ def _open_in_utc(manager: Any) -> None:
 
     open_in_utc.in_utc = True  # type: ignore[attr-defined]
     manager.open = classmethod(open_in_utc)
+
+
+def first_rows(name: str, sql: str, count: int) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+    """Columns and rows that a query begins with, by the connection of this thread of dbt's.
+
+    Args:
+        name: of the connection, for dbt's log.
+    """
+    from dbt.adapters.factory import FACTORY
+
+    [adapter] = FACTORY.adapters.values()
+    limited = f"select * from (\n{sql}\n) as failed_rows\nlimit {count}"
+    with adapter.connection_named(name):
+        _, table = adapter.execute(limited, fetch=True)
+    return table.column_names, [list(row) for row in table.rows]
+
+
+def account() -> str:
+    """The Snowflake account that dbt uses in this process; "" if it uses none."""
+    from dbt.adapters.factory import FACTORY
+
+    used = (adapter.config.credentials for adapter in FACTORY.adapters.values())
+    return next((str(c.account) for c in used if c.type == "snowflake"), "")
 
 
 def close_duckdb() -> None:

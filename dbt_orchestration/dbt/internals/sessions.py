@@ -381,9 +381,9 @@ def answer_is_incremental(manifest: Any, answer: bool) -> None:
 
 
 def compiled_code(manifest: Any, unique_id: str) -> str | None:
-    """The SQL that a ``dbt compile`` with this manifest left in it; None if it made none."""
-    node = manifest.nodes[unique_id]
-    return str(node.compiled_code) if node.compiled and node.compiled_code is not None else None
+    """The SQL that a dbt command with this manifest left in it; None if it made none."""
+    code = getattr(manifest.nodes.get(unique_id), "compiled_code", None)
+    return str(code) if code else None
 
 
 def interrupt(thread: threading.Thread) -> None:
