@@ -28,6 +28,7 @@ from dagster._core.definitions.metadata.metadata_value import (
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.events import EngineEventData
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
@@ -252,6 +253,16 @@ def not_fresh(
 def is_to_be_retried(run: dg.DagsterRun) -> bool:
     """Whether a run failed that Dagster has still to start again."""
     return bool(run.is_complete_and_waiting_to_retry)
+
+
+def say(
+    instance: dg.DagsterInstance,
+    run: dg.DagsterRun,
+    message: str,
+    metadata: Mapping[str, dg.MetadataValue[Any]],
+) -> None:
+    """Put a line into the log of a run, with metadata, which no public function takes."""
+    instance.report_engine_event(message, run, EngineEventData(metadata))
 
 
 def is_executing(launcher: Any, run_id: str) -> bool:

@@ -271,3 +271,14 @@ def test_a_run_that_dagster_has_still_to_start_again() -> None:
     assert not dagster_internals.is_to_be_retried(again)
     assert not dagster_internals.is_to_be_retried(run(failed, will_retry="false"))
     assert not dagster_internals.is_to_be_retried(run(dg.DagsterRunStatus.SUCCESS))
+
+
+def test_a_line_in_the_log_of_a_run_has_metadata() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = dg.Definitions(assets=[mixed_assets()]).resolve_implicit_global_asset_job_def()
+        run = instance.create_run_for_job(job)
+        dagster_internals.say(instance, run, "done", {"built": dg.MetadataValue.md("| 1 |")})
+        [entry] = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+        assert entry.dagster_event is not None
+        assert entry.dagster_event.message == "done"
+        assert entry.dagster_event.engine_event_data.metadata["built"].value == "| 1 |"

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from dbt_orchestration.history.partitions import partition_config
+from dbt_orchestration.settings.failed_rows import FailedRows
 from dbt_orchestration.settings.lightdash import Lightdash
 from dbt_orchestration.settings.models import Environment, Git, Push, Settings
 from dbt_orchestration.settings.notify import (
@@ -145,6 +146,13 @@ def test_the_page_of_notifications_names_every_setting() -> None:
 def test_the_example_of_notifications_is_valid() -> None:
     [text] = blocks(REPOSITORY / "docs" / "notifications.md", "yaml")
     assert Notify.model_validate(yaml.safe_load(text)["notify"]).problem() == ""
+
+
+def test_the_failures_page_names_every_setting_with_its_default() -> None:
+    page = REPOSITORY / "docs" / "failures.md"
+    [text] = blocks(page, "yaml")
+    said = yaml.safe_load(text)["environments"]["prod"]["failed_rows"]
+    assert said == FailedRows().model_dump()
 
 
 def test_the_dbt_page_names_every_key_of_meta_dagster() -> None:

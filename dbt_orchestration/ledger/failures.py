@@ -42,10 +42,14 @@ class RunFailure:
         nodes = {u: str(each["why"]) for u, each in failed.items()}
         return cls(nodes, {u: str(each["fingerprint"]) for u, each in failed.items()}, said)
 
-    def as_dagster_has_it(self) -> dg.Failure:
-        """For a run to raise."""
+    def as_dagster_has_it(self, shown: Mapping[str, Any]) -> dg.Failure:
+        """For a run to raise.
+
+        Args:
+            shown: what people read beside the message, as metadata.
+        """
         failed = {
             u: {"why": why[:_LONGEST], "fingerprint": self.fingerprints.get(u, "")}
             for u, why in self.nodes.items()
         }
-        return dg.Failure(self.said, metadata={_FAILED: dg.MetadataValue.json(failed)})
+        return dg.Failure(self.said, metadata={**shown, _FAILED: dg.MetadataValue.json(failed)})

@@ -31,6 +31,7 @@ from dbt_orchestration.runs.command import (
 )
 from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.creation import adds_to_its_table, say_recreated, wait_for_tables
+from dbt_orchestration.runs.failures import Failures
 from dbt_orchestration.runs.in_place import InPlace
 from dbt_orchestration.runs.plan import Planner, batches_of
 from dbt_orchestration.runs.record import records, touches, types_that_stay
@@ -42,9 +43,9 @@ from dbt_orchestration.runs.results import (
     left_out,
     node_result,
     partition_results,
-    seconds_of,
 )
 from dbt_orchestration.runs.shadow import ShadowTables
+from dbt_orchestration.runs.summary import Summary
 from dbt_orchestration.runs.table_locks import wait_for_file
 
 
@@ -71,6 +72,8 @@ class Build:
         self._broken: set[str] = set()
         self._problems: list[str] = []
         self._why: dict[str, str] = {}
+        self._failures = Failures(env, context.instance, config.reasons)
+        self._summary = Summary(env)
         self._succeeded: dict[str, set[str]] = {}
 
     def run(self) -> Iterator[Any]:
@@ -139,8 +142,7 @@ class Build:
         yield from self._build(manifest)
 
     def _build(self, manifest: Any) -> Iterator[Any]:
-        every, work = self._env.revision.manifest, self._work
-        built: dict[str, float] = {}
+        every, work, context = self._env.revision.manifest, self._work, self._context
         cut = phases(every, work.nodes, work.tests, work.shadow, work.checked)
         for number, phase in enumerate(cut):
             held_up = descendants(every, self._failed)
@@ -152,23 +154,25 @@ class Build:
                 self._check(phase)
             # dbt changes what it runs on.
             for result in self._phase(phase, self._manifest() if number else manifest):
-                seconds_of(result, built)
+                self._summary.add(result)
                 yield result
         if found := self._inspection.absent & work.nodes.keys() - self._failed:
             self._inspection.after(found, self._saved_parse())
         broken = {self._env.keys[u] for u in self._broken}
-        give_back(self._context, broken & self._touched.keys())
-        if is_from_push(self._context.run.tags):
+        give_back(context, broken & self._touched.keys())
+        if is_from_push(context.run.tags):
             yield built_by_push(
                 self._env.name,
                 self._env.revision,
-                built,
+                self._summary.seconds,
                 self._config.left_alone,
                 self._config.seconds_saved,
             )
+        yield from self._summary.end(context, work.nodes, self._failures)
         if self._problems:
             prints, said = self._env.revision.fingerprints, "\n".join(self._problems)
-            raise RunFailure(self._why, prints, said).as_dagster_has_it()
+            failure = RunFailure(self._why, prints, said)
+            raise failure.as_dagster_has_it(self._failures.metadata())
 
     def _make_way(self) -> None:
         if self._work.fresh:
@@ -225,7 +229,11 @@ class Build:
         manifests.select_exactly(manifest, wanted)
         options = command_options(command, self._scratch, full_refresh=self._config.full_refresh)
         invocation = DbtInvocation(
-            self._env.target, [*options, *self._options], manifest, {"DAGSTER_RUN_ID": run_id}
+            self._env.target,
+            [*options, *self._options],
+            manifest,
+            {"DAGSTER_RUN_ID": run_id},
+            self._failures.samples.count,
         )
         selection = shlex.join(select_options(every, wanted))
         self._context.log.info(f"Equivalent command: {invocation} {selection}")
@@ -234,6 +242,7 @@ class Build:
             # Of partitions it is recorded which of them succeeded.
             self._broken.update(broken_by(event, every) - self._work.partitions.keys())
             unique_id = event["data"]["node_info"]["unique_id"]
+            yield from self._failures.of_node(event)
             for result in self._results(event):
                 if unique_id in waiting and isinstance(result, dg.AssetMaterialization):
                     waiting[unique_id].append(result)
@@ -259,6 +268,7 @@ class Build:
     def _left_out(self, unique_ids: Collection[str]) -> None:
         if unique_ids:
             self._failed.update(unique_ids)
+            self._failures.add(unique_ids, "dbt left it out, without an error")
             manifest = self._env.revision.manifest
             every = {**manifest["nodes"], **manifest["unit_tests"]}
             said = {u: left_out([every[u]]) for u in unique_ids}
@@ -275,6 +285,7 @@ class Build:
             self._failed.update(tables)
             said = f"The new tables could not be put into their place: {error}"
             self._why |= dict.fromkeys(tables, said)
+            self._failures.add(tables, said)
             self._problems.append(said)
             return
         for unique_id, events in tables.items():
@@ -330,8 +341,9 @@ class Build:
         key = env.keys.get(unique_id)
         if event["info"]["name"] == "LogTestResult":
             if unique_id in work.tests:
-                fingerprint = env.revision.checks.get(unique_id)
-                yield from check_result(event, work.tests[unique_id], fingerprint)
+                check, fingerprint = work.tests[unique_id], env.revision.checks.get(unique_id)
+                facts = self._failures.of_test(event, check)
+                yield from check_result(event, check, fingerprint, facts)
         elif key and unique_id in work.partitions:
             self._forget_lost(unique_id, key)
             yield from self._selected(

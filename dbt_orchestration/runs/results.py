@@ -12,7 +12,6 @@ from dbt_orchestration.changes.materializations import is_updated_in_place, own_
 from dbt_orchestration.history.partitions import PartitionConfig
 from dbt_orchestration.history.request import Partitions
 from dbt_orchestration.ledger.provenance import (
-    DURATION,
     FINGERPRINT,
     MISSING,
     RELATION,
@@ -22,7 +21,7 @@ from dbt_orchestration.ledger.provenance import (
 from dbt_orchestration.runs.figures import node_figures, partition_figures
 
 Event = Mapping[str, Any]
-Facts = Mapping[str, dg.MetadataValue[Any]]
+Facts = Mapping[str, Any]
 Result = dg.MaterializeResult[Any] | dg.AssetMaterialization | dg.AssetCheckResult
 
 QUERY_ID = "query id"
@@ -30,21 +29,24 @@ _NAMED = 5
 _SUCCEEDED = frozenset({"success", "no-op", "reused", "warn"})
 
 
-def check_result(event: Event, key: dg.AssetCheckKey, fingerprint: str | None) -> Iterator[Result]:
+def check_result(
+    event: Event, key: dg.AssetCheckKey, fingerprint: str | None, facts: Facts
+) -> Iterator[Result]:
     """The result of a data or unit test, unless dbt skipped it."""
     data = event["data"]
-    status = _status(data)
-    if status != "skipped":
-        warned = status == "warn"
+    found = status(data)
+    if found != "skipped":
+        warned = found == "warn"
         yield dg.AssetCheckResult(
             asset_key=key.asset_key,
             check_name=key.name,
-            passed=status == "pass",
+            passed=found == "pass",
             severity=dg.AssetCheckSeverity.WARN if warned else dg.AssetCheckSeverity.ERROR,
             metadata={
-                "status": status,
+                "status": found,
                 "failed_rows": int(data.get("num_failures") or 0),
                 FINGERPRINT: fingerprint or "",
+                **facts,
             },
         )
 
@@ -54,7 +56,7 @@ def node_result(event: Event, key: dg.AssetKey, record: Record, facts: Facts) ->
 
     ``facts`` is metadata that is known without running anything.
     """
-    if _status(event["data"]) in _SUCCEEDED:
+    if status(event["data"]) in _SUCCEEDED:
         yield dg.MaterializeResult(
             asset_key=key,
             metadata={
@@ -83,14 +85,14 @@ def partition_results(
     whole range of the run, or nothing. They are added to ``succeeded_now``.
     """
     data = event["data"]
-    succeeded = _status(data) in _SUCCEEDED
+    succeeded = status(data) in _SUCCEEDED
     if "batch_index" in data:
         keys = partitions.batches[int(data["batch_index"]) - 1]
     else:
         keys = [] if model.is_microbatch else partitions.keys
         succeeded_now.update(keys if succeeded else ())
         missing = [key for key in partitions.keys if key not in succeeded_now]
-        if _status(data) != "skipped":
+        if status(data) != "skipped":
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name=PARTITIONS_CHECK,
@@ -124,8 +126,8 @@ def failed_by(event: Event, manifest: Mapping[str, Any]) -> Collection[str]:
     if "batch_index" in data:
         return ()
     if event["info"]["name"] != "LogTestResult":
-        return () if _status(data) in _SUCCEEDED else {unique_id}
-    if _status(data) in ("pass", "warn", "skipped"):
+        return () if status(data) in _SUCCEEDED else {unique_id}
+    if status(data) in ("pass", "warn", "skipped"):
         return ()
     test = manifest["nodes"].get(unique_id) or manifest["unit_tests"].get(unique_id) or {}
     return set((test.get("depends_on") or {}).get("nodes") or ())
@@ -139,7 +141,7 @@ def broken_by(event: Event, manifest: Mapping[str, Any]) -> set[str]:
     data = event["data"]
     node = manifest["nodes"].get(data["node_info"]["unique_id"])
     is_result = "batch_index" not in data and event["info"]["name"] != "LogTestResult"
-    if node is None or not is_result or _status(data) != "error":
+    if node is None or not is_result or status(data) != "error":
         return set()
     own = own_materializations(manifest)
     hooks = (node.get("config") or {}).get("post-hook")
@@ -156,16 +158,7 @@ def left_out(nodes: Sequence[Mapping[str, Any]]) -> str:
     return f"dbt left out, wholly or in part, and without an error: {', '.join(named)}{more}."
 
 
-def seconds_of(result: object, seconds: dict[str, float]) -> None:
-    """Add what an asset took, if that is what ``result`` says, to ``seconds``."""
-    if isinstance(result, dg.MaterializeResult | dg.AssetMaterialization):
-        took = (result.metadata or {}).get(DURATION, 0.0)
-        value = took.value if isinstance(took, dg.MetadataValue) else took
-        name = str(result.asset_key)
-        seconds[name] = seconds.get(name, 0.0) + float(str(value))
-
-
-def _status(data: Mapping[str, Any]) -> str:
+def status(data: Mapping[str, Any]) -> str:
     """dbt's status of a node, test or batch, in lower case.
 
     A batch says what the warehouse answered instead of "success", and carries its model's status.

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from dbt_orchestration.assets.raw_sources import ROW_COUNTS
-from dbt_orchestration.dbt.internals import sessions
+from dbt_orchestration.dbt.internals import adapters, sessions
 from dbt_orchestration.doctor import examine
 from dbt_orchestration.ledger.built import read_built, read_gone
 from dbt_orchestration.location import flights
@@ -286,6 +286,23 @@ def test_a_materialization_says_how_many_rows_were_merged_and_which_query_did(
         ("orders_daily", "2024-01-01"),
         ("orders_daily", "2024-01-02"),
     }
+
+
+def test_a_failed_test_shows_its_rows_with_one_query(snowflake: Snowflake) -> None:
+    assert snowflake.build("orders", "stg_orders").success
+    snowflake.execute("update shop.orders set order_id = null where order_id = 1")
+    check = dg.AssetCheckKey(snowflake.key("stg_orders"), "not_null_stg_orders_order_id")
+    job = snowflake.definitions.resolve_implicit_global_asset_job_def()
+    result = job.get_subset(asset_check_selection={check}).execute_in_process(
+        instance=snowflake.instance, raise_on_error=False
+    )
+    value = checks(result)[check.name].metadata["sample"]
+    assert isinstance(value, dg.TableMetadataValue)
+    [record] = value.records
+    assert record.data["ORDER_ID"] == "NULL"
+    assert record.data["AMOUNT"] == "10"
+    assert len(snowflake.sent("as failed_rows")) == 1
+    assert adapters.account() == "fakesnow"
 
 
 def test_each_statement_is_tagged_with_its_run_and_node(
