@@ -8,8 +8,39 @@ from typing import Any, cast
 
 import dagster as dg
 
+from dbt_orchestration.dbt.parse import Commit
+
 _FAILED = "dbt/failed"
 _LONGEST = 1_000
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A node or a test that failed.
+
+    Attributes:
+        why: what dbt says.
+        fingerprint: of a node, as the run was to build it; else "".
+        changed: the commit that changed it last; None if that is not known.
+    """
+
+    why: str
+    fingerprint: str = ""
+    changed: Commit | None = None
+
+    @classmethod
+    def of(cls, recorded: Mapping[str, Any]) -> Failed:
+        """From ``as_json``."""
+        changed = recorded.get("changed")
+        return cls(recorded["why"], recorded["fingerprint"], Commit(**changed) if changed else None)
+
+    def as_json(self) -> dict[str, Any]:
+        changed = self.changed.as_json() if self.changed else None
+        return {
+            "why": self.why[:_LONGEST],
+            "fingerprint": self.fingerprint,
+            "changed": changed,
+        }
 
 
 @dataclass(frozen=True)
@@ -17,13 +48,11 @@ class RunFailure:
     """Why a run failed.
 
     Attributes:
-        nodes: why, by the unique id of each node and test that failed; not of what was skipped.
-        fingerprints: of these nodes, as the run was to build them.
+        nodes: by unique id, each node and test that failed; not what was skipped.
         said: the whole message; "" of a run whose process died.
     """
 
-    nodes: Mapping[str, str] = field(default_factory=dict)
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    nodes: Mapping[str, Failed] = field(default_factory=dict)
     said: str = ""
 
     @classmethod
@@ -39,8 +68,7 @@ class RunFailure:
                 if isinstance(found, dg.JsonMetadataValue):
                     failed |= cast("dict[str, Any]", found.value)
                 said = said or user.description or ""
-        nodes = {u: str(each["why"]) for u, each in failed.items()}
-        return cls(nodes, {u: str(each["fingerprint"]) for u, each in failed.items()}, said)
+        return cls({u: Failed.of(each) for u, each in failed.items()}, said)
 
     def as_dagster_has_it(self, shown: Mapping[str, Any]) -> dg.Failure:
         """For a run to raise.
@@ -48,8 +76,5 @@ class RunFailure:
         Args:
             shown: what people read beside the message, as metadata.
         """
-        failed = {
-            u: {"why": why[:_LONGEST], "fingerprint": self.fingerprints.get(u, "")}
-            for u, why in self.nodes.items()
-        }
+        failed = {u: each.as_json() for u, each in self.nodes.items()}
         return dg.Failure(self.said, metadata={**shown, _FAILED: dg.MetadataValue.json(failed)})

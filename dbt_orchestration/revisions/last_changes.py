@@ -1,4 +1,4 @@
-"""Who changed a file of a commit last."""
+"""Who changed files of a commit last."""
 
 from __future__ import annotations
 
@@ -34,11 +34,15 @@ class LastChanges:
             return None
         return remote
 
-    def _of(self, path: str) -> Commit | None:
-        """The commit that changed a file of the project last; None if that is not known."""
-        if not (commit := self._revision.commit) or not (remote := self._remote):
+    def _of(self, *paths: str) -> Commit | None:
+        """The last commit that changed one of these files of the project.
+
+        None if that is not known.
+        """
+        if not paths or not (commit := self._revision.commit) or not (remote := self._remote):
             return None
+        files = [str(PurePosixPath(remote.project_path, path)) for path in paths]
         try:
-            return remote.last_change(commit, str(PurePosixPath(remote.project_path, path)))
+            return remote.last_change(commit, *files)
         except GitError:
             return None

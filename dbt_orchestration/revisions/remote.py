@@ -161,16 +161,16 @@ class Remote:
             )  # fmt: skip
             self._run(self._history, *fetch, seconds=_HISTORY_SECONDS)
 
-    def last_change(self, commit: Commit, path: str) -> Commit | None:
-        """The commit that changed a file last, as ``commit`` has it; None if that is not known.
+    def last_change(self, commit: Commit, *paths: str) -> Commit | None:
+        """The last commit up to ``commit`` that changed one of the files; None if not known.
 
         Args:
-            path: in the repository.
+            paths: in the repository.
 
         Raises:
             GitError: the commit was not fetched.
         """
-        look = ("--literal-pathspecs", "log", "-1", _COMMIT, commit.sha, "--", path)
+        look = ("--literal-pathspecs", "log", "-1", _COMMIT, commit.sha, "--", *paths)
         said = run_git(self._history, *look, seconds=_HISTORY_SECONDS)
         oldest = self._history / "shallow"
         known = self._commit(commit.branch, said) if said else None

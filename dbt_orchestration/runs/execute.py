@@ -17,7 +17,6 @@ from dbt_orchestration.history.request import window_vars
 from dbt_orchestration.ledger.attempts import attempts_of, unfinished_runs
 from dbt_orchestration.ledger.deferral import deferral_options
 from dbt_orchestration.ledger.doubt import announce, doubt_stopped, give_back
-from dbt_orchestration.ledger.failures import RunFailure
 from dbt_orchestration.ledger.inspection import Inspection
 from dbt_orchestration.ledger.pushes import built_by_push, pushes_key
 from dbt_orchestration.ledger.run_tags import DISK_FULL_TAG, is_from_push, run_tags
@@ -71,8 +70,7 @@ class Build:
         self._inspection = Inspection(env, context, scratch)
         self._broken: set[str] = set()
         self._problems: list[str] = []
-        self._why: dict[str, str] = {}
-        self._failures = Failures(env, context.instance, config.reasons)
+        self._failures = Failures(env, context, config.reasons)
         self._summary = Summary(env)
         self._succeeded: dict[str, set[str]] = {}
 
@@ -170,9 +168,7 @@ class Build:
             )
         yield from self._summary.end(context, work.nodes, self._failures)
         if self._problems:
-            prints, said = self._env.revision.fingerprints, "\n".join(self._problems)
-            failure = RunFailure(self._why, prints, said)
-            raise failure.as_dagster_has_it(self._failures.metadata())
+            raise self._failures.as_dagster_has_it("\n".join(self._problems))
 
     def _make_way(self) -> None:
         if self._work.fresh:
@@ -194,7 +190,7 @@ class Build:
         known = manifest.nodes.keys() | manifest.unit_tests.keys()
         if unknown := (phase.nodes | phase.tests) - known:
             # The vars of this run take them out of the project.
-            self._left_out(unknown)
+            yield from self._left_out(unknown)
             phase.nodes, phase.tests = phase.nodes - unknown, phase.tests - unknown
             phase.shadow -= unknown
         waiting: dict[str, list[dg.AssetMaterialization]] = {u: [] for u in phase.shadow}
@@ -255,8 +251,10 @@ class Build:
             invocation.raise_on_failure()
         except DbtError as error:
             self._problems.append(str(error))
-        self._why |= invocation.failed
-        self._left_out(invocation.left_out(wanted) | self._without_batches(wanted - self._failed))
+        yield from self._failures.add(invocation.failed)
+        yield from self._left_out(
+            invocation.left_out(wanted) | self._without_batches(wanted - self._failed)
+        )
 
     def _without_batches(self, nodes: Collection[str]) -> set[str]:
         """Nodes that dbt built, and not for all partitions that it was to."""
@@ -265,27 +263,24 @@ class Build:
             u for u in asked.keys() & nodes if set(asked[u].keys) - self._succeeded.get(u, set())
         }
 
-    def _left_out(self, unique_ids: Collection[str]) -> None:
+    def _left_out(self, unique_ids: Collection[str]) -> Iterator[dg.AssetObservation]:
         if unique_ids:
             self._failed.update(unique_ids)
-            self._failures.add(unique_ids, "dbt left it out, without an error")
             manifest = self._env.revision.manifest
             every = {**manifest["nodes"], **manifest["unit_tests"]}
-            said = {u: left_out([every[u]]) for u in unique_ids}
-            self._why = {**said, **self._why}
+            yield from self._failures.add({u: left_out([every[u]]) for u in sorted(unique_ids)})
             self._problems.append(left_out([every[u] for u in sorted(unique_ids)]))
 
     def _swap_in(
         self, tables: Mapping[str, Sequence[dg.AssetMaterialization]]
-    ) -> Iterator[dg.AssetMaterialization]:
+    ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
         try:
             self._shadow.swap_in(self._saved_parse(), tables)
             self._point_at(tables)
         except DbtError as error:
             self._failed.update(tables)
             said = f"The new tables could not be put into their place: {error}"
-            self._why |= dict.fromkeys(tables, said)
-            self._failures.add(tables, said)
+            yield from self._failures.add(dict.fromkeys(tables, said))
             self._problems.append(said)
             return
         for unique_id, events in tables.items():

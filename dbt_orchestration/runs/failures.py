@@ -7,7 +7,7 @@ only when something failed, and stands among the asset's events.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,8 +17,10 @@ import dagster as dg
 
 from dbt_orchestration.assets.context import EnvironmentContext
 from dbt_orchestration.dbt.internals import adapters
+from dbt_orchestration.dbt.parse import Commit
 from dbt_orchestration.history.phases import descendants
 from dbt_orchestration.ledger.failing import failing_since
+from dbt_orchestration.ledger.failures import Failed, RunFailure
 from dbt_orchestration.ledger.provenance import commit_metadata
 from dbt_orchestration.ledger.run_tags import COMMIT_TAG
 from dbt_orchestration.revisions.last_changes import LastChanges
@@ -48,12 +50,14 @@ class Failure:
         title: what it is called, for example ``model orders``.
         cause: one line.
         asset: whose page says more.
+        failed: what other programs read of it.
         pages: what is shown of it, in Markdown.
     """
 
     title: str
     cause: str
     asset: dg.AssetKey | None
+    failed: Failed
     pages: tuple[str, ...] = ()
 
 
@@ -67,22 +71,27 @@ class Failures:
     def __init__(
         self,
         env: EnvironmentContext,
-        instance: dg.DagsterInstance,
+        context: dg.AssetExecutionContext,
         reasons: Mapping[str, str],
     ) -> None:
         self._env = env
-        self._instance = instance
+        self._instance = context.instance
+        self._run_id = context.run.run_id
         self._reasons = reasons
         self._batches: dict[str, list[Event]] = {}
         self._changes = LastChanges(env.settings, env.revision)
         self.samples = Samples(env.revision.manifest, env.environment.failed_rows)
         self.found: dict[str, Failure] = {}
 
-    def add(self, unique_ids: Iterable[str], cause: str) -> None:
-        """Nodes that dbt says nothing of."""
-        for unique_id in unique_ids:
-            title = self._title(unique_id)
-            self.found[unique_id] = Failure(title, cause, self._env.keys.get(unique_id))
+    def add(self, causes: Mapping[str, str]) -> Iterator[dg.AssetObservation]:
+        """The same of nodes and tests of which no event says that they failed; hooks are neither.
+
+        Args:
+            causes: why each failed, by unique id.
+        """
+        for unique_id, why in causes.items():
+            if unique_id not in self.found and not unique_id.startswith("operation."):
+                yield from self._of_node(unique_id, why, {})
 
     def of_node(self, event: Event) -> Iterator[dg.AssetObservation]:
         """What a result event says on the page of its asset, if the node failed."""
@@ -93,24 +102,13 @@ class Failures:
         if "batch_index" in data:
             self._batches.setdefault(unique_id, []).append(data)
             return
-        node, batches = self._env.nodes[unique_id], self._batches.pop(unique_id, [])
+        batches = self._batches.pop(unique_id, [])
         outcome = (batches[0] if batches else data)["outcome"]
-        message = outcome["message"].strip()
-        metadata: Metadata = {"failed": _block(message)}
+        metadata: Metadata = {}
         if batches:
             metadata["failed batches"] = ", ".join(each["description"] for each in batches)
-        metadata |= _sql(node, outcome)
-        if node.get("relation_name"):
-            metadata["relation"] = node["relation_name"]
-        metadata |= commit_metadata(self._env.revision, self._reasons.get(unique_id, ""))
-        metadata |= self._last_change(node)
-        metadata["run again"] = AGAIN
-        failure = self._failure(unique_id, _cause(message), self._env.keys[unique_id], metadata)
-        yield dg.AssetObservation(
-            self._env.keys[unique_id],
-            description=f"Failed: {inline(failure.cause)}",
-            metadata=metadata,
-        )
+        metadata |= _sql(self._node(unique_id), outcome)
+        yield from self._of_node(unique_id, outcome["message"].strip(), metadata)
 
     def of_test(self, event: Event, key: dg.AssetCheckKey) -> Metadata:
         """What a result event says with the check, if the test failed or warns."""
@@ -125,11 +123,14 @@ class Failures:
         if node["resource_type"] == "test" and found != "error":
             seconds = float(data.get("execution_time") or 0.0)
             metadata |= self.samples.metadata(unique_id, seconds, outcome.get("sample"))
-        metadata |= self._since(key) | self._last_change(node)
+        tested = self._env.nodes.get(self._env.unique_ids[key.asset_key])
+        failed = self._failed(message, node, *([tested] if tested else []))
+        metadata |= self._since(key) | _last_changed(failed.changed)
         if found != "warn":
             rows = int(data.get("num_failures") or 0)
-            cause = f"{rows} rows" if rows and node["resource_type"] == "test" else _cause(message)
-            self._failure(unique_id, cause, key.asset_key, metadata)
+            is_data_test = node["resource_type"] == "test"
+            cause = f"{rows} rows" if rows and is_data_test else _cause(message, _title(node))
+            self._keep(node, failed, cause, key.asset_key, metadata)
         return metadata
 
     def skipped(self, nodes: Collection[str], built: Collection[str]) -> dict[str, list[Failure]]:
@@ -160,7 +161,12 @@ class Failures:
                 metadata=metadata,
             )
 
-    def metadata(self) -> Metadata:
+    def as_dagster_has_it(self, said: str) -> dg.Failure:
+        """For the run to raise."""
+        failed = {u: failure.failed for u, failure in self.found.items()}
+        return RunFailure(failed, said).as_dagster_has_it(self._metadata())
+
+    def _metadata(self) -> Metadata:
         """What the failed step says beside its message."""
         shown = [
             "\n\n".join([f"### {inline(failure.title)}", inline(failure.cause), *failure.pages])
@@ -172,24 +178,39 @@ class Failures:
         pages = [*shown, f"… and {more} more."] if more else shown
         return {"what failed": dg.MetadataValue.md("\n\n".join(pages)), "run again": AGAIN}
 
-    def _failure(
-        self, unique_id: str, cause: str, asset: dg.AssetKey, metadata: Metadata
-    ) -> Failure:
+    def _of_node(
+        self, unique_id: str, message: str, details: Metadata
+    ) -> Iterator[dg.AssetObservation]:
+        node, asset = self._node(unique_id), self._env.keys.get(unique_id)
+        failed, cause = self._failed(message, node), _cause(message, _title(node))
+        metadata: Metadata = {"failed": _block(message), **details}
+        if node.get("relation_name"):
+            metadata["relation"] = node["relation_name"]
+        metadata |= commit_metadata(self._env.revision, self._reasons.get(unique_id, ""))
+        metadata |= _last_changed(failed.changed)
+        metadata |= {"run again": AGAIN, "run": dg.MetadataValue.dagster_run(self._run_id)}
+        self._keep(node, failed, cause, asset, metadata)
+        if asset:
+            said = f"Failed: {inline(cause)}"
+            yield dg.AssetObservation(asset, description=said, metadata=metadata)
+
+    def _keep(
+        self,
+        node: Mapping[str, Any],
+        failed: Failed,
+        cause: str,
+        asset: dg.AssetKey | None,
+        metadata: Metadata,
+    ) -> None:
         shown = [
             v.value or "" for v in metadata.values() if isinstance(v, dg.MarkdownMetadataValue)
         ]
-        failure = Failure(self._title(unique_id), cause, asset, tuple(shown))
-        self.found[unique_id] = failure
-        return failure
+        self.found[node["unique_id"]] = Failure(_title(node), cause, asset, failed, tuple(shown))
 
     def _node(self, unique_id: str) -> Mapping[str, Any]:
         every = self._env.revision.manifest
         node: Mapping[str, Any] = every["nodes"].get(unique_id) or every["unit_tests"][unique_id]
         return node
-
-    def _title(self, unique_id: str) -> str:
-        node = self._node(unique_id)
-        return f"{node['resource_type'].replace('_', ' ')} {node['name']}"
 
     def _below(self, unique_id: str) -> set[str]:
         """What dbt skips after a failure of this."""
@@ -200,16 +221,13 @@ class Failures:
             return descendants(manifest, tested) | tested
         return descendants(manifest, {unique_id})
 
-    def _last_change(self, node: Mapping[str, Any]) -> Metadata:
-        """Who changed the file of a node last, in the project's own repository."""
-        own = node["package_name"] == self._env.revision.manifest["metadata"]["project_name"]
-        commit = self._changes.of(node["original_file_path"]) if own else None
-        if commit is None:
-            return {}
-        when = commit.committed_at[:10]
-        said = f"{commit.short} {commit.subject} ({commit.author}, {when})"
-        url = {"last changed url": dg.MetadataValue.url(commit.url)} if commit.url else {}
-        return {"last changed": said, **url}
+    def _failed(self, why: str, node: Mapping[str, Any], *tested: Mapping[str, Any]) -> Failed:
+        """Who changed it last is known of what is in the project's own repository."""
+        revision = self._env.revision
+        own = revision.manifest["metadata"]["project_name"]
+        files = [n["original_file_path"] for n in (node, *tested) if n["package_name"] == own]
+        fingerprint = revision.fingerprints.get(node["unique_id"], "")
+        return Failed(why, fingerprint, self._changes.of(*files))
 
     def _since(self, key: dg.AssetCheckKey) -> Metadata:
         """Since when a test fails, if it failed before."""
@@ -235,6 +253,19 @@ def titles(failures: Sequence[Failure]) -> str:
     return ", ".join([*named, f"and {more} more"] if more > 0 else named)
 
 
+def _title(node: Mapping[str, Any]) -> str:
+    return f"{node['resource_type'].replace('_', ' ')} {node['name']}"
+
+
+def _last_changed(commit: Commit | None) -> Metadata:
+    if commit is None:
+        return {}
+    when = commit.committed_at[:10]
+    said = f"{commit.short} {commit.subject} ({commit.author}, {when})"
+    url = {"last changed url": dg.MetadataValue.url(commit.url)} if commit.url else {}
+    return {"last changed": said, **url}
+
+
 def _sql(node: Mapping[str, Any], outcome: Mapping[str, Any]) -> Metadata:
     """The SQL of what failed, and which query of the warehouse that was."""
     found: Metadata = {}
@@ -254,8 +285,10 @@ def _block(message: str) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(code(shortened(lines, _MOST_MESSAGE)))
 
 
-def _cause(message: str) -> str:
-    """The first line of what dbt says that is about the cause: the node's name stands before it."""
+def _cause(message: str, title: str) -> str:
+    """One line of what dbt says that is about the cause. Before it stands whose that is."""
     lines = [line.strip() for line in message.splitlines() if line.strip()] or [""]
-    line = lines[1] if len(lines) > 1 and " Error in " in lines[0] else lines[0]
+    line, said = lines[0], lines[1:2]
+    if said and " Error in " in line:
+        line = said[0] if f" Error in {title} " in line else f"{line}: {said[0]}"
     return shortened(line, _MOST_LINE)

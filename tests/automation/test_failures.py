@@ -58,6 +58,7 @@ def test_a_failed_model_says_why_and_where(built: Site) -> None:
     assert page["relation"] == '"warehouse"."main"."totals"'
     assert page["commit"] == f"{sha[:10]} count nothing"
     assert "From asset failure" in page["run again"]
+    assert page["run"] == result.run_id
     # The same, one click from the step that failed.
     assert "model totals (models/totals.sql)" in failure(result)
     assert marked in told(result)["what failed"]
@@ -73,6 +74,19 @@ def test_a_model_that_does_not_compile_says_so_without_sql(built: Site) -> None:
     page = said(result, "totals")
     assert "division by zero" in page["failed"]
     assert "compiled SQL" not in page
+
+
+def test_a_model_that_fails_of_an_ephemeral_one_that_it_reads_names_that(built: Site) -> None:
+    built.clone.write(
+        "models/half.sql",
+        "{{ config(materialized='ephemeral') }} select {% if execute %}{{ 1 / 0 }}{% endif %} as n",
+    )
+    built.clone.write("models/totals.sql", 'select sum(n) as orders from {{ ref("half") }}')
+    built.clone.push("divide by zero")
+    result = built.build()
+    assert said(result, "totals")[""].replace("\\", "") == (
+        "Failed: Compilation Error in model half (models/half.sql): division by zero"
+    )
 
 
 def test_a_model_whose_batches_failed_names_them_and_shows_the_first(built: Site) -> None:
@@ -130,6 +144,8 @@ def test_a_failed_test_says_how_many_rows_which_sql_and_since_when(built: Site) 
     assert check["first failed in"] == first.run_id
     assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d", check["fails since"])
     assert check["first failed with"] == f"{sha[:10]} count customer 10 twice"
+    # The test stands in models.yml, where nobody has changed anything.
+    assert check["last changed"].startswith(f"{sha[:10]} count customer 10 twice (Ann")
 
 
 def test_a_failed_test_shows_some_of_its_rows(built: Site) -> None:

@@ -58,13 +58,15 @@ def test_the_commit_that_changed_a_file_last(clone: Clone) -> None:
     newest = remote(clone).fetch("main")
     remote(clone).fetch_history("main")
 
-    def last(name: str) -> str | None:
-        found = remote(clone).last_change(newest, f"dbt/models/{name}.sql")
+    def last(*names: str) -> str | None:
+        paths = [f"dbt/models/{name}.sql" for name in names]
+        found = remote(clone).last_change(newest, *paths)
         return found.sha if found else None
 
     assert last("totals") == changed
     assert last("customers") == newest.sha
     assert last("kept") == first
+    assert last("kept", "totals") == changed
     assert last("*") is None
     # What is built from has no history still.
     assert remote(clone).fetch("main") == newest

@@ -123,7 +123,7 @@ def test_every_batch_that_landed_is_recorded_also_when_others_failed(warehouse: 
     assert "skipped" in failure(result)
     failed = RunFailure.of(warehouse.instance, result.run_id)
     assert [*failed.nodes] == ["model.every_node.orders_daily"]  # not what was only skipped
-    assert "this day is broken" in failed.nodes["model.every_node.orders_daily"]
+    assert "this day is broken" in failed.nodes["model.every_node.orders_daily"].why
     assert failed.said == failure(result)
 
 
@@ -402,9 +402,9 @@ def test_a_warning_goes_on_and_an_error_stops_what_depends_on_it(warehouse: Ware
     assert checks(stopped)["not_null_stg_orders_order_id"].severity is dg.AssetCheckSeverity.ERROR
     assert materialized(stopped) == ["stg_orders"]
     assert "not_null_stg_orders_order_id" in failure(stopped)
-    [(test, why)] = RunFailure.of(warehouse.instance, stopped.run_id).nodes.items()
+    [(test, failed)] = RunFailure.of(warehouse.instance, stopped.run_id).nodes.items()
     assert test.startswith("test.every_node.not_null_stg_orders_order_id.")
-    assert why == "Got 1 result, configured to fail if != 0"
+    assert failed.why == "Got 1 result, configured to fail if != 0"
 
 
 def test_a_failing_source_test_stops_its_readers(warehouse: Warehouse) -> None:

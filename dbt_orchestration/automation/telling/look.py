@@ -20,8 +20,9 @@ from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.automation.outcome import Finding, Outcome
 from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.dagster_internals import CheckStatus
+from dbt_orchestration.dbt.parse import Commit
 from dbt_orchestration.ledger.built import evaluation_in
-from dbt_orchestration.ledger.failures import RunFailure
+from dbt_orchestration.ledger.failures import Failed, RunFailure
 from dbt_orchestration.ledger.provenance import CODE_VERSION_TAG
 from dbt_orchestration.ledger.run_tags import PUSH_TAG, SHA_TAG
 from dbt_orchestration.revisions.git import GitError
@@ -175,10 +176,9 @@ class Look:
                 yield from self._as_before(kind, unique_id)
             elif run.status is dg.DagsterRunStatus.FAILURE:
                 failure, found = self._failure(run_id), self._as_before(kind, unique_id)
-                if why := failure.nodes.get(unique_id):
-                    code = failure.fingerprints.get(unique_id, "")
-                    said = {"run": run_id, "why": why, "fingerprint": code}
-                    found = iter([self._of_node(kind, unique_id, unique_id, **said)])
+                if failed := failure.nodes.get(unique_id):
+                    said = {"run": run_id, "fingerprint": failed.fingerprint}
+                    found = iter([self._of_node(kind, unique_id, unique_id, failed, **said)])
                 elif last and last.run_id == run_id:
                     continue
                 # Else it was skipped, or the run did not come to it.
@@ -206,8 +206,8 @@ class Look:
             elif found.severity is dg.AssetCheckSeverity.ERROR:
                 rows = found.metadata.get("failed_rows")
                 said = {"rows": str(rows.value) if rows else "?", "run": run.run_id}
-                said["why"] = self._failure(run.run_id).nodes.get(test, "")
-                yield self._of_node(Kind.TEST_FAILED, test, nodes[key.asset_key], **said)
+                failed, asset = self._failure(run.run_id).nodes.get(test), nodes[key.asset_key]
+                yield self._of_node(Kind.TEST_FAILED, test, asset, failed, **said)
 
     def _freshness(self, dbt: DbtAssets) -> Iterator[Incident]:
         specs = dbt.definition.specs_by_key
@@ -219,11 +219,14 @@ class Look:
             elif known[key]:
                 yield self._of_node(Kind.NOT_FRESH, unique_id, unique_id)
 
-    def _of_node(self, kind: Kind, node: str, asset: str, **said: str) -> Incident:
+    def _of_node(
+        self, kind: Kind, node: str, asset: str, failed: Failed | None = None, **said: str
+    ) -> Incident:
         """An incident of a model, or of a test on it.
 
         Args:
             asset: the unique id of the model.
+            failed: what its run recorded.
         """
         assert self.dbt is not None
         manifest, spec = self.dbt.manifest, self._spec(asset)
@@ -233,14 +236,17 @@ class Look:
             "type": about["resource_type"],
             "asset": "/".join(spec.key.path),
             "model": spec.key.path[-1],
-            **self._changed(spec.key),
+            **self._changed(spec.key, failed),
+            **({"why": failed.why} if failed else {}),
             **said,
         }
         group, version = spec.group_name or "", said.get("run", "1")
         return Incident(kind, node, version, _short(facts), (group,), tuple(spec.owners))
 
-    def _changed(self, key: dg.AssetKey) -> Mapping[str, str]:
-        """Who pushed what made Dagster build it, the last time; nothing if that is not known."""
+    def _changed(self, key: dg.AssetKey, failed: Failed | None) -> Mapping[str, str]:
+        """Who changed it last, or else pushed what made Dagster build it, if one is known."""
+        if failed and failed.changed:
+            return _about(failed.changed)
         run = next((run for run in self._pushes if key in (run.asset_selection or ())), None)
         sha = run.tags.get(SHA_TAG) if run else None
         return self._commit_facts(sha) if sha else {}
@@ -251,12 +257,7 @@ class Look:
             self._commits[sha] = {}
             branch = self.settings.environment(self.environment).branch
             with suppress(GitError):
-                commit = Remote.of(self.settings).known(branch, sha)
-                self._commits[sha] = {
-                    "author": commit.author,
-                    "subject": commit.subject,
-                    "commit_url": commit.url,
-                }
+                self._commits[sha] = _about(Remote.of(self.settings).known(branch, sha))
         return self._commits[sha]
 
     @cached_property
@@ -299,6 +300,10 @@ class Look:
     @cached_property
     def _failures(self) -> dict[str, RunFailure]:
         return {}
+
+
+def _about(commit: Commit) -> Mapping[str, str]:
+    return {"author": commit.author, "subject": commit.subject, "commit_url": commit.url}
 
 
 def _short(facts: Mapping[str, str]) -> Mapping[str, str]:

@@ -88,6 +88,37 @@ def test_a_failure_is_one_message_a_retry_follows_it_and_so_does_the_recovery(
     assert office.check == "green"
 
 
+def test_a_failure_is_told_with_who_changed_the_model_last_not_with_who_pushed(
+    office: Office,
+) -> None:
+    site = office.site
+    office.told(office.slack_alone())
+    office.tick()
+    site.clone.edit(*FAILS)
+    site.clone.commit("broken at run time")
+    git(
+        site.clone.folder, "commit", "-q", "--allow-empty", "-m", "more", "--author=Eve <eve@x.org>"
+    )
+    git(site.clone.folder, "push", "-q", "origin", "main")
+    assert not site.build().success
+    office.tick()
+    text = office.slack.posts[0].text
+    assert "Changed last by Ann &lt;ann@example.com&gt;: broken at run time" in text
+    assert "Eve" not in text
+
+
+def test_a_push_whose_hook_failed_is_told(office: Office) -> None:
+    site = office.site
+    office.told(office.slack_alone())
+    office.tick()
+    site.clone.edit("dbt_project.yml", "name: shop", "name: shop\non-run-start: select no_such")
+    site.clone.edit("models/totals.sql", "sum(orders)", "sum(orders) + 1")
+    site.clone.push("a hook")
+    assert not site.build().success
+    assert office.tick() == "slack #data: prod: the build of a push failed"
+    assert "no_such" in office.slack.posts[0].text
+
+
 def test_a_tool_that_is_away_for_months_is_told_when_it_is_back(office: Office) -> None:
     office.told(office.slack_alone())
     office.tick()
