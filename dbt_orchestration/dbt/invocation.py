@@ -151,8 +151,9 @@ class DbtInvocation:
     """``dbt <command>`` on a target; without a manifest dbt parses first.
 
     Args:
-        sampled: how many rows that a failed test has found are wanted, by its unique id and its
-            seconds. They are asked for in dbt's own thread, while the test is being done.
+        sampled: which query shows rows that a failed test has found, by its unique id, its seconds
+            and its compiled SQL; "" if none is to be asked. It is asked in dbt's own thread, while
+            the test is being done.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class DbtInvocation:
         command: Sequence[str],
         manifest: Any | None = None,
         variables: Mapping[str, str] | None = None,
-        sampled: Callable[[str, float], int] = lambda *_: 0,
+        sampled: Callable[[str, float, str], str] = lambda *_: "",
     ) -> None:
         self.command = list(command)
         self._target = target.target_options
@@ -310,9 +311,9 @@ class DbtInvocation:
 
     def _take_sample(self, unique_id: str, seconds: float) -> None:
         sql = self._compiled(unique_id)
-        if sql and (count := self._sampled(unique_id, seconds)):
+        if sql and (query := self._sampled(unique_id, seconds, sql)):
             try:
-                sample = Sample(*adapters.first_rows(unique_id, sql, count))
+                sample = Sample(*adapters.answer(unique_id, query))
             except Exception as error:  # whatever it is, the test has failed already
                 sample = Sample(error=str(error).strip())
             self._outcomes.add("sample", sample)

@@ -53,8 +53,9 @@ class Outcomes:
 
     Args:
         take: gets each result event as dbt's structured log has it, and in its ``data`` as
-            ``outcome``: ``message``, ``adapter_response``, and of a failure the ``statement`` and
-            the ``query_id``; "" where they are not known. Beside them stands what was added.
+            ``outcome``: ``message`` (which names no file of compiled code), ``adapter_response``,
+            and of a failure the ``statement`` and the ``query_id``; "" where they are not known.
+            Beside them stands what was added.
     """
 
     def __init__(self, take: Callable[[dict[str, Any]], None]) -> None:
@@ -75,7 +76,7 @@ class Outcomes:
             query_id = event.data.base_msg.removeprefix(_QUERY_ID)
             thread.query_id = "" if query_id == "None" else query_id
         elif name == "GenericExceptionOnRun":
-            thread.error = event.data.exc.removeprefix(_ON_A_THREAD)
+            thread.error = _without_path(event.data.exc.removeprefix(_ON_A_THREAD))
         elif name in _RESULTS:
             self._flush(thread)
             thread.waiting = as_dict(event)
@@ -90,7 +91,7 @@ class Outcomes:
                 as_dict(event)["data"]["run_result"],
                 thread.waiting["data"]["outcome"],
             )
-            outcome["message"] = outcome["message"] or result.get("message", "")
+            outcome["message"] = outcome["message"] or _without_path(result.get("message", ""))
             outcome["adapter_response"] = result.get("adapter_response", {})
             self._flush(thread)
 
@@ -108,6 +109,12 @@ class Outcomes:
         if thread.waiting:
             self._take(thread.waiting)
             thread.waiting = None
+
+
+def _without_path(message: str) -> str:
+    """What dbt says, without the file of the machine in which it has put the compiled code."""
+    lines = message.splitlines()
+    return "\n".join(line for line in lines if not line.strip().startswith("compiled code at "))
 
 
 def as_dict(event: Any) -> dict[str, Any]:

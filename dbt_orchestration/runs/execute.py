@@ -229,7 +229,7 @@ class Build:
             [*options, *self._options],
             manifest,
             {"DAGSTER_RUN_ID": run_id},
-            self._failures.samples.count,
+            self._failures.samples.query,
         )
         selection = shlex.join(select_options(every, wanted))
         self._context.log.info(f"Equivalent command: {invocation} {selection}")

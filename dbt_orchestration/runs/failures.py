@@ -7,6 +7,7 @@ only when something failed, and stands among the asset's events.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,6 +36,7 @@ AGAIN = (
     " reached. What a push corrects is built by itself."
 )
 _FAILED = frozenset({"error", "fail", "partial success", "runtime error"})
+_BLANK = re.compile(r"\n\s*\n")
 # Characters of a message, of SQL and of a line; how many failures are shown, and named in a line.
 _MOST_MESSAGE, _MOST_SQL, _MOST_LINE, _MOST_SHOWN, _MOST_NAMED = 10_000, 30_000, 300, 10, 5
 
@@ -230,10 +232,10 @@ class Failures:
         return Failed(why, fingerprint, self._changes.of(*files))
 
     def _since(self, key: dg.AssetCheckKey) -> Metadata:
-        """Since when a test fails, if it failed before."""
+        """Since when a test fails."""
         since = failing_since(self._instance, key)
         if since is None:
-            return {}
+            return {"fails since": "this run"}
         run = self._instance.get_run_by_id(since.run_id)
         zone = ZoneInfo(self._env.environment.full_build.timezone)
         when = datetime.fromtimestamp(since.timestamp, zone).strftime("%Y-%m-%d %H:%M")
@@ -286,9 +288,12 @@ def _block(message: str) -> dg.MarkdownMetadataValue:
 
 
 def _cause(message: str, title: str) -> str:
-    """One line of what dbt says that is about the cause. Before it stands whose that is."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()] or [""]
-    line, said = lines[0], lines[1:2]
-    if said and " Error in " in line:
-        line = said[0] if f" Error in {title} " in line else f"{line}: {said[0]}"
-    return shortened(line, _MOST_LINE)
+    """What dbt says of the cause, in one line, and of whom if not of ``title``."""
+    heading, _, rest = message.strip().partition("\n")
+    if " Error in " not in heading or not rest:
+        heading, rest = "", message
+    elif f" Error in {title} " in heading:
+        heading = ""
+    lines = _BLANK.split(rest.strip(), maxsplit=1)[0].splitlines()
+    said = " ".join(line.strip() for line in lines)
+    return shortened(f"{heading}: {said}" if heading else said, _MOST_LINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,9 +27,25 @@ class Samples:
         self._manifest = manifest
         self._settings = settings
 
-    def count(self, unique_id: str, seconds: float) -> int:
-        """How many rows are wanted of a test that took so long."""
-        return 0 if self._why_none(unique_id, seconds) else self._settings.rows
+    def query(self, unique_id: str, seconds: float, sql: str) -> str:
+        """The query that shows some rows of a test; "" if none are to be shown.
+
+        Args:
+            seconds: how long the test took.
+            sql: its own.
+        """
+        if self._why_none(unique_id, seconds):
+            return ""
+        whole = self._with_every_column(unique_id, sql.strip())
+        return f"select * from (\n{whole}\n) as failed_rows\nlimit {self._settings.rows}"
+
+    def _with_every_column(self, unique_id: str, sql: str) -> str:
+        """dbt's ``not_null`` selects nothing but the column without a value: which row is that?"""
+        test = self._manifest["nodes"][unique_id].get("test_metadata") or {}
+        if test.get("name") != "not_null" or test.get("namespace"):
+            return sql
+        column = str(test["kwargs"].get("column_name"))
+        return re.sub(rf"\Aselect\s+{re.escape(column)}(?=\s+from\b)", "select *", sql)
 
     def metadata(
         self, unique_id: str, seconds: float, sample: Sample | None

@@ -63,7 +63,7 @@ class Summary:
         built = {self._env.unique_ids[key] for key in self._built}
         skipped = failures.skipped(nodes, built)
         yield from failures.of_skipped(skipped)
-        if len(built) + len(failed) <= 1:
+        if len(built) + len(failed) + len(skipped) <= 1:
             return
         seconds = sum(each.seconds for each in self._built.values())
         said = f"{len(built)} built in {seconds:,.1f} s"
@@ -73,7 +73,9 @@ class Summary:
             (keys[u].to_user_string(), f"skipped, because this failed: {titles(causes)}")
             for u, causes in sorted(skipped.items())
         ]
-        tables = {"built": _table(("asset", "seconds", "rows", "partitions"), self._rows())}
+        tables = {}
+        if built:
+            tables["built"] = _table(("asset", "seconds", "rows", "partitions"), self._rows())
         if because:
             tables["not built"] = _table(("what", "why"), because)
         say(context.instance, context.run, said, tables)

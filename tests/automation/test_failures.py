@@ -52,6 +52,7 @@ def test_a_failed_model_says_why_and_where(built: Site) -> None:
     page = said(result, "totals")
     assert 'Referenced column "no\\_such\\_column" not found' in page[""]
     assert "Binder Error" in page["failed"]
+    assert "compiled code at" not in page["failed"]
     [marked] = [line for line in page["compiled SQL"].splitlines() if "fails here" in line]
     assert marked.strip().startswith("no_such_column as nothing")
     assert '"warehouse"."main"."customers"' in page["compiled SQL"]
@@ -125,6 +126,12 @@ def test_a_skipped_model_says_because_of_whom(built: Site) -> None:
     assert page["see"] == str(dg.AssetKey(["prod", "customers"]))
     assert said(result, "customers")[""].startswith("Failed: ")
     assert said(result, "big_customers")["skipped because of"] == "model customers"
+    message, tables = summary(built, result)
+    assert message == "0 built in 0.0 s, 1 failed, 2 skipped."
+    assert [name for name, _ in cells(tables["not built"])] == [
+        "model customers", "prod/big_customers", "prod/totals",
+    ]  # fmt: skip
+    assert "built" not in tables
 
 
 def test_a_failed_test_says_how_many_rows_which_sql_and_since_when(built: Site) -> None:
@@ -135,7 +142,7 @@ def test_a_failed_test_says_how_many_rows_which_sql_and_since_when(built: Site) 
     assert check["failed_rows"] == 1
     assert "Got 1 result, configured to fail if != 0" in check["message"]
     assert "having count(*) > 1" in check["compiled SQL"]
-    assert "fails since" not in check
+    assert check["fails since"] == "this run"
     assert said(first, "totals")["skipped because of"] == f"test {UNIQUE}"
     assert "having count(*) > 1" in told(first)["what failed"]
     built.clone.write("models/totals.sql", 'select count(*) as orders from {{ ref("customers") }}')

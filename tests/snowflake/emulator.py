@@ -8,6 +8,7 @@ dbt's statements go together, not that a model's own SQL is portable.
 - Whatever DuckDB refuses is an error of the statement. fakesnow answers what it did not foresee
   with HTTP 500, and the connector repeats such a request until its network timeout, which dbt
   has no setting for: a failing model would hang the run.
+- A query that failed has an id, too.
 - An error ends the session's transaction. DuckDB keeps it open and refuses every later statement
   of a connection, and dbt uses connections again.
 - ``create temporary …`` makes an ordinary relation. dbt qualifies the names of its ``__dbt_tmp``
@@ -30,6 +31,7 @@ import logging
 import re
 import socket
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -46,6 +48,7 @@ from fakesnow.cursor import FakeSnowflakeCursor
 from fakesnow.instance import FakeSnow
 from snowflake.connector.errors import Error, ProgrammingError
 from sqlglot import exp
+from starlette.responses import JSONResponse
 
 _HOST = "127.0.0.1"
 _USER, _PASSWORD = "SVC_DAGSTER", "taken-by-the-emulator"
@@ -85,8 +88,8 @@ class Emulator:
     port: int
     statements: list[str]
     """All that any session sent, as it sent it."""
-    forbidden: list[str]
-    """Parts of statements that nobody is authorized to send."""
+    refused: dict[str, str]
+    """What is said of statements with this part; ``{line}`` is the line in which it stands."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -123,6 +126,7 @@ def running_emulator() -> Iterator[Emulator]:
     logging.getLogger("fakesnow.server").setLevel(logging.CRITICAL)
     warehouse = _Warehouse(nop_regexes=[r"\s*alter session set query_tag"])
     fakesnow_server.shared_fs = warehouse
+    fakesnow_server.JSONResponse = _Response  # type: ignore[attr-defined]
     # Bound before the server starts, so that a first connection waits instead of being refused.
     with socket.create_server((_HOST, 0)) as listening:
         http = uvicorn.Server(uvicorn.Config(fakesnow_server.app, lifespan="off", log_config=None))
@@ -131,7 +135,7 @@ def running_emulator() -> Iterator[Emulator]:
         )
         thread.start()
         try:
-            yield Emulator(listening.getsockname()[1], warehouse.statements, warehouse.forbidden)
+            yield Emulator(listening.getsockname()[1], warehouse.statements, warehouse.refused)
         finally:
             http.should_exit = True
             thread.join(_SHUTDOWN_SECONDS)
@@ -143,11 +147,18 @@ def _table(name: str) -> str:
     return name.upper().rpartition(".")[2]
 
 
+class _Response(JSONResponse):
+    def __init__(self, content: Any, *args: Any, **options: Any) -> None:
+        if not content.get("success", True) and content.get("data"):
+            content["data"].setdefault("queryId", str(uuid.uuid4()))
+        super().__init__(content, *args, **options)
+
+
 class _Warehouse(FakeSnow):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.statements: list[str] = []
-        self.forbidden: list[str] = []
+        self.refused: dict[str, str] = {}
         self.grants: Grants = {}
         self.dynamic: Dynamic = {}
 
@@ -169,7 +180,7 @@ class _Warehouse(FakeSnow):
             **options,
         )
         session.statements = self.statements
-        session.forbidden = self.forbidden
+        session.refused = self.refused
         session.grants = self.grants
         session.dynamic = self.dynamic
         return session
@@ -177,7 +188,7 @@ class _Warehouse(FakeSnow):
 
 class _Session(FakeSnowflakeConnection):
     statements: list[str]
-    forbidden: list[str]
+    refused: dict[str, str]
     grants: Grants
     dynamic: Dynamic
 
@@ -190,8 +201,10 @@ class _Cursor(FakeSnowflakeCursor):
 
     def execute(self, command: str, *args: Any, **kwargs: Any) -> FakeSnowflakeCursor:
         self._conn.statements.append(command)
-        if any(part in command for part in self._conn.forbidden):
-            raise ProgrammingError(msg="Insufficient privileges", errno=3001, sqlstate="42501")
+        for part, message in self._conn.refused.items():
+            if part in command:
+                said = message.format(line=command[: command.index(part)].count("\n") + 1)
+                raise ProgrammingError(msg=said, errno=3001, sqlstate="42501")
         try:
             done = super().execute(self._translated(command), *args, **kwargs)
         except Exception as error:

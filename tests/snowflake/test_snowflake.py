@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import dagster as dg
 import pytest
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from dbt_orchestration.assets.raw_sources import ROW_COUNTS
-from dbt_orchestration.dbt.internals import adapters, sessions
+from dbt_orchestration.dbt.internals import sessions
 from dbt_orchestration.doctor import examine
 from dbt_orchestration.ledger.built import read_built, read_gone
 from dbt_orchestration.location import flights
@@ -27,6 +28,7 @@ from dbt_orchestration.location.definitions import build_definitions
 from dbt_orchestration.revisions.working_tree import prepare
 from tests.assets.test_columns import shown
 from tests.assets.test_translator import BUILT
+from tests.automation.test_failures import said
 from tests.conftest import (
     EVERY_NODE,
     REPOSITORY,
@@ -151,7 +153,7 @@ def test_a_full_build_and_the_next_one(snowflake: Snowflake) -> None:
 
 
 def test_a_role_that_may_not_see_columns_fails_no_run(snowflake: Snowflake) -> None:
-    snowflake.emulator.forbidden.append("numeric_precision")
+    snowflake.emulator.refused["numeric_precision"] = "Insufficient privileges"
     for _ in range(2):
         result = snowflake.build("orders", "stg_orders")
         assert result.success, failure(result)
@@ -301,8 +303,24 @@ def test_a_failed_test_shows_its_rows_with_one_query(snowflake: Snowflake) -> No
     [record] = value.records
     assert record.data["ORDER_ID"] == "NULL"
     assert record.data["AMOUNT"] == "10"
-    assert len(snowflake.sent("as failed_rows")) == 1
-    assert adapters.account() == "fakesnow"
+    assert len(snowflake.sent("as failed_rows", check.name)) == 1
+
+
+def test_a_failed_model_says_what_snowflake_said_and_links_to_its_query(
+    snowflake: Snowflake,
+) -> None:
+    assert snowflake.build("orders", "stg_orders").success
+    snowflake.emulator.refused["sum(amount) as amount"] = (
+        "SQL compilation error: error line {line} at position 19\ninvalid identifier 'AMOUNT'"
+    )
+    result = snowflake.build("customers_v2")
+    assert not result.success
+    page = said(result, "customers_v2")
+    assert "at position 19 invalid identifier 'AMOUNT'" in page[""]
+    [marked] = [line for line in page["compiled SQL"].splitlines() if "fails here" in line]
+    assert "sum(amount) as amount" in marked
+    queries = "https://app.snowflake.com/acme/data/#/compute/history/queries"
+    assert page["query"] == f"{queries}/{UUID(page['query id'])}/detail"
 
 
 def test_each_statement_is_tagged_with_its_run_and_node(

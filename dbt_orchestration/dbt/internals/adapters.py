@@ -118,8 +118,8 @@ def _open_in_utc(manager: Any) -> None:
     manager.open = classmethod(open_in_utc)
 
 
-def first_rows(name: str, sql: str, count: int) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
-    """Columns and rows that a query begins with, by the connection of this thread of dbt's.
+def answer(name: str, sql: str) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+    """Columns and rows of a query, by the connection of this thread of dbt's.
 
     Args:
         name: of the connection, for dbt's log.
@@ -127,9 +127,8 @@ def first_rows(name: str, sql: str, count: int) -> tuple[Sequence[str], Sequence
     from dbt.adapters.factory import FACTORY
 
     [adapter] = FACTORY.adapters.values()
-    limited = f"select * from (\n{sql}\n) as failed_rows\nlimit {count}"
     with adapter.connection_named(name):
-        _, table = adapter.execute(limited, fetch=True)
+        _, table = adapter.execute(sql, fetch=True)
     return table.column_names, [list(row) for row in table.rows]
 
 
