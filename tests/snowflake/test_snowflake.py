@@ -279,8 +279,11 @@ def test_a_materialization_says_how_many_rows_were_merged_and_which_query_did(
     snowflake: Snowflake,
 ) -> None:
     assert snowflake.build("orders", "stg_orders", "merged", "orders_daily").success
+    before = len(snowflake.emulator.statements)
     result = snowflake.build("merged", "orders_daily", partitions=("2024-01-01", "2024-01-02"))
     assert result.success, failure(result)
+    sent = snowflake.emulator.statements[before:]
+    assert [each for each in sent if each.lstrip().lower().startswith("select count")] == []
     rows = figures(result, "rows affected")
     assert rows["merged", None] == 6
     assert set(figures(result, "query id")) == {

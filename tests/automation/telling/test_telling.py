@@ -389,7 +389,9 @@ def test_a_test_that_fails_is_told_with_its_rows_and_when_it_passes(office: Offi
     office.tick()
     title = "prod: test unique_customers_customer_id on customers failed, failing rows: 1"
     assert office.slack.shown() == [f":red_circle: *{title}*"]
-    assert "Got 1 result, configured to fail if != 0" in office.slack.posts[0].text
+    text = office.slack.posts[0].text
+    assert "Got 1 result, configured to fail if != 0" in text
+    assert "Changed last by Ann &lt;ann@example.com&gt;: all customers are one" in text
     office.site.clone.edit(
         "models/customers.sql", "select 1 as customer_id,", "select customer_id,"
     )
