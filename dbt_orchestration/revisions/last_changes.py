@@ -29,7 +29,7 @@ class LastChanges:
             return None
         try:
             remote = Remote.of(self._settings)
-            remote.fetch_history(self._revision.commit.branch)
+            remote.fetch_history(self._revision.commit)
         except GitError:
             return None
         return remote

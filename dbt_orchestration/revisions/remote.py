@@ -142,10 +142,10 @@ class Remote:
         except GitError:
             return Commit(sha, branch, "somebody", "", "", self._page(sha))
 
-    def fetch_history(self, branch: str) -> None:
-        """Fetch the last commits of ``branch``, for ``last_change``, beside what is built from.
+    def fetch_history(self, commit: Commit) -> None:
+        """Fetch the commits before ``commit``, for ``last_change``, beside what is built from.
 
-        That takes no files, where the host can leave them out.
+        That takes no files, where the host can leave them out, and nothing the second time.
 
         Raises:
             GitError: the remote cannot be reached, refuses, or takes too long.
@@ -154,10 +154,14 @@ class Remote:
         with FileLock(f"{self._history}.lock"):
             if not (self._history / "HEAD").is_file():
                 run_git(self._home, "init", "--quiet", "--bare", str(self._history))
+            followed = f"refs/followed/{commit.branch}"
+            newest = run_git(self._history, "for-each-ref", "--format=%(objectname)", followed)
+            if newest == commit.sha:
+                return
             fetch = (
                 "fetch", "--quiet", f"--depth={_DEEP}", "--filter=blob:none", "--no-tags",
                 "--force", "--no-write-fetch-head", "--", self._url,
-                f"+refs/heads/{branch}:refs/followed/{branch}",
+                f"+refs/heads/{commit.branch}:{followed}",
             )  # fmt: skip
             self._run(self._history, *fetch, seconds=_HISTORY_SECONDS)
 

@@ -56,7 +56,7 @@ def test_the_commit_that_changed_a_file_last(clone: Clone) -> None:
     clone.write("models/customers.sql", "select 2 as orders")
     clone.push("two orders")
     newest = remote(clone).fetch("main")
-    remote(clone).fetch_history("main")
+    remote(clone).fetch_history(newest)
 
     def last(*names: str) -> str | None:
         paths = [f"dbt/models/{name}.sql" for name in names]
@@ -72,6 +72,11 @@ def test_the_commit_that_changed_a_file_last(clone: Clone) -> None:
     assert remote(clone).fetch("main") == newest
     with pytest.raises(GitError):
         remote(clone).last_change(replace(newest, sha="0" * 40), "dbt/models/kept.sql")
+    # Nobody is asked twice for the same.
+    clone.remote.rename(clone.home / "away.git")
+    remote(clone).fetch_history(newest)
+    with pytest.raises(GitError):
+        remote(clone).fetch_history(replace(newest, sha="0" * 40))
 
 
 def test_a_file_that_nobody_changed_lately_has_no_last_change(
@@ -82,7 +87,7 @@ def test_a_file_that_nobody_changed_lately_has_no_last_change(
     clone.write("models/totals.sql", "select 1 as orders")
     clone.push("third")
     newest = remote(clone).fetch("main")
-    remote(clone).fetch_history("main")
+    remote(clone).fetch_history(newest)
     assert remote(clone).last_change(newest, "dbt/models/totals.sql") == newest
     assert remote(clone).last_change(newest, "dbt/models/kept.sql") is None
 
