@@ -29,6 +29,7 @@ from dagster._core.definitions.metadata.metadata_value import (
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.events import EngineEventData
+from dagster._core.executor.child_process_executor import ChildProcessCrashException
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
@@ -263,6 +264,18 @@ def say(
 ) -> None:
     """Put a line into the log of a run, with metadata, which no public function takes."""
     instance.report_engine_event(message, run, EngineEventData(metadata))
+
+
+def a_step_died(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether a process that a run gave to a step died, so that no code could say why it failed.
+
+    Dagster's multiprocess executor has an exception for that. Executors of other machines, such as
+    the one for Kubernetes, give the error of a failed health check no class.
+    """
+    records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    events = [record.event_log_entry.dagster_event for record in records.records]
+    errors = [event.step_failure_data.error for event in events if event]
+    return any(e and e.cls_name in {None, ChildProcessCrashException.__name__} for e in errors)
 
 
 def is_executing(launcher: Any, run_id: str) -> bool:

@@ -5,6 +5,8 @@ Each fails when an upgrade moves its part. Then look there, and only there.
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -21,6 +23,7 @@ from dagster._core.scheduler.instigation import InstigatorStatus, ScheduleInstig
 from dagster._core.workspace.load_target import CompositeTarget, PythonFileTarget
 
 from dbt_orchestration import dagster_internals
+from tests.automation.site import dagster_in
 from tests.automation.telling.office import keep_cursor, keep_state
 
 DAILY = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-05")
@@ -282,3 +285,33 @@ def test_a_line_in_the_log_of_a_run_has_metadata() -> None:
         assert entry.dagster_event is not None
         assert entry.dagster_event.message == "done"
         assert entry.dagster_event.engine_event_data.metadata["built"].value == "| 1 |"
+
+
+@dg.op
+def dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dg.op
+def fails() -> None:
+    raise dg.Failure("no", metadata={"rows": 1})
+
+
+@dg.job(executor_def=dg.multiprocess_executor)
+def dying() -> None:
+    dies()
+
+
+@dg.job(executor_def=dg.multiprocess_executor)
+def failing() -> None:
+    fails()
+
+
+@pytest.mark.parametrize(("job", "died"), [(dying, True), (failing, False)])
+def test_a_step_whose_process_died(tmp_path: Path, job: dg.JobDefinition, died: bool) -> None:
+    with (
+        dagster_in(tmp_path) as instance,
+        dg.execute_job(dg.reconstructable(job), instance) as result,
+    ):
+        assert not result.success
+        assert dagster_internals.a_step_died(instance, result.run_id) is died

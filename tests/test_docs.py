@@ -155,6 +155,13 @@ def test_the_failures_page_names_every_setting_with_its_default() -> None:
     assert said == FailedRows().model_dump()
 
 
+def test_what_the_page_sets_of_dagster_is_what_we_set() -> None:
+    _, text = blocks(REPOSITORY / "docs" / "dagster.md", "yaml")
+    ours = yaml.safe_load((REPOSITORY / "dbt_orchestration" / "dagster.yaml").read_text())
+    for name, said in yaml.safe_load(text).items():
+        assert said == {key: ours[name][key] for key in said}, name
+
+
 def test_the_dbt_page_names_every_key_of_meta_dagster() -> None:
     page = (REPOSITORY / "docs" / "dbt.md").read_text()
     for name in (*DagsterMeta.model_fields, *Partitions.model_fields, *Freshness.model_fields):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster_dbt.asset_utils import get_upstream_unique_ids
 
+from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.changes.policy import HistoryPolicy
 from dbt_orchestration.dbt.parse import Revision
@@ -278,6 +279,21 @@ class Ledger:
             )
         ]
 
+    def _died(self, run: dg.DagsterRun) -> bool:
+        """Whether a process of a run died, or had a full disk, and nobody goes on from it.
+
+        Dagster starts a run again whose process died, unless it cannot reach the code location at
+        that moment, or is not set to retry runs.
+        """
+        if run.status is not dg.DagsterRunStatus.FAILURE:
+            return False
+        if DISK_FULL_TAG in run.tags:
+            return True
+        if run.tags.get("dagster/will_retry") == "true":
+            return False
+        failed = run.tags.get("dagster/failure_reason") == "STEP_FAILURE"
+        return not failed or dagster_internals.a_step_died(self.instance, run.run_id)
+
     def not_tried(self, due: Due) -> Due:
         """The part not yet attempted for this commit since somebody else built it last."""
         tags = {PUSH_TAG: self.environment, REVISION_TAG: self.revision.digest}
@@ -289,7 +305,7 @@ class Ledger:
         for record in self.instance.get_run_records(dg.RunsFilter(tags=tags)):
             if record.dagster_run.status is dg.DagsterRunStatus.NOT_STARTED:
                 continue  # the daemon died before it could launch it, and will when asked again
-            if _died(record.dagster_run) and (deaths := deaths + 1) <= _MOST_DEATHS:
+            if self._died(record.dagster_run) and (deaths := deaths + 1) <= _MOST_DEATHS:
                 continue
             started = record.create_timestamp.timestamp()
             runs.add(record.dagster_run.run_id)
@@ -315,17 +331,3 @@ class Ledger:
             checks=[key for key in due.checks if key not in checked],
             deaths=deaths,
         )
-
-
-def _died(run: dg.DagsterRun) -> bool:
-    """Whether a run's process died, or had a full disk, and nobody goes on from it.
-
-    Dagster starts it again, unless it cannot reach the code location at that moment.
-    """
-    if DISK_FULL_TAG in run.tags:
-        return run.status is dg.DagsterRunStatus.FAILURE
-    return (
-        run.status is dg.DagsterRunStatus.FAILURE
-        and run.tags.get("dagster/failure_reason") != "STEP_FAILURE"
-        and run.tags.get("dagster/will_retry") == "false"
-    )
