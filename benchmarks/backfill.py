@@ -166,14 +166,14 @@ def run_worker(folder: Path, kind: str, first: str, last: str) -> None:
         "dagster/asset_partition_range_start": first,
         "dagster/asset_partition_range_end": last,
     }
-    config: dict[str, object] = {}
     if kind == "push":
-        asked = {"partitions": {"daily": [f"{first}..{last}"]}}
-        tags, config = {}, {"ops": {"dbt_prod": {"config": asked}}}
+        from dbt_orchestration.history.order import Order
+
+        tags = Order(partitions={"daily": [f"{first}..{last}"]}).as_tags()
     elif first == last:
         tags = {"dagster/partition": first}
     with dg.DagsterInstance.local_temp(str(instance_folder)) as instance:
-        result = job.execute_in_process(instance=instance, tags=tags, run_config=config)
+        result = job.execute_in_process(instance=instance, tags=tags)
         assert result.success
 
 

@@ -29,6 +29,7 @@ from benchmarks.soundness_world import PROJECT, SOURCES, State
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.automation.outcome import Finding, Outcome, findings
 from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.history.order import Order
 from dbt_orchestration.ledger.due import Due, Ledger
 from dbt_orchestration.location.assets import dbt_assets
 from dbt_orchestration.revisions.current import current, open_revision
@@ -328,14 +329,12 @@ class Living(Site):
                 data = event.step_failure_data
                 said = data.user_failure_data and data.user_failure_data.description
                 failure = said or str(data.error)[-2000:]
-        ops: Any = run.run_config.get("ops", {})
-        rebuilt = {u for op in ops.values() for u in (op.get("config") or {}).get("rebuild", ())}
         built = result.get_asset_materialization_events()
         return Ran(
             run.run_id,
             frozenset("/".join(key.path) for key in run.asset_selection or ()),
             frozenset("/".join(e.materialization.asset_key.path) for e in built),
-            frozenset(rebuilt),
+            frozenset(Order.of_tags(run.tags).rebuild),
             result.success,
             failure,
             interrupted,

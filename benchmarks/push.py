@@ -141,7 +141,7 @@ def measured(dagster: Running, sha: str, pushed: float) -> Measured:
         record.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
     ).records[:1]
     assert table.asset_materialization is not None
-    took = float(str(table.asset_materialization.metadata["Execution Duration"].value))
+    took = float(str(table.asset_materialization.metadata["seconds"].value))
     marks = [
         pushed,
         prepared["fetching"],

@@ -29,6 +29,7 @@ from dagster._core.definitions.metadata.metadata_value import (
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.events import EngineEventData
+from dagster._core.execution.plan import objects as plan_objects
 from dagster._core.executor.child_process_executor import ChildProcessCrashException
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._core.remote_origin import (
@@ -48,6 +49,7 @@ from dagster._core.storage.defs_state.base import DefsStateStorage
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
 from dagster._utils.schedules import get_latest_completed_cron_tick
+from dagster_shared.error import SerializableErrorInfo
 from dagster_shared.record import as_dict
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "DefaultRunLauncher",
     "MixedPartitionsAssets",
     "MixedPartitionsJob",
+    "PlainFailure",
     "StateStorage",
     "WorkerStatus",
 ]
@@ -174,6 +177,41 @@ def pinned(instance: dg.DagsterInstance, run: dg.DagsterRun, key: str) -> str | 
     loaded = plan and instance.get_execution_plan_snapshot(plan).repository_load_data
     value = loaded and loaded.reconstruction_metadata.get(key)
     return value.data if isinstance(value, CodeLocationReconstructionMetadataValue) else None
+
+
+class PlainFailure(dg.Failure):
+    """A failure that is shown as its words: they say what is wrong and what to do.
+
+    Dagster shows where in the code any other exception was raised, which helps nobody who is
+    refused something, or whose SQL is wrong.
+    """
+
+    def __init__(
+        self,
+        words: str,
+        metadata: Mapping[str, dg.MetadataValue[Any]] | None = None,
+        *,
+        allow_retries: bool = True,
+    ) -> None:
+        super().__init__(words, metadata, allow_retries)
+        _show_plainly()
+
+
+def _show_plainly() -> None:
+    """Make Dagster, in this process, record no stack trace with a ``PlainFailure``."""
+    record = vars(plan_objects)["serializable_error_info_from_exc_info"]
+    if getattr(record, "plain", False):
+        return
+
+    def record_plainly(exc_info: Any) -> SerializableErrorInfo:
+        info: SerializableErrorInfo = record(exc_info)
+        _, error, _ = exc_info
+        if isinstance(error, PlainFailure):
+            return SerializableErrorInfo(error.description or "", [], info.cls_name)
+        return info
+
+    record_plainly.plain = True  # type: ignore[attr-defined]
+    vars(plan_objects).update(serializable_error_info_from_exc_info=record_plainly)
 
 
 def state_storage() -> StateStorage | None:

@@ -172,7 +172,11 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     [event] = [e for e in result.all_events if e.is_step_failure]
     data = event.step_failure_data.user_failure_data
     assert data is not None, event.step_failure_data.error
-    return data.description or ""
+    said = data.description or ""
+    # And nothing else: nobody is helped by where in the code it was said.
+    assert event.step_failure_data.error is not None
+    assert event.step_failure_data.error.to_string() == said
+    return said
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:

@@ -59,6 +59,33 @@ def run(definitions: dg.Definitions, *names: str, **tags: str) -> set[str]:
     return {e.asset_key.path[0] for e in result.get_asset_materialization_events() if e.asset_key}
 
 
+def recorded_error(error: Exception) -> tuple[str, bool]:
+    """What a run and its step record of an error that an op raises, and whether with a trace."""
+
+    @dg.op
+    def fails() -> None:
+        raise error
+
+    @dg.job(executor_def=dg.in_process_executor)
+    def job() -> None:
+        fails()
+
+    result = job.execute_in_process(raise_on_error=False)
+    [step] = [e.step_failure_data.error for e in result.all_events if e.is_step_failure]
+    [run] = [e.job_failure_data.error for e in result.all_events if e.is_job_failure]
+    assert step is not None
+    assert step == run
+    return step.message, bool(step.stack)
+
+
+def test_a_plain_failure_is_recorded_as_its_words() -> None:
+    said = "Nothing was started: there is no model ordrs."
+    assert recorded_error(dagster_internals.PlainFailure(said)) == (said, False)
+    message, traced = recorded_error(dg.Failure("of somebody else's"))
+    assert "of somebody else's" in message
+    assert traced
+
+
 @pytest.mark.parametrize(
     "names", [("day", "month", "mart"), ("month", "mart"), ("month",), ("mart",)]
 )

@@ -7,11 +7,11 @@ import dagster as dg
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.history.order import Order
 from dbt_orchestration.ledger.due import Due
 from dbt_orchestration.ledger.pushes import seconds_of
 from dbt_orchestration.ledger.run_tags import PUSH_TAG
 from dbt_orchestration.revisions.explanation import Explanation
-from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.request import BuildRequest, ranges
 
 
@@ -19,7 +19,7 @@ def request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> d
     """The run that builds what is due, with the reasons for each node."""
     alone = [u for u in dbt.nodes if u not in due.nodes]
     whole = {u for u, why in due.nodes.items() if why.action == "full_refresh"}
-    config = BuildConfig(
+    order = Order(
         reasons={u: _reason(why) for u, why in due.nodes.items()},
         rebuild=sorted(whole),
         partitions=ranges(
@@ -37,7 +37,7 @@ def request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> d
             due.deaths,
         ]
     )
-    return BuildRequest.of_nodes(dbt, due.nodes, config, due.checks).run_request(
+    return BuildRequest.of_nodes(dbt, due.nodes, order, due.checks).run_request(
         dbt,
         # The same again, should the daemon die before the run is launched.
         f"{revision.digest} {attempt}",

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from dbt_orchestration.history.order import Order
 from dbt_orchestration.history.partitions import (
     PartitionConfig,
     PartitionError,
@@ -166,8 +167,14 @@ def resumes(tags: Mapping[str, str]) -> str | None:
 
 def is_ordinary(tags: Mapping[str, str], config: Mapping[str, object]) -> bool:
     """Whether a run with these tags, and this config of its op, was for the newest partitions."""
+    order = Order.of_tags(tags)
+    # What a run's config said of the first two before there were orders.
     chosen = ("partitions", "rebuild", "full_refresh")
-    return _chosen_range(tags) is None and not any(config.get(key) for key in chosen)
+    return (
+        _chosen_range(tags) is None
+        and not (order.partitions or order.rebuild)
+        and not any(config.get(key) for key in chosen)
+    )
 
 
 def _chosen_range(tags: Mapping[str, str]) -> tuple[str, str] | None:

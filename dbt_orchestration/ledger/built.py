@@ -15,11 +15,12 @@ from dbt_orchestration.ledger.present import absent_since
 from dbt_orchestration.ledger.provenance import (
     CODE_VERSION_TAG,
     DATA_VERSION_TAG,
-    DURATION,
     FINGERPRINT,
     MISSING,
     READS,
     RELATION,
+    SECONDS,
+    SECONDS_BEFORE,
     UNIQUE_ID,
     code_version_in,
     short_name_in,
@@ -101,8 +102,8 @@ def _read(
         if _is_of_another_kind(event, names[key]):
             continue
         version = (event.tags or {}).get(CODE_VERSION_TAG, "")
-        duration, relation = event.metadata.get(DURATION), event.metadata.get(RELATION)
-        reads = event.metadata.get(READS)
+        duration = event.metadata.get(SECONDS) or event.metadata.get(SECONDS_BEFORE)
+        relation, reads = event.metadata.get(RELATION), event.metadata.get(READS)
         since = absent.get(key)
         is_there = since is None or last.storage_id > since
         missing, left_by = unbuilt.get(key, ((), None))

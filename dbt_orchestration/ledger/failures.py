@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import dagster as dg
 
+from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.parse import Commit
 
 _FAILED = "dbt/failed"
@@ -70,11 +71,11 @@ class RunFailure:
                 said = said or user.description or ""
         return cls({u: Failed.of(each) for u, each in failed.items()}, said)
 
-    def as_dagster_has_it(self, shown: Mapping[str, Any]) -> dg.Failure:
+    def as_dagster_has_it(self, shown: Mapping[str, Any]) -> PlainFailure:
         """For a run to raise.
 
         Args:
             shown: what people read beside the message, as metadata.
         """
         failed = {u: each.as_json() for u, each in self.nodes.items()}
-        return dg.Failure(self.said, metadata={**shown, _FAILED: dg.MetadataValue.json(failed)})
+        return PlainFailure(self.said, {**shown, _FAILED: dg.MetadataValue.json(failed)})

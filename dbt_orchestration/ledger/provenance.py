@@ -14,7 +14,9 @@ from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.revisions.explanation import BEHIND, WAITING
 
 CODE_VERSION_TAG = "dagster/code_version"
-DURATION = "Execution Duration"
+SECONDS = "seconds"
+# What dagster-dbt calls them, and versions before this one.
+SECONDS_BEFORE = "Execution Duration"
 FINGERPRINT = "dbt/fingerprint"
 UNIQUE_ID = "dbt/unique_id"
 MISSING = "missing"

@@ -150,7 +150,7 @@ def _without_what_comes_by_itself(
     run, model = instance.get_run_by_id(last.left_by), partition_config(node)
     if run is None or model is None or is_from_push(run.tags):
         return last
-    ops: Any = run.run_config.get("ops", {})
+    ops: Any = run.run_config.get("ops") or {"": {}}  # its tags say something by themselves
     if not all(is_ordinary(run.tags, op.get("config", {})) for op in ops.values()):
         return last
     now, built = datetime.now(UTC), last.partitions.keys()

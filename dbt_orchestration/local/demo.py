@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dbt_orchestration.automation.outcome import Finding, Outcome, findings
-from dbt_orchestration.ledger.provenance import DURATION
+from dbt_orchestration.ledger.provenance import SECONDS
 from dbt_orchestration.ledger.pushes import pushes_key
 from dbt_orchestration.ledger.run_tags import PUSH_TAG, SHA_TAG, WHY_TAG
 from dbt_orchestration.local.dagster_process import LaptopError, interruptible
@@ -160,7 +160,7 @@ def _table(instance: dg.DagsterInstance, run_id: str, name: str) -> Table:
         if event and event.asset_key != pushes_key(name):
             built.setdefault(event.asset_key, []).append(event)
     for key, events in built.items():
-        seconds = sum(float(_values(event.metadata)[DURATION]) for event in events)
+        seconds = sum(float(_values(event.metadata)[SECONDS]) for event in events)
         why = next((w for event in events if (w := _values(event.metadata).get("why"))), "")
         table.add_row(key.to_user_string() + _partitions(events), str(why), f"{seconds:.2f}")
     table.add_section()

@@ -13,8 +13,10 @@ import dagster as dg
 from pydantic import Field
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets, everything
+from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.late import reloaded_since
+from dbt_orchestration.history.order import Order
 from dbt_orchestration.history.partitions import PartitionError, partition_config
 from dbt_orchestration.history.rebuild import Rebuild, Wanted, find_model, rebuild
 from dbt_orchestration.ledger.due import Ledger
@@ -27,13 +29,10 @@ from dbt_orchestration.ledger.run_tags import (
 )
 from dbt_orchestration.operations.preview import preview
 from dbt_orchestration.revisions.store import open_commit, published
-from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.request import BuildRequest, ranges
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
 
-# What a form's run asks for. Dagster's UI shows no tag of this prefix.
-REQUEST_TAG = ".dagster/dbt_rebuild"
 _TICK_SECONDS = 5
 # The daemon may have been down for so long. Dagster starts each only once, by its run key.
 _LOOK_BACK = timedelta(days=1)
@@ -78,17 +77,15 @@ def rebuild_job(
             request = _request(wanted, dbt)
             text = preview(dbt, context.instance, request)
         except PartitionError as error:
-            raise dg.Failure(f"Nothing was started: {error}.", allow_retries=False) from None
+            raise PlainFailure(f"Nothing was started: {error}.", allow_retries=False) from None
         text = "\n\n".join([text, *wanted.notes, f"The same with dbt: `{wanted.command}`"])
         started = "Nothing was started: launch it with dry_run: false."
         tags = {WHY_TAG: shortened(f"what it would take to rebuild {config.model}")}
         if not config.dry_run:
             sensor = named(environment, "rebuild")
             started = f"The sensor {sensor} starts it within seconds as a run of its own: see Runs."
-            tags = {
-                WHY_TAG: shortened(f"asks to rebuild {config.model}"),
-                REQUEST_TAG: request.as_text(dbt),
-            }
+            why = shortened(f"asks to rebuild {config.model}")
+            tags = {WHY_TAG: why, **request.as_tags(dbt)}
         context.instance.add_run_tags(context.run.run_id, tags)
         context.log.info(f"{text}\n\n{started}")
         context.add_output_metadata(
@@ -121,14 +118,14 @@ def rebuild_job(
                 updated_after=datetime.now(UTC) - _LOOK_BACK,
             )
         )
-        asked = [run for run in forms if REQUEST_TAG in run.tags]
+        asked = [run for run in forms if BuildRequest.is_in(run.tags)]
         done = set(json.loads(context.cursor or "[]"))
         requests, said = [], []
         for run in asked:
             if run.run_id in done:
                 continue
             try:
-                request = BuildRequest.of_text(dbt, run.tags[REQUEST_TAG])
+                request = BuildRequest.of_tags(dbt, run.tags)
             except KeyError as error:
                 said.append(f"Run {run.run_id[:8]} cannot be done any more: {error} is gone.")
                 continue
@@ -230,6 +227,5 @@ def _when(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, int]:
 
 
 def _request(wanted: Rebuild, dbt: DbtAssets) -> BuildRequest:
-    partitions = ranges(dbt, wanted.partitions)
-    config = BuildConfig(partitions=partitions, rebuild=list(wanted.rebuilt))
-    return BuildRequest.of_nodes(dbt, wanted.nodes, config)
+    order = Order(partitions=ranges(dbt, wanted.partitions), rebuild=list(wanted.rebuilt))
+    return BuildRequest.of_nodes(dbt, wanted.nodes, order)

@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 
+from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.ledger.built import read_built
 from dbt_orchestration.ledger.run_tags import RECREATES_TAG
 
@@ -64,7 +65,7 @@ def wait_for_tables(context: dg.AssetExecutionContext, keys: Mapping[str, dg.Ass
                 context.log.info(text)
         if time.monotonic() >= until:
             runs = "; ".join(f"run {run_id[:8]}, which {why}" for run_id, why in waiting.items())
-            raise dg.Failure(
+            raise PlainFailure(
                 f"Waited {_MOST_HOURS} hours for {runs}. If it is stuck, terminate it; then"
                 " re-execute this run.",
                 allow_retries=False,

@@ -8,9 +8,11 @@ import dagster as dg
 
 from dbt_orchestration.assets.context import EnvironmentContext
 from dbt_orchestration.assets.translator import MADE_FROM_CLOCK
+from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.internals import manifests, sessions
 from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation
 from dbt_orchestration.dbt.operation import make_pointers
+from dbt_orchestration.history.order import Order
 from dbt_orchestration.history.partitions import PartitionError, window
 from dbt_orchestration.history.phases import Phase, descendants, phases
 from dbt_orchestration.history.request import window_vars
@@ -70,7 +72,8 @@ class Build:
         self._inspection = Inspection(env, context, scratch)
         self._broken: set[str] = set()
         self._problems: list[str] = []
-        self._failures = Failures(env, context, config.reasons)
+        self._order = Order.of_tags(context.run.tags)
+        self._failures = Failures(env, context, self._order.reasons)
         self._summary = Summary(env)
         self._succeeded: dict[str, set[str]] = {}
 
@@ -90,7 +93,7 @@ class Build:
             said = error.description if isinstance(error, dg.Failure) else error
             run_id = self._context.run.run_id
             self._context.instance.add_run_tags(run_id, {DISK_FULL_TAG: "true"})
-            raise dg.Failure(f"{full}\n{said}") from None
+            raise PlainFailure(f"{full}\n{said}") from None
 
     def _run(self) -> Iterator[Any]:
         context, env = self._context, self._env
@@ -123,7 +126,7 @@ class Build:
             manifest = self._manifest() if self._config.vars else manifest
             self._make_way()
         except (PartitionError, DbtError) as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
+            raise PlainFailure(str(error), allow_retries=False) from None
         yield from self._work.known
         if self._work.does_nothing:
             context.log.info("Another run has built it meanwhile.")
@@ -132,7 +135,7 @@ class Build:
             context.log.info(said)
         work = self._work
         self._types = types_that_stay(work, types)
-        self._record = records(env, context.instance, work, self._config.reasons)
+        self._record = records(env, context.instance, work, self._order.reasons)
         recreated = work.nodes.keys() if self._config.full_refresh else set(work.rebuilt)
         say_recreated(context, [added_to[u] for u in recreated & added_to.keys()])
         self._touched = touches(env, work)
@@ -163,8 +166,8 @@ class Build:
                 self._env.name,
                 self._env.revision,
                 self._summary.seconds,
-                self._config.left_alone,
-                self._config.seconds_saved,
+                self._order.left_alone,
+                self._order.seconds_saved,
             )
         yield from self._summary.end(context, work.nodes, self._failures)
         if self._problems:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dbt_orchestration.ledger.provenance import DURATION
+from dbt_orchestration.ledger.provenance import SECONDS
 
 ROWS, PARTITIONS, BYTES = "rows affected", "partitions", "bytes processed"
 # Dagster's own name of the number of rows that a table has.
@@ -29,14 +29,14 @@ def partition_figures(data: Mapping[str, Any], together: int, *, newest: bool) -
     the ``newest`` has the number for all.
     """
     found = _figures(data)
-    seconds = found[DURATION] / together
+    seconds = found[SECONDS] / together
     if together > 1:
         found = {**found, PARTITIONS: together} if newest else {}
-    return {**found, DURATION: seconds}
+    return {**found, SECONDS: seconds}
 
 
 def _figures(data: Mapping[str, Any]) -> dict[str, float]:
-    found, rows = {DURATION: float(data.get("execution_time") or 0.0)}, _rows(data)
+    found, rows = {SECONDS: float(data.get("execution_time") or 0.0)}, _rows(data)
     if rows is not None:
         found[ROWS] = rows
     if size := int(data["outcome"]["adapter_response"].get("bytes_processed") or 0):

@@ -107,7 +107,7 @@ class Planner:
         self._env = env
         self._instance = instance
         self._request = request
-        self._config = request.config
+        self._config, self._order = request.config, request.order
         self._attempts = attempts
 
     @property
@@ -193,7 +193,7 @@ class Planner:
         stands: Staleness,
         shadows_are_there: Callable[[Collection[str]], bool],
     ) -> RunPlan:
-        config, instance, env = self._config, self._instance, self._env
+        config, order, instance, env = self._config, self._order, self._instance, self._env
         models = {u: model for u in nodes if (model := env.model(u))}
         rebuilt, waiting = self._rebuilt(nodes, stands)
         request = Request(
@@ -202,7 +202,7 @@ class Planner:
             env.environment.lookback,
             self._attempts[-1].create_timestamp if self._attempts else datetime.now(UTC),
             rebuilt,
-            {env.unique_id(name, "partitions"): said for name, said in config.partitions.items()},
+            {env.unique_id(name, "partitions"): said for name, said in order.partitions.items()},
         )
 
         def before(unique_id: str) -> set[str]:
@@ -297,7 +297,7 @@ class Planner:
         Whoever builds a model whose table must be rebuilt, rebuilds it: recorded as built, it would
         be due no more. Unless a person is to be asked first: then it waits.
         """
-        asked = {self._env.unique_id(name, "rebuild") for name in self._config.rebuild}
+        asked = {self._env.unique_id(name, "rebuild") for name in self._order.rebuild}
         if snapshots := sorted(u for u in asked if u.startswith("snapshot.")):
             raise PartitionError(
                 f"rebuild: {', '.join(snapshots)} is a snapshot: what its source was like in the"

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.history.order import Order, packed, unpacked
 from dbt_orchestration.history.request import ranges_of
 from dbt_orchestration.ledger.attempts import CRASH_TAGS
 from dbt_orchestration.ledger.run_tags import run_tags
 from dbt_orchestration.runs.config import BuildConfig
+
+# Of the run of a form: what it asks for. Dagster's UI shows no tag that begins like this.
+_REQUEST = ".dagster/dbt_rebuild"
 
 
 @dataclass(frozen=True)
@@ -23,48 +27,59 @@ class BuildRequest:
     Attributes:
         assets: models, seeds and snapshots to build.
         checks: what is checked, on these assets or on others.
-        config: which partitions, and what is recreated.
+        config: what a person has set.
+        order: which partitions, and what is recreated.
         tags: the run's. They name partitions too, where a person has chosen some in Dagster.
     """
 
     assets: Collection[dg.AssetKey]
     checks: Collection[dg.AssetCheckKey]
-    config: BuildConfig
+    config: BuildConfig = field(default_factory=BuildConfig)
+    order: Order = field(default_factory=Order)
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_run(cls, context: dg.AssetExecutionContext, config: BuildConfig) -> BuildRequest:
         """What the run that works now was asked."""
         assets, checks = context.selected_asset_keys, context.selected_asset_check_keys
-        return cls(assets, checks, config, context.run.tags)
+        tags = context.run.tags
+        return cls(assets, checks, config, Order.of_tags(tags), tags)
 
     @classmethod
     def of_nodes(
         cls,
         dbt: DbtAssets,
         nodes: Collection[str],
-        config: BuildConfig,
+        order: Order,
         checks: Collection[dg.AssetCheckKey] = (),
     ) -> BuildRequest:
         """Build ``nodes`` (unique ids) with every test on them, and run ``checks``."""
         assets = {dbt.keys[unique_id] for unique_id in nodes}
         on_them = {spec.key for spec in dbt.definition.check_specs if spec.asset_key in assets}
-        return cls(assets, on_them | set(checks), config)
+        return cls(assets, on_them | set(checks), order=order)
+
+    @staticmethod
+    def is_in(tags: Mapping[str, str]) -> bool:
+        """Whether these are the tags of a run that asks for another one."""
+        return _REQUEST in tags or unpacked(_REQUEST, tags) is not None
 
     @classmethod
-    def of_text(cls, dbt: DbtAssets, text: str) -> BuildRequest:
-        """What ``as_text`` wrote.
+    def of_tags(cls, dbt: DbtAssets, tags: Mapping[str, str]) -> BuildRequest:
+        """What ``as_tags`` wrote.
 
         Raises:
             KeyError: a node is not among the assets any more.
         """
-        said = json.loads(text)
-        return cls.of_nodes(dbt, said["nodes"], BuildConfig(**said["config"]))
+        said = unpacked(_REQUEST, tags)
+        if said is None:  # as the version before this one wrote it
+            said = json.loads(tags[_REQUEST])
+            said["order"] = said["config"]
+        return cls.of_nodes(dbt, said["nodes"], Order(**said["order"]))
 
-    def as_text(self, dbt: DbtAssets) -> str:
-        """Nodes and config, for a tag."""
+    def as_tags(self, dbt: DbtAssets) -> dict[str, str]:
+        """Nodes and order, for the run of a form that asks for it."""
         nodes = sorted(u for u, key in dbt.nodes.items() if key in self.assets)
-        return json.dumps({"nodes": nodes, "config": self._config})
+        return packed(_REQUEST, {"nodes": nodes, "order": asdict(self.order)})
 
     def run_request(
         self, dbt: DbtAssets, run_key: str, why: str, tags: Mapping[str, str] | None = None
@@ -78,23 +93,19 @@ class BuildRequest:
         """
         return dg.RunRequest(
             run_key=run_key,
-            run_config={"ops": {dbt.definition.node_def.name: {"config": self._config}}},
             asset_selection=sorted(self.assets),
             asset_check_keys=sorted(self.checks),
             tags={
                 **run_tags(dbt.env.name, dbt.env.revision, why),
                 **CRASH_TAGS,
+                **self.order.as_tags(),
                 **(tags or {}),
             },
         )
 
-    @property
-    def _config(self) -> dict[str, object]:
-        return self.config.model_dump(exclude_defaults=True)
-
 
 def ranges(dbt: DbtAssets, partitions: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
-    """Partitions by unique id, as ``BuildConfig`` names them; without nodes that have none."""
+    """Partitions by unique id, as ``Order`` names them; without nodes that have none."""
     now = datetime.now(UTC)
     models = {u: dbt.env.model(u) for u in partitions}
     return {

@@ -10,7 +10,7 @@ import dagster as dg
 
 from dbt_orchestration.assets.context import EnvironmentContext
 from dbt_orchestration.dagster_internals import say
-from dbt_orchestration.ledger.provenance import DURATION
+from dbt_orchestration.ledger.provenance import SECONDS
 from dbt_orchestration.runs.failures import Failures, titles
 from dbt_orchestration.runs.figures import ROWS
 from dbt_orchestration.runs.markdown import table
@@ -45,7 +45,7 @@ class Summary:
             return
         assert result.asset_key is not None
         built = self._built.setdefault(result.asset_key, _Built())
-        built.seconds += _number(result.metadata, DURATION) or 0.0
+        built.seconds += _number(result.metadata, SECONDS) or 0.0
         if (rows := _number(result.metadata, ROWS)) is not None:
             built.rows = (built.rows or 0) + int(rows)
         if isinstance(result, dg.AssetMaterialization) and result.partition:

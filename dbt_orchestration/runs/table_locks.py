@@ -8,6 +8,7 @@ from time import monotonic, sleep
 
 import dagster as dg
 
+from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.invocation import DbtError, DbtTarget
 from dbt_orchestration.revisions.warehouse import duckdb_credentials
 
@@ -33,7 +34,7 @@ def wait_for_file(context: dg.AssetExecutionContext, target: DbtTarget) -> None:
     deadline, said = monotonic() + _MOST_SECONDS, ""
     while holder := _holder(path):
         if monotonic() > deadline:
-            raise dg.Failure(
+            raise PlainFailure(
                 f"{holder} has had {path} open for {_MOST_SECONDS / 60:.0f} minutes, and DuckDB"
                 " lets only one process write it: close it there, and re-execute this run"
             )

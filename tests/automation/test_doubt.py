@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 import pytest
 
+from dbt_orchestration.history.order import Order
 from dbt_orchestration.runs.execute import Build
 from tests.automation import test_from_nothing
 from tests.automation.site import Site, names
 from tests.automation.test_from_nothing import assert_from_nothing
-from tests.automation.test_history import config
 from tests.conftest import failure
 
 begin = test_from_nothing.begin
@@ -75,7 +75,7 @@ def test_a_commit_that_goes_back_finds_what_a_stopped_run_left(
 
 def test_it_says_why(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     request = stop_and_go_back(built, monkeypatch, "customers", CUSTOMERS)
-    reason = config(request)["reasons"]["model.shop.customers"]
+    reason = Order.of_tags(request.tags).reasons["model.shop.customers"]
     assert reason == "a run was stopped, or failed, while it built this"
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from dbt_orchestration.history.order import Order
 from tests.automation.site import Site, git, names
 from tests.automation.test_push import EVERYTHING
 from tests.conftest import failure, materialized
@@ -24,7 +25,7 @@ def push_a_comment(site: Site) -> None:
 
 
 def reasons(request: dg.RunRequest) -> dict[str, str]:
-    said = request.run_config["ops"]["dbt_prod"]["config"]["reasons"]
+    said = Order.of_tags(request.tags).reasons
     return {unique_id.rpartition(".")[2]: why for unique_id, why in said.items()}
 
 
@@ -94,9 +95,9 @@ def test_of_a_dropped_table_the_partitions_nobody_asked_for_are_due(built: Site)
     assert "nothing is due" in built.says()
     built.query("drop table main.daily")
     job = built.loaded["prod"].resolve_implicit_global_asset_job_def()
-    config = {"partitions": {"daily": ["2024-01-02"]}}
+    order = Order(partitions={"daily": ["2024-01-02"]})
     one_day = job.get_subset(asset_selection={dg.AssetKey(["prod", "daily"])}).execute_in_process(
-        instance=built.instance, run_config={"ops": {"dbt_prod": {"config": config}}}
+        instance=built.instance, tags=order.as_tags()
     )
     assert one_day.success
     assert days(built) == DAYS[1:2]

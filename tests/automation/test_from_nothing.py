@@ -9,8 +9,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from dbt_orchestration.history.order import Order
 from tests.automation.site import Site, dagster_in, follow, names
-from tests.automation.test_history import config, partitions
+from tests.automation.test_history import partitions
 from tests.conftest import failure
 
 KEEPER = """\
@@ -108,7 +109,7 @@ def test_a_materialization_that_keeps_its_relation_is_made_anew(built: Site) -> 
     built.clone.edit("models/kept_query.sql", "select amount", "select amount * 100 as amount")
     built.clone.push("in pence")
     request = built.request()
-    assert config(request)["rebuild"] == ["model.shop.kept_query"]
+    assert Order.of_tags(request.tags).rebuild == ["model.shop.kept_query"]
     assert built.run(request).success
     assert_from_nothing(built)
 
@@ -194,7 +195,7 @@ def test_a_new_column_in_the_middle_stands_in_the_middle(built: Site) -> None:
     built.clone.edit("models/earlier.sql", "5::hugeint", "8 as k, 5::hugeint")
     built.clone.push("k")
     request = built.request()
-    assert config(request)["rebuild"] == ["model.shop.daily"]
+    assert Order.of_tags(request.tags).rebuild == ["model.shop.daily"]
     assert built.run(request).success
     assert_from_nothing(built)
 
@@ -221,7 +222,7 @@ def test_the_same_type_keeps_the_table_and_goes_by_partition(built: Site) -> Non
     built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 3")
     built.clone.push("three times")
     request = built.request()
-    assert not config(request).get("rebuild")
+    assert not Order.of_tags(request.tags).rebuild
     result = built.run(request)
     assert result.success
     assert partitions(result, "daily") == ["2024-01-02", "2024-01-03", "2024-01-01"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
+from dbt_orchestration.history.order import Order
 from dbt_orchestration.revisions.kept import revisions_home, revisions_in
 from dbt_orchestration.settings.models import Environment, Push
 from tests.automation.site import Site, names
@@ -43,11 +43,6 @@ select date_trunc('month', day_at) as month_at, sum(amount) as amount
 from {{ ref("daily") }}
 group by 1
 """
-
-
-def config(request: dg.RunRequest) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = request.run_config["ops"]["dbt_prod"]["config"]
-    return found
 
 
 def partitions(result: dg.ExecuteInProcessResult, name: str) -> list[str | None]:
@@ -90,7 +85,7 @@ def test_a_change_of_logic_rebuilds_every_partition_and_who_reads_it(built: Site
     built.clone.push("in pence")
     request = built.request()
     assert names(request) == ["daily", "monthly", "peak"]
-    assert config(request)["partitions"] == {
+    assert Order.of_tags(request.tags).partitions == {
         "model.shop.daily": ["2024-01-01..2024-01-03"],
         "model.shop.monthly": ["2024-01-01"],
     }
@@ -129,7 +124,7 @@ def test_what_failed_of_the_history_is_due_and_nothing_else(built: Site) -> None
     assert "still due, and tried already" in built.says()
     built.clone.push("again")
     request = built.request()
-    assert config(request)["partitions"]["model.shop.daily"] == ["2024-01-01"]
+    assert Order.of_tags(request.tags).partitions["model.shop.daily"] == ["2024-01-01"]
 
 
 def test_a_model_that_asks_waits_for_a_person(built: Site) -> None:
@@ -183,7 +178,7 @@ def test_a_build_of_the_day_leaves_history_that_waits_due(built: Site) -> None:
     approve(built)
     request = built.request()
     assert names(request) == ["daily", "monthly", "peak"]
-    assert config(request)["partitions"]["model.shop.daily"] == ["2024-01-01..2024-01-02"]
+    assert Order.of_tags(request.tags).partitions["model.shop.daily"] == ["2024-01-01..2024-01-02"]
     assert built.run(request).success
     assert "nothing is due" in built.says()
 
@@ -220,7 +215,7 @@ def test_an_environment_may_leave_history_as_it_is(built: Site) -> None:
     built.load()
     anew(built)
     request = built.request()
-    assert not config(request).get("rebuild")
+    assert not Order.of_tags(request.tags).rebuild
     assert built.run(request).success
     assert daily(built) == before
     assert "nothing is due" in built.says()
@@ -239,7 +234,7 @@ def test_forward_only_changes_nothing_behind(built: Site) -> None:
     built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
     built.clone.push("in pence")
     request = built.request()
-    assert "model.shop.daily" not in config(request)["partitions"]
+    assert "model.shop.daily" not in Order.of_tags(request.tags).partitions
     assert built.run(request).success
     assert daily(built)[:2] == before[:2]
     assert daily(built)[2][1] == before[2][1] * 10
@@ -291,7 +286,7 @@ def test_a_removed_column_makes_the_table_anew_beside_the_old_one(built: Site) -
     built.clone.edit("models/daily.sql", ", count(*) as n", "")
     built.clone.push("no count")
     request = built.request()
-    assert config(request)["rebuild"] == ["model.shop.daily"]
+    assert Order.of_tags(request.tags).rebuild == ["model.shop.daily"]
     result = built.run(request)
     assert result.success
     assert sorted(str(p) for p in partitions(result, "daily")) == DAYS
@@ -328,7 +323,7 @@ def test_a_failed_test_keeps_the_old_table(built: Site) -> None:
     built.clone.edit("models/daily.sql", "append_new_columns", "ignore")
     built.clone.push("in pence")
     request = built.request()
-    assert config(request)["rebuild"] == ["model.shop.daily"]
+    assert Order.of_tags(request.tags).rebuild == ["model.shop.daily"]
     result = built.run(request)
     assert "daily_is_small" in failure(result)
     assert partitions(result, "daily") == []

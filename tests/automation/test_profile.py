@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from dbt_orchestration.history.order import Order
 from tests.automation.site import Site, names
 from tests.conftest import failure
 
@@ -49,7 +50,7 @@ def rows(site: Site, schema: str) -> dict[str, Any]:
 
 
 def why(request: dg.RunRequest) -> dict[str, str]:
-    reasons: dict[str, str] = request.run_config["ops"]["dbt_prod"]["config"]["reasons"]
+    reasons = Order.of_tags(request.tags).reasons
     return {unique_id.split(".")[-1]: reason for unique_id, reason in reasons.items()}
 
 
@@ -80,7 +81,7 @@ def test_partitions_that_were_left_in_the_old_place_stay_due(built: Site) -> Non
     edit_profile(built, "schema: main", "schema: other")
     first = built.request()
     tags = {"dagster/partition": "2024-01-02"}
-    alone = first._replace(run_config={}, tags=tags, asset_check_keys=[])
+    alone = first._replace(tags=tags, asset_check_keys=[])
     assert built.run(alone._replace(asset_selection=sorted(first.asset_selection or ()))).success
     assert len(rows(built, "other")["daily"]) == 1
     request = built.request()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from dbt_orchestration import dagster_internals
 from dbt_orchestration.automation import push
 from dbt_orchestration.changes import fingerprints
 from dbt_orchestration.changes.terms import digest
+from dbt_orchestration.history.order import Order
 from dbt_orchestration.ledger import due
 from dbt_orchestration.ledger.run_tags import SHA_TAG
 from dbt_orchestration.ledger.staleness import Staleness, staleness
@@ -226,7 +227,7 @@ def another_run(
     """A run that builds a model and has not ended."""
     run = site.instance.create_run_for_job(
         site.loaded["prod"].resolve_job_def("prod_full_build"),
-        run_config={"ops": {"dbt_prod": {"config": {"partitions": partitions or {}}}}},
+        tags=Order(partitions=partitions or {}).as_tags(),
         status=dg.DagsterRunStatus.STARTED,
         asset_selection=frozenset({dg.AssetKey(["prod", name])}),
     )
@@ -262,12 +263,10 @@ def test_what_a_first_build_did_not_come_to_is_due(built: Site) -> None:
     built.clone.push("late")
     built.request()
     job = built.loaded["prod"].resolve_implicit_global_asset_job_def()
-    one_day = {"partitions": {"late": ["2024-01-03"]}}
+    one_day = Order(partitions={"late": ["2024-01-03"]})
     assert (
         job.get_subset(asset_selection={dg.AssetKey(["prod", "late"])}, asset_check_selection=set())
-        .execute_in_process(
-            instance=built.instance, run_config={"ops": {"dbt_prod": {"config": one_day}}}
-        )
+        .execute_in_process(instance=built.instance, tags=one_day.as_tags())
         .success
     )
     built.instance.report_run_failed(another_run(built, "late"))
@@ -435,7 +434,7 @@ def test_a_changed_key_rebuilds_the_table(built: Site) -> None:
     built.clone.push("another number")
     request = built.request()
     assert names(request) == ["kept"]
-    assert request.run_config["ops"]["dbt_prod"]["config"]["rebuild"] == ["model.shop.kept"]
+    assert Order.of_tags(request.tags).rebuild == ["model.shop.kept"]
     assert built.run(request).success
     assert built.query("select doubled from main.kept order by order_id") == [
         (51,),
@@ -465,19 +464,15 @@ def test_a_table_that_says_so_is_never_rebuilt(built: Site) -> None:
     built.clone.edit("models/kept.sql", "amount * 2 as", "amount + 1 as")
     built.clone.push("another number")
     request = built.request()
-    assert request.run_config["ops"]["dbt_prod"]["config"].get("rebuild", []) == []
+    assert not Order.of_tags(request.tags).rebuild
     assert built.run(request).success
     assert doubled(built) == [100, 300, 400, 50]
     built.clone.edit("models/kept.sql", "amount + 1 as", "amount + 2 as")
     built.clone.push("and another")
-    refused = replace_config(built.request(), rebuild=["kept"])
+    request = built.request()
+    order = replace(Order.of_tags(request.tags), rebuild=["kept"])
+    refused = request.with_replaced_attrs(tags={**request.tags, **order.as_tags()})
     assert "kept says full_refresh: false" in failure(built.run(refused))
-
-
-def replace_config(request: dg.RunRequest, **changes: Any) -> dg.RunRequest:
-    config = {**request.run_config["ops"]["dbt_prod"]["config"], **changes}
-    run_config = {"ops": {"dbt_prod": {"config": config}}}
-    return request.with_replaced_attrs(run_config=run_config)
 
 
 def test_a_retry_may_have_built_some_of_what_was_to_be_rebuilt(built: Site) -> None:
@@ -499,8 +494,9 @@ def test_a_batch_that_failed_leaves_the_model_due(site: Site) -> None:
     assert not site.build().success
     assert "1 node (1 partition rebuilt) still due, and tried already: daily" in site.says()
     site.clone.push("unrelated")
-    config = site.request().run_config["ops"]["dbt_prod"]["config"]
-    assert config["reasons"] == {"model.shop.daily": "not all of its partitions were built"}
+    assert Order.of_tags(site.request().tags).reasons == {
+        "model.shop.daily": "not all of its partitions were built"
+    }
 
 
 def test_what_cannot_be_explained_is_rebuilt(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -508,7 +504,7 @@ def test_what_cannot_be_explained_is_rebuilt(built: Site, monkeypatch: pytest.Mo
     built.clone.push("another number")
     monkeypatch.setattr("dbt_orchestration.ledger.staleness.read_explanations", lambda *_: {})
     request = built.request()
-    assert request.run_config["ops"]["dbt_prod"]["config"]["rebuild"] == ["model.shop.kept"]
+    assert Order.of_tags(request.tags).rebuild == ["model.shop.kept"]
 
 
 def test_a_commit_that_could_not_be_loaded_is_not_published(built: Site) -> None:

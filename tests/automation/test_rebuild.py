@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.execution.api import create_execution_plan
 
+from dbt_orchestration.history.order import Order
 from tests.automation import test_history
 from tests.automation.site import Site, names
 from tests.automation.test_history import DAYS, daily, partitions, say
@@ -102,6 +105,16 @@ def test_the_form_shows_what_the_run_finds_out_of_a_change(built: Site) -> None:
     assert "daily: its change calls for a table that is built from nothing" in said
 
 
+def test_what_an_earlier_version_was_asked_for_is_still_done(built: Site) -> None:
+    daily, keys = "model.shop.daily", ["2024-01-02..2024-01-03"]
+    asked = fill_in(built, model="daily")
+    said = json.dumps({"nodes": [daily], "config": {"partitions": {daily: keys}}})
+    built.instance.add_run_tags(asked.run_id, {".dagster/dbt_rebuild": said})
+    [request] = started(built)
+    assert names(request) == ["daily"]
+    assert Order.of_tags(request.tags).partitions == {daily: keys}
+
+
 def test_a_request_whose_model_is_gone_is_refused(built: Site) -> None:
     fill_in(built, model="peak", dry_run=False)
     (built.clone.folder / "dbt/models/peak.sql").unlink()
@@ -174,3 +187,17 @@ def test_what_cannot_be_is_said_before_anything_starts(
     result = fill_in(built, **form, dry_run=False)
     assert why in failure(result)
     assert started(built) == []
+
+
+def test_the_form_waits_for_no_build(built: Site) -> None:
+    """A build has a place in the warehouse's pool, and the next one waits for it."""
+    definitions = built.load()
+
+    def pools(name: str) -> set[str]:
+        job = definitions.resolve_job_def(f"prod_{name}")
+        plan = create_execution_plan(job)
+        run = built.instance.create_run_for_job(job, execution_plan=plan)
+        return set((run.run_op_concurrency and run.run_op_concurrency.all_pools) or ())
+
+    assert pools("full_build")
+    assert not pools("rebuild") | pools("rebuild_history")

@@ -129,7 +129,7 @@ MOMENTS = {
     "in the second batch of a history": (Sql(r"On model\.shop\.daily:.*delete from", 2), RESUMED),
     "a history is built and not recorded": (Built("daily"), ASKED_AGAIN),
     "before it gives back what it touched": (Call("runs.execute.give_back"), RESUMED),
-    "all is recorded and it has not ended": (Call("runs.execute.savings"), ASKED_AGAIN),
+    "all is recorded and it has not ended": (Call("runs.execute.built_by_push"), ASKED_AGAIN),
 }
 
 

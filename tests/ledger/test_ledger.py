@@ -10,6 +10,8 @@ import dagster as dg
 import pytest
 
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
+from dbt_orchestration.history.order import Order
+from dbt_orchestration.ledger.built import read_built
 from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.runs.execute import Build
 from tests.conftest import PROJECTS, Warehouse, make_settings
@@ -171,5 +173,15 @@ def test_what_was_loaded_again_is_rebuilt_when_somebody_asks(ledger: Warehouse) 
     with dg.build_sensor_context(ledger.instance, definitions=ledger.definitions) as context:
         data = ledger.definitions.resolve_sensor_def("prod_rebuild").evaluate_tick(context)
     [request] = data.run_requests or ()
-    config = request.run_config["ops"]["dbt_prod"]["config"]
-    assert config["partitions"] == {"model.ledger.days": ["2024-01-03", "2024-01-07"]}
+    partitions = Order.of_tags(request.tags).partitions
+    assert partitions == {"model.ledger.days": ["2024-01-03", "2024-01-07"]}
+
+
+def test_what_a_build_took_is_in_seconds_and_that_of_dagster_dbt_counts(ledger: Warehouse) -> None:
+    keys = {"model.ledger.days": ledger.key("days")}
+    theirs = dg.AssetMaterialization(keys["model.ledger.days"], metadata={"Execution Duration": 12})
+    ledger.instance.report_runless_asset_event(theirs)
+    assert read_built(ledger.instance, keys)["model.ledger.days"].seconds == 12
+    [*_, ours] = ledger.build("days").get_asset_materialization_events()
+    assert 0 < float(str(ours.materialization.metadata["seconds"].value)) < 12
+    assert read_built(ledger.instance, keys)["model.ledger.days"].seconds < 12

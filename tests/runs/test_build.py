@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 from filelock import FileLock
 
+from dbt_orchestration.history.order import Order
 from dbt_orchestration.ledger.failures import RunFailure
 from dbt_orchestration.ledger.run_tags import RECREATES_TAG
 from dbt_orchestration.settings.models import Environment, Settings
@@ -360,7 +361,9 @@ def test_a_run_says_which_tables_it_makes_anew(warehouse: Warehouse) -> None:
         return run.tags[RECREATES_TAG].removeprefix(f"{result.run_id[:8]}: ")
 
     assert said(warehouse.build("orders", "stg_orders", "orders_daily", "merged")) == "nothing"
-    again = warehouse.build("stg_orders", "orders_daily", "merged", config={"rebuild": ["merged"]})
+    again = warehouse.build(
+        "stg_orders", "orders_daily", "merged", tags=Order(rebuild=["merged"]).as_tags()
+    )
     assert said(again) == "merged"
     full = warehouse.build("stg_orders", "orders_daily", "merged", config={"full_refresh": True})
     assert said(full) == "merged, orders_daily"
@@ -372,7 +375,9 @@ def says_anew(warehouse: Warehouse, run: dg.DagsterRun, *names: str) -> None:
 
 
 def test_a_snapshot_is_never_rebuilt_and_says_so(warehouse: Warehouse) -> None:
-    result = warehouse.build("customers_snapshot", config={"rebuild": ["customers_snapshot"]})
+    result = warehouse.build(
+        "customers_snapshot", tags=Order(rebuild=["customers_snapshot"]).as_tags()
+    )
     assert "is a snapshot: what its source was like in the past cannot" in failure(result)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dbt_orchestration.history.order import Order
 from tests.automation.conftest import _prepare_here  # noqa: F401
 from tests.automation.site import SHOP, Clone, Site, dagster_in, follow
-from tests.automation.test_history import config
 from tests.conftest import EVERY_NODE, failure
 from tests.snowflake.emulator import running_emulator
 from tests.snowflake.test_snowflake import PROFILE, pytestmark, set_environment  # noqa: F401
@@ -35,7 +35,7 @@ def test_a_dynamic_table_gets_its_new_query(
         clone.edit("models/lively.sql", "amount from", "amount * 100 as amount from")
         clone.push("in pence")
         request = site.request()
-        assert config(request)["rebuild"] == ["model.shop.lively"]
+        assert Order.of_tags(request.tags).rebuild == ["model.shop.lively"]
         assert site.run(request).success
         [(amount,)] = emulator.execute("select sum(amount) from shop.lively")
         assert amount == before[0][0] * 100
