@@ -15,6 +15,8 @@ from typing import Any
 
 import dagster as dg
 from dagster._cli.proxy_server_manager import ProxyServerManager
+from dagster._core.definitions.asset_selection import TagAssetSelection
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from dagster._core.definitions.assets.job.asset_job import (
     build_asset_job,
     get_asset_graph_for_job,
@@ -61,6 +63,7 @@ __all__ = [
     "MixedPartitionsJob",
     "PlainFailure",
     "StateStorage",
+    "TagSelection",
     "WorkerStatus",
 ]
 
@@ -177,6 +180,15 @@ def pinned(instance: dg.DagsterInstance, run: dg.DagsterRun, key: str) -> str | 
     loaded = plan and instance.get_execution_plan_snapshot(plan).repository_load_data
     value = loaded and loaded.reconstruction_metadata.get(key)
     return value.data if isinstance(value, CodeLocationReconstructionMetadataValue) else None
+
+
+class TagSelection(TagAssetSelection):
+    """All assets with a tag, told to Dagster's UI as that and not as each of their keys."""
+
+    def to_serializable_asset_selection(self, _: BaseAssetGraph[Any]) -> dg.AssetSelection:
+        return TagAssetSelection(
+            key=self.key, value=self.value, include_sources=self.include_sources
+        )
 
 
 class PlainFailure(dg.Failure):

@@ -16,11 +16,13 @@ from dbt_orchestration.assets.columns import Columns
 from dbt_orchestration.assets.context import EnvironmentContext
 from dbt_orchestration.assets.names import distinct_checks
 from dbt_orchestration.assets.translator import (
+    ENVIRONMENT,
     EnvironmentTranslator,
     partitions_check_spec,
     test_spec,
     unit_test_specs,
 )
+from dbt_orchestration.dagster_internals import TagSelection
 from dbt_orchestration.settings.models import EnvironmentOptions, Job, SettingsError
 from dbt_orchestration.settings.project_meta import ProjectError
 
@@ -59,6 +61,14 @@ def everything(dbt: DbtAssets) -> dg.AssetSelection:
     sources = {spec.key for spec in dbt.sources.values()}
     checks = [spec.key for spec in dbt.definition.check_specs if spec.asset_key in sources]
     return dg.AssetSelection.assets(dbt.definition) | dg.AssetSelection.checks(*checks)
+
+
+def of_environment(dbt: DbtAssets) -> dg.AssetSelection:
+    """All that an environment's sensors may start, in words that fit on their pages."""
+    selection = TagSelection(key=ENVIRONMENT, value=dbt.env.name, include_sources=True)
+    sources = {spec.key for spec in dbt.sources.values() if ENVIRONMENT not in spec.tags}
+    checks = [spec.key for spec in dbt.definition.check_specs if spec.asset_key in sources]
+    return selection | dg.AssetSelection.checks(*checks) if checks else selection
 
 
 def select_nodes(

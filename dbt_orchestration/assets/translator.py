@@ -24,6 +24,8 @@ from dbt_orchestration.assets.source_files import CODE_REFERENCES, SourceFiles
 from dbt_orchestration.history.partitions import PartitionConfig, partition_config
 from dbt_orchestration.settings.project_meta import read_meta
 
+# The tag of every asset of an environment, by which the UI can filter.
+ENVIRONMENT = "dbt/environment"
 PARTITIONS_CHECK = "all_partitions_built"
 MADE_FROM_CLOCK = "made from the clock, when the project was parsed and not when it is built"
 # dagster-dbt hangs these Python objects on every asset, which the UI shows as unserializable, and a
@@ -44,13 +46,15 @@ class DefaultTranslator(DagsterDbtTranslator):
 
     Keys begin with ``key_prefix``, so that many environments live in one instance; but for the key
     of a source that states one (``meta.dagster.asset_key``), which is an asset of somebody else's.
+    Groups begin with ``group_prefix``, so that who materializes all of a group builds into one
+    environment.
 
     Assets carry little metadata on purpose: the raw SQL and the manifest's every column would
     triple the snapshot that the webserver and the daemon load. The SQL is one click away through
     the code reference.
     """
 
-    def __init__(self, key_prefix: Sequence[str] = ()) -> None:
+    def __init__(self, key_prefix: Sequence[str] = (), group_prefix: str = "") -> None:
         super().__init__(
             DagsterDbtTranslatorSettings(
                 enable_source_tests_as_checks=True,
@@ -59,6 +63,7 @@ class DefaultTranslator(DagsterDbtTranslator):
             )
         )
         self.key_prefix = list(key_prefix)
+        self.group_prefix = group_prefix
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         key = super().get_asset_key(dbt_resource_props)
@@ -75,7 +80,8 @@ class DefaultTranslator(DagsterDbtTranslator):
         if group is None:
             group = f"{dbt_resource_props['resource_type']}s"
         plain = _NOT_IN_NAMES.sub("_", group)
-        return plain if group.isascii() and plain.strip("_") else valid_name(group)
+        plain = plain if group.isascii() and plain.strip("_") else valid_name(group)
+        return group_of(self.group_prefix, plain)
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str] | None:
         owners = read_meta(dbt_resource_props).owners
@@ -108,6 +114,7 @@ class EnvironmentTranslator(DagsterDbtTranslator):
     dependencies on assets as they are called here. Another translator says how it looks.
 
     Args:
+        environment: its name.
         timezone: of freshness policies that name none.
         fingerprints: by unique id.
         clock: nodes whose config is made from the clock.
@@ -117,13 +124,16 @@ class EnvironmentTranslator(DagsterDbtTranslator):
 
     def __init__(
         self,
+        environment: str,
         timezone: str,
         fingerprints: Mapping[str, str],
         clock: Collection[str],
+        *,
         files: SourceFiles,
         translator: DagsterDbtTranslator,
     ) -> None:
         super().__init__(translator.settings)
+        self.environment = environment
         self.timezone = timezone
         self._translator = translator
         self._fingerprints = fingerprints
@@ -151,10 +161,12 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         if unique_id in self._clock:
             metadata["config"] = MADE_FROM_CLOCK
         told_apart = unique_id in self._told_apart
+        foreign = unique_id.startswith("source.") and states_key(node)
         spec = spec.replace_attributes(
             key=dg.AssetKey([*spec.key.path, "source"]) if told_apart else spec.key,
             deps=self._deps(manifest, node, project),
             metadata=metadata,
+            tags=spec.tags if foreign else {**spec.tags, ENVIRONMENT: self.environment},
             # dagster-dbt's own is a digest of the raw SQL, which misses macros, config and vars,
             # and is another one after every comment.
             code_version=self._fingerprints.get(unique_id),
@@ -221,6 +233,11 @@ class EnvironmentTranslator(DagsterDbtTranslator):
             return None
         # A parent that begins later simply has no rows for the days before.
         return dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+
+
+def group_of(environment: str, name: str) -> str:
+    """The group of an environment's assets that is called ``name`` there."""
+    return f"{environment}_{name}" if environment else name
 
 
 def tags_of(node: Mapping[str, Any]) -> Mapping[str, str]:
@@ -335,9 +352,9 @@ def exposure_specs(
                 key=exposure_key(environment, exposure),
                 deps=parents,
                 description=exposure.get("description") or exposure.get("label"),
-                group_name="exposures",
+                group_name=group_of(environment, "exposures"),
                 owners=[as_owner(o) for o in ([owners] if isinstance(owners, str) else owners)],
-                tags=tags_of(exposure),
+                tags={**tags_of(exposure), ENVIRONMENT: environment},
                 kinds={exposure["type"].lower()},
                 metadata={
                     **({"url": dg.MetadataValue.url(exposure["url"])} if exposure["url"] else {}),

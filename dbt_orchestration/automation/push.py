@@ -18,7 +18,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration import dagster_internals
-from dbt_orchestration.assets.dbt_assets import DbtAssets, everything
+from dbt_orchestration.assets.dbt_assets import DbtAssets, of_environment
 from dbt_orchestration.automation.cursors import read_cursor, write_cursor
 from dbt_orchestration.automation.outcome import Finding, Outcome
 from dbt_orchestration.automation.request import request
@@ -79,13 +79,10 @@ def push_sensor(
             that prepares it finds that out.
     """
     followed = settings.environment(environment)
-    selection = None
-    if dbt:
-        selection = everything(dbt) | dg.AssetSelection.assets(*raw)
 
     @dg.sensor(
         name=named(environment, "push"),
-        asset_selection=selection,
+        asset_selection=of_environment(dbt) if dbt else None,
         job=None if dbt else _nothing(environment),
         minimum_interval_seconds=min(_TICK_SECONDS, followed.push.interval_seconds),
         default_status=dg.DefaultSensorStatus.RUNNING,

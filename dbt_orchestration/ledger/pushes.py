@@ -11,8 +11,10 @@ from typing import Any
 
 import dagster as dg
 
+from dbt_orchestration.assets.translator import ENVIRONMENT, group_of
 from dbt_orchestration.dbt.parse import Commit, Revision
 from dbt_orchestration.ledger.built import Built
+from dbt_orchestration.settings.types import named
 
 NEWEST_COMMIT = "newest_commit_can_be_built"
 _FILE = re.compile(r"[\w./-]+\.(?:sql|ya?ml|py|csv|md)\b")
@@ -24,12 +26,23 @@ def pushes_key(environment: str) -> dg.AssetKey:
     return dg.AssetKey([environment, "pushes"])
 
 
-def pushes_spec(environment: str, branch: str) -> dg.AssetSpec:
-    """The asset."""
+def pushes_spec(environment: str, branch: str, *, begins: bool = False) -> dg.AssetSpec:
+    """The asset.
+
+    Args:
+        begins: no commit was prepared so far, and this is the environment's only asset.
+    """
+    said = f"Pushes to {branch}: nodes built and left alone, and seconds saved."
+    if begins:
+        said = (
+            f"{environment} has no other assets yet: they come with the first commit of the branch"
+            f" {branch}. The sensor {named(environment, 'push')} says what it waits for."
+        )
     return dg.AssetSpec(
         pushes_key(environment),
-        group_name="pushes",
-        description=f"Pushes to {branch}: nodes built and left alone, and seconds saved.",
+        group_name=group_of(environment, "pushes"),
+        description=said,
+        tags={ENVIRONMENT: environment},
     )
 
 

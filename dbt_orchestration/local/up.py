@@ -32,6 +32,7 @@ from dbt_orchestration.local.dagster_process import (
     watch,
 )
 from dbt_orchestration.revisions.commits import is_current, prepare_followed
+from dbt_orchestration.revisions.current import as_it_lies
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.store import open_commit, publish, published
 from dbt_orchestration.revisions.working_tree import prepare
@@ -167,7 +168,9 @@ def running(
 
 
 def _refuse_built_twice(settings: Settings, revisions: Mapping[str, Revision | None]) -> None:
-    if wrong := built_twice(settings, revisions):
+    # Also of what has no branch yet: once it has one, what it builds is there.
+    every = {name: each or _working_tree(settings, name) for name, each in revisions.items()}
+    if wrong := built_twice(settings, every):
         raise LaptopError("; ".join(wrong))
 
 
@@ -192,7 +195,7 @@ def _loaded_before(
             return None
         if revision and not is_current(settings, name, revision):
             return None
-        found[name] = revision or _working_tree(settings, name)
+        found[name] = revision or as_it_lies(settings, name)
     return found
 
 
@@ -245,7 +248,7 @@ def _prepare(settings: Settings, name: str, instance: dg.DagsterInstance) -> Rev
         if storage := instance.defs_state_storage:
             publish(name, revision, storage)
         return revision
-    return _working_tree(settings, name)
+    return as_it_lies(settings, name)
 
 
 def _working_tree(settings: Settings, name: str) -> Revision | None:

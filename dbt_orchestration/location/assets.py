@@ -45,7 +45,7 @@ def dbt_assets(
 
     Args:
         translator: says how they look. Default: ``DefaultTranslator``, with the environment's name
-            before each key.
+            before each key and group.
 
     Raises:
         ProjectError: a node cannot become an asset; says which file and why.
@@ -53,11 +53,12 @@ def dbt_assets(
     manifest = revision.manifest
     check_nodes(manifest, datetime.now(UTC))
     translated = EnvironmentTranslator(
+        environment,
         settings.environment(environment).full_build.timezone,
         revision.fingerprints,
         revision.clock,
-        SourceFiles.of(settings, revision),
-        translator or DefaultTranslator([environment]),
+        files=SourceFiles.of(settings, revision),
+        translator=translator or DefaultTranslator([environment], environment),
     )
     translated.tell_sources_apart(manifest)
     project = DbtProject(

@@ -35,7 +35,7 @@ def build_defs(
     Args:
         translator: says how assets look: one of dagster-dbt's, or a subclass of
             ``DefaultTranslator``. Code versions, partitions and freshness are not for it to say.
-            Default: ``DefaultTranslator``, with the environment's name before each key.
+            Default: ``DefaultTranslator``, with the environment's name before each key and group.
 
     Raises:
         SettingsError: a setting is wrong.
@@ -76,7 +76,7 @@ def _build(
         refusal = _refusal(settings, name, translator)
         checks, tellers = _telling(settings, name, None)
         return dg.Definitions(
-            assets=[pushes_spec(name, settings.environment(name).branch)],
+            assets=[pushes_spec(name, settings.environment(name).branch, begins=True)],
             asset_checks=[newest_commit_check(settings, name, None), *checks],
             sensors=[push_sensor(settings, name, None, None, refusal=refusal), *tellers],
         )

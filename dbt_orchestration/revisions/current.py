@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import dagster as dg
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.revisions import working_tree
+from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.revisions.store import forget_old, open_commit, published
 from dbt_orchestration.settings.models import Settings
 
@@ -20,8 +23,7 @@ _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
 def current(settings: Settings, environment: str) -> str:
     """The digest of the revision that the environment is now; "" if there is none yet.
 
-    That is the published commit, if the environment follows its branch, or else the project as it
-    lies in its folder; not where a remote is set, which then is another project.
+    That is the published commit, if the environment follows its branch, or else ``as_it_lies``.
 
     Raises:
         PrepareError: that project does not parse.
@@ -30,12 +32,32 @@ def current(settings: Settings, environment: str) -> str:
     pushes = settings.environment(environment).push.enabled
     if pushes and (digest := published(environment, storage)):
         return digest
-    if settings.git.remote or not (settings.project_dir / "dbt_project.yml").is_file():
+    revision = as_it_lies(settings, environment)
+    if revision is None:
         return ""
-    digest = working_tree.prepare(settings, environment).digest
     if storage and (instance := dagster_internals.instance_of(storage)):
-        forget_old(settings, environment, {digest, *used_by(instance, environment)}, storage)
-    return digest
+        in_use = {revision.digest, *used_by(instance, environment)}
+        forget_old(settings, environment, in_use, storage)
+    return revision.digest
+
+
+def as_it_lies(settings: Settings, environment: str) -> Revision | None:
+    """The project as it lies in its folder, where that is what an environment begins with.
+
+    It does not where a remote is set, which is another project, and where it follows a branch that
+    is still to be pushed: what is built from it would be somebody else's.
+
+    Raises:
+        PrepareError: that project does not parse.
+    """
+    followed = settings.environment(environment)
+    if settings.git.remote or not (settings.project_dir / "dbt_project.yml").is_file():
+        return None
+    if followed.push.enabled:
+        with suppress(GitError):  # which the push sensor says
+            if Remote.of(settings).head(followed.branch) is None:
+                return None
+    return working_tree.prepare(settings, environment)
 
 
 def loaded_revision(settings: Settings, environment: str) -> str:

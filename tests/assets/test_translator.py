@@ -40,13 +40,15 @@ def test_keys_begin_with_the_environment(settings: Settings, instance: dg.Dagste
     keys = [set(w.definitions.resolve_asset_graph().get_all_asset_keys()) for w in (prod, dev)]
     assert keys[0].isdisjoint(keys[1])
     assert {key.path[0] for key in keys[0]} == {"prod"}
+    groups = [{s.group_name for s in w.definitions.resolve_all_asset_specs()} for w in (prod, dev)]
+    assert groups[0].isdisjoint(groups[1])
     assert spec(dev, "stg_orders").metadata["dagster/table_name"] == "warehouse.dev.stg_orders"
 
 
 def test_an_asset_tells_what_the_project_says(warehouse: Warehouse) -> None:
     found = spec(warehouse, "stg_orders")
     assert found.description == "Orders as they came."
-    assert found.group_name == "shop"
+    assert found.group_name == "prod_shop"
     assert found.owners == ["shop@example.com"]
     assert {"daily", "finance"} <= found.tags.keys()
     assert {"dbt", "duckdb"} <= found.kinds
@@ -93,7 +95,7 @@ def test_freshness_is_stated_by_model_and_source(warehouse: Warehouse) -> None:
 
 def test_a_source_loaded_elsewhere_is_an_external_asset(warehouse: Warehouse) -> None:
     found = spec(warehouse, "outside/rates")
-    assert found.group_name == "outside"
+    assert found.group_name == "prod_outside"
     assert found.freshness_policy is None
     graph = warehouse.definitions.resolve_asset_graph()
     assert found.key not in graph.executable_asset_keys

@@ -70,6 +70,7 @@ def test_two_environments_live_beside_what_is_there(home: Path) -> None:
     theirs = dg.Definitions(
         assets=[people], jobs=[full_build], sensors=[push], executor=dg.multiprocess_executor
     )
+    git(home, "branch", "dev")
     defs = dg.Definitions.merge(
         theirs,
         build_defs(environment(home)),
@@ -83,6 +84,48 @@ def test_two_environments_live_beside_what_is_there(home: Path) -> None:
     assert graph.get(dg.AssetKey(["prod", "callers"])).parent_keys == {people.key}
     assert graph.get(dg.AssetKey(["dev", "callers"])).parent_keys == {people.key}
     assert graph.get(people.key).is_materializable
+
+
+def test_an_environment_without_a_branch_has_nothing_to_materialize(home: Path) -> None:
+    defs = build_defs(environment(home, "dev", branch="dev"))
+    dg.Definitions.validate_loadable(defs)
+    graph, pushes = defs.resolve_asset_graph(), dg.AssetKey(["dev", "pushes"])
+    assert graph.get_all_asset_keys() == {pushes}
+    assert not graph.materializable_asset_keys
+    assert "first commit of the branch dev" in (graph.get(pushes).description or "")
+    assert [sensor.name for sensor in defs.sensors or ()] == ["dev_push"]
+    git(home, "branch", "dev")
+    assert (
+        build_defs(environment(home, "dev", branch="dev"))
+        .resolve_asset_graph()
+        .get(dg.AssetKey(["dev", "customers"]))
+    )
+
+
+def test_groups_of_two_environments_are_apart(home: Path) -> None:
+    git(home, "branch", "dev")
+    groups = [
+        {s.group_name for s in build_defs(each).resolve_all_asset_specs() if s.key != people.key}
+        for each in (environment(home), environment(home, "dev", branch="dev"))
+    ]
+    assert groups[0].isdisjoint(groups[1])
+    assert "prod_pushes" in groups[0]
+
+
+def test_a_sensor_says_in_a_few_words_what_it_may_start(home: Path) -> None:
+    git(home, "branch", "dev")
+    defs = dg.Definitions.merge(
+        dg.Definitions(assets=[people]),
+        build_defs(environment(home)),
+        build_defs(environment(home, "dev", branch="dev")),
+    )
+    sensor, graph = defs.resolve_sensor_def("prod_push"), defs.resolve_asset_graph()
+    selection = sensor.asset_selection
+    assert selection is not None
+    told = selection.to_serializable_asset_selection(graph)  # to the webserver
+    assert str(told) == 'tag:"dbt/environment"="prod"'
+    assert {key.path[0] for key in selection.resolve(graph)} == {"prod"}
+    assert dg.AssetKey(["prod", "customers"]) in selection.resolve(graph)
 
 
 def test_a_run_of_the_merged_project_builds(home: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
-from dbt_orchestration.assets.translator import exposure_key
+from dbt_orchestration.assets.translator import ENVIRONMENT, exposure_key, group_of
 from dbt_orchestration.automation.cursors import read_cursor, write_cursor
 from dbt_orchestration.automation.lightdash import shown
 from dbt_orchestration.automation.lightdash.news import Reporter
@@ -61,7 +61,8 @@ def lightdash_definitions(
         specs=[
             dg.AssetSpec(
                 key,
-                group_name="lightdash",
+                group_name=group_of(environment, "lightdash"),
+                tags={ENVIRONMENT: environment},
                 kinds={"lightdash"},
                 description=f"What {lightdash.url} was told of the tables of {environment}.",
                 skippable=True,

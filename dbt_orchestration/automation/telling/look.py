@@ -7,7 +7,7 @@ prepared, it is as it was.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ import dagster as dg
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.assets.translator import group_of
 from dbt_orchestration.automation.outcome import Finding, Outcome
 from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.dagster_internals import CheckStatus
@@ -109,7 +110,7 @@ class Look:
                 Kind.HISTORY_WAITS,
                 version=names,
                 facts={"what": names, "partitions": f"{count:,}", "job": job},
-                groups=tuple(sorted({spec.group_name or "" for spec in specs})),
+                groups=self._groups(specs),
                 owners=tuple(sorted({owner for spec in specs for owner in spec.owners})),
             )
 
@@ -240,8 +241,14 @@ class Look:
             **({"why": failed.why} if failed else {}),
             **said,
         }
-        group, version = spec.group_name or "", said.get("run", "1")
-        return Incident(kind, node, version, _short(facts), (group,), tuple(spec.owners))
+        version, groups = said.get("run", "1"), self._groups([spec])
+        return Incident(kind, node, version, _short(facts), groups, tuple(spec.owners))
+
+    def _groups(self, specs: Iterable[dg.AssetSpec]) -> tuple[str, ...]:
+        """As Dagster shows them, and as dbt calls them."""
+        prefix = group_of(self.environment, "")
+        shown = {spec.group_name or "" for spec in specs}
+        return tuple(sorted({*shown, *(group.removeprefix(prefix) for group in shown)}))
 
     def _changed(self, key: dg.AssetKey, failed: Failed | None) -> Mapping[str, str]:
         """Who changed it last, or else pushed what made Dagster build it, if one is known."""
