@@ -37,6 +37,7 @@ from dbt_orchestration.ledger.pushes import (
     nothing_due,
 )
 from dbt_orchestration.ledger.run_tags import RAW_TAG, REVISION_TAG, run_tags
+from dbt_orchestration.ledger.waiting import observed
 from dbt_orchestration.revisions.commits import find_commit, is_current
 from dbt_orchestration.revisions.current import used_by
 from dbt_orchestration.revisions.disk import full_disk
@@ -120,7 +121,9 @@ class _Tick:
     refusal: Callable[[Revision], str] | None
     context: dg.SensorEvaluationContext
     found: list[Finding] = field(default_factory=list)
-    events: list[dg.AssetMaterialization | dg.AssetCheckEvaluation] = field(default_factory=list)
+    events: list[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation] = field(
+        default_factory=list
+    )
     requests: list[dg.RunRequest] = field(default_factory=list)
     known: Mapping[str, Any] = field(init=False)
     ends: float = field(default_factory=lambda: monotonic() + _BUDGET_SECONDS)
@@ -315,6 +318,8 @@ class _Tick:
             doing = self._follower.doing
             self._find(Outcome.COMPARING, commit=_title(revision), doing=doing)
             return
+        self.events += observed(due, dbt, known.get("waits") or {})
+        self._leave(waits=due.asked)
         facts: dict[str, Any] = {"commit": _title(revision), "count": due.count}
         facts |= {"asks": due.asks(dbt), "waiting": due.asked}
         if due and (missing := self._not_loaded()):

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.dbt.parse import Revision
-from dbt_orchestration.history.order import Order
 from dbt_orchestration.ledger.due import Due
 from dbt_orchestration.ledger.pushes import seconds_of
 from dbt_orchestration.ledger.run_tags import PUSH_TAG
 from dbt_orchestration.revisions.explanation import Explanation
-from dbt_orchestration.runs.request import BuildRequest, ranges
+from dbt_orchestration.runs.request import BuildRequest, order_of
 
 
 def request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> dg.RunRequest:
     """The run that builds what is due, with the reasons for each node."""
     alone = [u for u in dbt.nodes if u not in due.nodes]
-    whole = {u for u, why in due.nodes.items() if why.action == "full_refresh"}
-    order = Order(
+    order = replace(
+        order_of(dbt, due.nodes, due.partitions),
         reasons={u: _reason(why) for u, why in due.nodes.items()},
-        rebuild=sorted(whole),
-        partitions=ranges(
-            dbt, {u: keys for u, keys in due.partitions.items() if u in due.nodes.keys() - whole}
-        ),
         left_alone=len(alone),
         seconds_saved=seconds_of(due.built, alone),
     )

@@ -13,6 +13,7 @@ from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.changes.policy import HistoryPolicy
 from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.history.order import unpacked
 from dbt_orchestration.history.partitions import newest, partition_keys
 from dbt_orchestration.history.phases import descendants
 from dbt_orchestration.ledger.built import Built, read_checked, read_gone
@@ -21,6 +22,7 @@ from dbt_orchestration.ledger.present import NOT_THERE
 from dbt_orchestration.ledger.run_tags import (
     APPROVED_BEFORE,
     APPROVED_TAG,
+    CHOSEN_TAG,
     DISK_FULL_TAG,
     ENVIRONMENT_TAG,
     LIGHTDASH_TAG,
@@ -30,6 +32,7 @@ from dbt_orchestration.ledger.run_tags import (
 from dbt_orchestration.ledger.staleness import REWRITES, Staleness, on_change, staleness
 from dbt_orchestration.revisions.explanation import PARTIAL, Explanation, Recorded
 from dbt_orchestration.settings.models import Settings
+from dbt_orchestration.settings.types import named
 
 _NAMED = 5
 # A run that is killed each time, for want of memory, is not to be started for ever.
@@ -79,7 +82,8 @@ class Due:
     def asks(self, dbt: DbtAssets) -> str:
         """What waits for a person, and how to start it; "" if nothing does."""
         waits = self.waits(dbt)
-        return waits and f"Waits for you: to {waits}. Launch the job rebuild_history to start it."
+        job = named(dbt.env.name, "rebuild_history")
+        return waits and f"Waits for you: to {waits}. Launch the job {job} to start it."
 
     @property
     def asked(self) -> Mapping[str, int]:
@@ -133,12 +137,15 @@ class Ledger:
     revision: Revision
     dbt: DbtAssets
 
-    def due(self, explain: Callable[[Collection[Recorded]], bool]) -> Due | None:
+    def due(
+        self, explain: Callable[[Collection[Recorded]], bool], allowed: Collection[str] = ()
+    ) -> Due | None:
         """What is due; None if that is not known yet.
 
         Args:
             explain: explains nodes that were built with these fingerprints; False if that will take
                 longer.
+            allowed: nodes that a person may be about to start, by unique id.
         """
         stands = staleness(
             self.settings,
@@ -163,7 +170,7 @@ class Ledger:
         partitions = {
             u: keys for u in nodes if u in stands.built and (keys := self._history(u, stands))
         }
-        waiting = self._waiting(nodes, partitions)
+        waiting = self._waiting(nodes, partitions, allowed)
         nodes = {u: why for u, why in nodes.items() if u not in waiting}
         return Due(
             nodes,
@@ -206,15 +213,21 @@ class Ledger:
         return self.settings.environment(self.environment).lookback
 
     def _waiting(
-        self, nodes: Mapping[str, Explanation], partitions: Mapping[str, Sequence[str]]
+        self,
+        nodes: Mapping[str, Explanation],
+        partitions: Mapping[str, Sequence[str]],
+        allowed: Collection[str],
     ) -> Mapping[str, Explanation]:
         """What must be started by a person, and what of the rest would read it."""
         rewritten = [u for u, why in nodes.items() if why.action in REWRITES and self._keeps(u)]
-        most = self.settings.environment(self.environment).push.max_partitions
-        too_many = sum(len(partitions.get(u, ())) for u in rewritten) > most
-        asked = [u for u in rewritten if too_many or self._on_change(u) == "ask"]
-        if not asked or self._approved():
+        approved = self._approved()
+        if not rewritten or approved is None:
             return {}
+        approved |= {*allowed}
+        most = self.settings.environment(self.environment).push.max_partitions
+        # Who has chosen some does not want the others, also once they are few enough.
+        too_many = bool(approved) or sum(len(partitions.get(u, ())) for u in rewritten) > most
+        asked = {u for u in rewritten if too_many or self._on_change(u) == "ask"} - approved
         held_up = descendants(self.revision.manifest, asked)
         return {u: why for u, why in nodes.items() if u in asked or u in held_up}
 
@@ -224,15 +237,18 @@ class Ledger:
         kept = HistoryPolicy.of(node)
         return kept.incremental or kept.on_change == "ask"
 
-    def _approved(self) -> bool:
+    def _approved(self) -> set[str] | None:
+        """The nodes that people have let be rebuilt, by unique id; None if that is all of them."""
         environment, done = {ENVIRONMENT_TAG: self.environment}, [dg.DagsterRunStatus.SUCCESS]
-        return any(
-            self.instance.get_runs(
-                dg.RunsFilter(tags={**environment, tag: self.revision.digest}, statuses=done),
-                limit=1,
-            )
-            for tag in (APPROVED_TAG, APPROVED_BEFORE)
-        )
+        found: set[str] = set()
+        for tag in (APPROVED_TAG, APPROVED_BEFORE):
+            tags = {**environment, tag: self.revision.digest}
+            for run in self.instance.get_runs(dg.RunsFilter(tags=tags, statuses=done)):
+                chosen = unpacked(CHOSEN_TAG, run.tags)
+                if chosen is None:
+                    return None
+                found |= {*chosen}
+        return found
 
     def _checks(
         self, built: Mapping[str, Built], due: Collection[str]

@@ -19,6 +19,8 @@ PUSH_TAG, RAW_TAG = ".dagster/dbt_push", ".dagster/dbt_raw"
 LIGHTDASH_TAG = ".dagster/dbt_lightdash"
 # The revision whose history a person lets be rebuilt.
 APPROVED_TAG = ".dagster/dbt_approved"
+# With that, and ``history.order.packed``: the models that the person has chosen, if not all.
+CHOSEN_TAG = ".dagster/dbt_chosen"
 # Of a run that failed while a disk was full, which says nothing about what it was to build.
 DISK_FULL_TAG = ".dagster/dbt_disk_full"
 # Which tables a run recreates.

@@ -21,7 +21,8 @@ from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
 from dbt_orchestration.location.assets import dbt_assets
 from dbt_orchestration.location.environment import Environment
 from dbt_orchestration.location.flights import raw_assets
-from dbt_orchestration.operations.rebuild_form import history_job, rebuild_job
+from dbt_orchestration.operations.history_form import history_job
+from dbt_orchestration.operations.rebuild_form import rebuild_job
 from dbt_orchestration.revisions.current import loaded_revision, open_revision
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named

@@ -11,6 +11,7 @@ from dbt_orchestration.history.rebuild import parents_first
 from dbt_orchestration.ledger.due import minutes
 from dbt_orchestration.runs.plan import Planner, RunPlan, batches_of
 from dbt_orchestration.runs.request import BuildRequest
+from dbt_orchestration.settings.types import named
 
 
 def preview(dbt: DbtAssets, instance: dg.DagsterInstance, request: BuildRequest) -> str:
@@ -53,6 +54,6 @@ def _notes(dbt: DbtAssets, plan: RunPlan) -> Iterator[str]:
     if waiting := sorted(names[u] for u in plan.waiting if u in names):
         yield (
             f"{', '.join(waiting)}: its change calls for a table that is built from nothing; that"
-            " still waits for somebody to launch rebuild_history."
+            f" still waits for somebody to launch {named(dbt.env.name, 'rebuild_history')}."
         )
     yield from batches_of(plan)

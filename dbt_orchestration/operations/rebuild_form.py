@@ -6,7 +6,7 @@ anything is touched, and who asked for what stays on record.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -19,18 +19,14 @@ from dbt_orchestration.history.late import reloaded_since
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.history.partitions import PartitionError, partition_config
 from dbt_orchestration.history.rebuild import Rebuild, Wanted, find_model, rebuild
-from dbt_orchestration.ledger.due import Ledger
 from dbt_orchestration.ledger.provenance import ancestors_of
 from dbt_orchestration.ledger.run_tags import (
-    APPROVED_TAG,
     ENVIRONMENT_TAG,
     WHY_TAG,
     shortened,
 )
 from dbt_orchestration.operations.preview import preview
-from dbt_orchestration.revisions.store import open_commit, published
 from dbt_orchestration.runs.request import BuildRequest, ranges
-from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
 
 _TICK_SECONDS = 5
@@ -138,55 +134,6 @@ def rebuild_job(
         )
 
     return job, start
-
-
-def history_job(
-    settings: Settings,
-    environment: str,
-    revision: Revision,
-    dbt: DbtAssets,
-    assets_of: Callable[[Revision], DbtAssets],
-) -> dg.JobDefinition:
-    """One click that lets the push sensor start what waits for a person.
-
-    Args:
-        assets_of: what another revision consists of.
-    """
-
-    def newest(instance: dg.DagsterInstance) -> tuple[Revision, DbtAssets]:
-        # A webserver learns a moment after the daemon, whose sensor said what waits, that the code
-        # location has loaded another commit. Until then it launches this job as it was before.
-        storage = instance.defs_state_storage
-        digest = published(environment, storage) or revision.digest
-        if digest == revision.digest:
-            return revision, dbt
-        loaded = open_commit(settings, environment, digest, storage)
-        return loaded, assets_of(loaded)
-
-    @dg.op(name=named(environment, "approve"))
-    def approve(context: dg.OpExecutionContext) -> None:
-        shown, assets = newest(context.instance)
-        ledger = Ledger(settings, environment, context.instance, shown, assets)
-        due = ledger.due(lambda _: True)
-        waits = due.waits(assets) if due is not None else ""
-        why = f"lets be done what waits: to {waits}" if waits else "nothing waits"
-        tags = {APPROVED_TAG: shown.digest, WHY_TAG: shortened(why)}
-        context.instance.add_run_tags(context.run.run_id, tags)
-        said = f"The push sensor starts within seconds to {waits}." if waits else "Nothing waits."
-        context.log.info(said)
-        context.add_output_metadata({"started": waits or "nothing waits"})
-
-    @dg.job(
-        name=named(environment, "rebuild_history"),
-        description="Start rebuilding the history that the last push makes due and that waits for"
-        " somebody to say so. The push sensor says what that is.",
-        tags={ENVIRONMENT_TAG: environment},
-        executor_def=dg.in_process_executor,
-    )
-    def job() -> None:
-        approve()
-
-    return job
 
 
 def _rebuild(

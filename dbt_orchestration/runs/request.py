@@ -14,6 +14,7 @@ from dbt_orchestration.history.order import Order, packed, unpacked
 from dbt_orchestration.history.request import ranges_of
 from dbt_orchestration.ledger.attempts import CRASH_TAGS
 from dbt_orchestration.ledger.run_tags import run_tags
+from dbt_orchestration.revisions.explanation import Explanation
 from dbt_orchestration.runs.config import BuildConfig
 
 # Of the run of a form: what it asks for. Dagster's UI shows no tag that begins like this.
@@ -102,6 +103,21 @@ class BuildRequest:
                 **(tags or {}),
             },
         )
+
+
+def order_of(
+    dbt: DbtAssets,
+    nodes: Mapping[str, Explanation],
+    partitions: Mapping[str, Collection[str]],
+) -> Order:
+    """What is to be built of nodes that are due.
+
+    Args:
+        partitions: those that are due of each node; of nodes that are not there the newest.
+    """
+    whole = {u for u, why in nodes.items() if why.action == "full_refresh"}
+    others = {u: keys for u, keys in partitions.items() if u in nodes.keys() - whole}
+    return Order(rebuild=sorted(whole), partitions=ranges(dbt, others))
 
 
 def ranges(dbt: DbtAssets, partitions: Mapping[str, Collection[str]]) -> dict[str, list[str]]:

@@ -68,11 +68,33 @@ def say(site: Site, on_change: str) -> None:
 
 def approve(site: Site, loaded: dg.Definitions | None = None) -> str:
     """What the job says that it starts."""
+    return shown(form(site, loaded))["waits"]
+
+
+def form(
+    site: Site, loaded: dg.Definitions | None = None, **said: Any
+) -> dg.ExecuteInProcessResult:
+    """The job, launched with what a person has filled in."""
     job = (loaded or site.loaded["prod"]).resolve_job_def("prod_rebuild_history")
-    result = job.execute_in_process(instance=site.instance)
-    assert result.success
+    return job.execute_in_process(
+        instance=site.instance,
+        run_config={"ops": {"prod_approve": {"config": said}}},
+        raise_on_error=False,
+    )
+
+
+def shown(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """What a form's run shows."""
     [event] = [e for e in result.all_events if e.is_successful_output]
-    return str(event.step_output_data.metadata["started"].value)
+    return {k: str(v.value) for k, v in event.step_output_data.metadata.items()}
+
+
+def observed(site: Site, name: str) -> dict[str, Any]:
+    """What an asset says of the history that waits."""
+    [record] = site.instance.fetch_observations(dg.AssetKey(["prod", name]), limit=1).records
+    event = record.asset_observation
+    assert event is not None
+    return {"said": event.description, **{k: v.value for k, v in event.metadata.items()}}
 
 
 def daily(site: Site) -> list[tuple[Any, ...]]:
@@ -141,7 +163,9 @@ def test_a_model_that_asks_waits_for_a_person(built: Site) -> None:
         "nothing else is due. Waits for you: to rebuild daily (3 partitions), monthly (1 partition)"
         in said
     )
-    assert re.search(", and 1 that read them; about .*\\. Launch the job rebuild_history", said)
+    assert re.search(
+        ", and 1 that read them; about .*\\. Launch the job prod_rebuild_history", said
+    )
     assert daily(built) == before
     assert approve(built).startswith("rebuild daily (3 partitions), monthly (1 partition), and 1")
     request = built.request()
@@ -150,6 +174,59 @@ def test_a_model_that_asks_waits_for_a_person(built: Site) -> None:
     assert daily(built) == [(day, amount * 10) for day, amount in before]
     assert "nothing is due" in built.says()
     assert approve(built) == "nothing waits"
+
+
+def test_an_asset_says_what_of_it_waits(built: Site) -> None:
+    say(built, "ask")
+    built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
+    built.clone.push("in pence")
+    assert "Waits for you" in built.says()
+    said = observed(built, "daily")
+    assert said["said"].startswith("Built by older code, and waits for you: 3 partitions, about ")
+    assert said["partitions of older code"] == 3
+    assert "daily ← SQL (models/daily.sql)" in said["why"]
+    built.says()
+    daily = dg.AssetKey(["prod", "daily"])
+    assert len(built.instance.fetch_observations(daily, limit=9).records) == 1
+    built.clone.edit("models/daily.sql", "sum(amount) * 10", "sum(amount)")
+    built.clone.push("back")
+    assert "nothing is due" in built.says()
+    assert observed(built, "daily")["said"] == "No part of its history waits for you any more."
+
+
+def test_history_is_looked_at_before_it_is_started(built: Site) -> None:
+    say(built, "ask")
+    built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
+    built.clone.push("in pence")
+    assert "Waits for you" in built.says()
+    said = shown(form(built, dry_run=True))
+    assert "| daily | 3 partitions, 2024-01-01 to 2024-01-03 | " in said["plan"]
+    assert "| peak | as a whole | " in said["plan"]
+    assert said["next"] == "Nothing was started: launch it with dry_run: false."
+    assert "Waits for you" in built.says()
+
+
+def test_some_of_the_history_that_waits_is_started(built: Site) -> None:
+    prod = built.settings.environments["prod"].model_copy(update={"on_change": "ask"})
+    built.settings = built.settings.model_copy(update={"environments": {"prod": prod}})
+    built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
+    built.clone.edit("models/kept.sql", "amount * 2 as", "amount * 3 as")
+    built.clone.push("in pence")
+    built.load()
+    assert "to rebuild daily (3 partitions), kept (whole), monthly (1 p" in built.says()
+    assert "models: peak does not wait; what waits is daily, " in failure(
+        form(built, models=["peak"])
+    )
+    assert shown(form(built, models=["kept"]))["waits"].startswith("rebuild kept (whole); about ")
+    request = built.request()
+    assert names(request) == ["kept"]
+    assert built.run(request).success
+    assert "Waits for you: to rebuild daily (3 partitions), monthly (1 partition)" in built.says()
+    # What it reads is of older code as well, so that is started with it.
+    assert shown(form(built, models=["monthly"]))["waits"].startswith("rebuild daily (3 partitions")
+    assert names(built.request()) == ["daily", "monthly", "peak"]
+    assert built.build().success
+    assert "nothing is due" in built.says()
 
 
 def test_a_click_on_a_page_of_the_commit_before_starts_what_the_sensor_said(built: Site) -> None:
