@@ -48,6 +48,7 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
 )
 from dagster._core.storage.defs_state.base import DefsStateStorage
+from dagster._core.storage.event_log.base import AssetRecord
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
 from dagster._utils.schedules import get_latest_completed_cron_tick
@@ -55,6 +56,7 @@ from dagster_shared.error import SerializableErrorInfo
 from dagster_shared.record import as_dict
 
 __all__ = [
+    "AssetRecord",
     "CheckRecord",
     "CheckRunHealthResult",
     "CheckStatus",

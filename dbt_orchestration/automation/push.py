@@ -24,6 +24,7 @@ from dbt_orchestration.automation.outcome import Finding, Outcome
 from dbt_orchestration.automation.request import request
 from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.dbt.parse import PrepareError, Revision
+from dbt_orchestration.ledger.as_it_was import taken_back
 from dbt_orchestration.ledger.attempts import CRASH_TAGS, unfinished_runs
 from dbt_orchestration.ledger.built import read_built
 from dbt_orchestration.ledger.doubt import doubt_stopped
@@ -320,6 +321,7 @@ class _Tick:
             return
         self.events += observed(due, dbt, known.get("waits") or {})
         self._leave(waits=due.asked)
+        self.events += taken_back(instance, dbt, due)
         facts: dict[str, Any] = {"commit": _title(revision), "count": due.count}
         facts |= {"asks": due.asks(dbt), "waiting": due.asked}
         if due and (missing := self._not_loaded()):

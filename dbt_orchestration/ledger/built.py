@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import dagster as dg
 
@@ -25,10 +26,17 @@ from dbt_orchestration.ledger.provenance import (
     code_version_in,
     short_name_in,
 )
+from dbt_orchestration.ledger.recorded import (
+    COMPLETED,
+    evaluation_in,
+    executions,
+    is_as_it_was,
+    last_build,
+)
 from dbt_orchestration.revisions.explanation import PARTIAL, STOPPED
 
 _EARLIER = 10
-_COMPLETED = {CheckStatus.SUCCEEDED, CheckStatus.FAILED}
+
 # Of a test that a run planned and ended without doing: when it was done before, and how, by run and
 # test. It takes a query for each (2 ms), and each tick looks; a failed build may leave thousands.
 _before: dict[tuple[str, dg.AssetCheckKey], tuple[float, str | None]] = {}
@@ -94,7 +102,7 @@ def _read(
     found: dict[str, Built] = {}
     gone: dict[str, Built] = {}
     for record in instance.get_asset_records(list(names)):
-        last = record.asset_entry.last_materialization_record
+        last = last_build(instance, record)
         event = last and last.asset_materialization
         if not last or not event:
             continue
@@ -190,19 +198,11 @@ def _latest_checks(
     found: dict[dg.AssetCheckKey, CheckRecord] = {}
     for key, latest in storage.get_latest_asset_check_execution_by_key(list(keys)).items():
         records = [latest]
-        if not counts(latest):
-            records += storage.get_asset_check_execution_history(key, limit=_EARLIER)
+        if is_as_it_was(latest) or not counts(latest):
+            records = list(islice(executions(instance, key), _EARLIER))
         if record := next(filter(counts, records), None):
             found[key] = record
     return found
-
-
-def evaluation_in(record: CheckRecord) -> dg.AssetCheckEvaluation | None:
-    """What a check has found, if it was done."""
-    event = record.event.dagster_event if record.event else None
-    if event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-        return event.asset_check_evaluation_data
-    return None
 
 
 def last_results(
@@ -236,7 +236,8 @@ def read_checked(
     unfinished = {run.run_id for run in unfinished_runs(instance)}
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(changed))
     found: dict[dg.AssetCheckKey, str] = {}
-    for key, record in latest.items():
+    for key, newest in latest.items():
+        record = next(executions(instance, key)) if is_as_it_was(newest) else newest
         if record.status is CheckStatus.PLANNED and record.run_id not in unfinished:
             when, passed = _passed_before(instance, record)
             passed = passed if when >= changed[key] else None
@@ -261,9 +262,7 @@ def _passed_before(instance: dg.DagsterInstance, planned: CheckRecord) -> tuple[
     if known not in _before:
         if len(_before) >= _MOST_BEFORE:
             _before.clear()
-        records = instance.event_log_storage.get_asset_check_execution_history(
-            planned.key, limit=1, status=_COMPLETED
-        )
-        event = records[0].event if records else None
-        _before[known] = (event.timestamp, _passed(records[0])) if event else (0.0, None)
+        done = next(executions(instance, planned.key, COMPLETED), None)
+        event = done.event if done else None
+        _before[known] = (event.timestamp, _passed(done)) if done and event else (0.0, None)
     return _before[known]

@@ -12,6 +12,7 @@ from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.ledger.built import read_built
 from dbt_orchestration.ledger.moved import Moved
 from dbt_orchestration.ledger.provenance import RELATION
+from dbt_orchestration.ledger.recorded import last_build
 from dbt_orchestration.revisions.current import open_revision
 from dbt_orchestration.revisions.explanation import read_explanations
 from dbt_orchestration.revisions.store import followed, published
@@ -67,7 +68,7 @@ def _assets(instance: dg.DagsterInstance, revision: Revision) -> Mapping[str, dg
     names = {relation_name(nodes[u]).lower(): u for u in ours}
     found: dict[str, tuple[int, dg.AssetKey]] = {}
     for record in instance.get_asset_records():
-        last = record.asset_entry.last_materialization_record
+        last = last_build(instance, record)
         event = last and last.asset_materialization
         said = event and event.metadata.get(RELATION)
         unique_id = names.get(str(said.value).lower()) if said else None

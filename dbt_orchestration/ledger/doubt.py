@@ -18,6 +18,7 @@ import orjson
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.ledger.present import place_in_the_log
+from dbt_orchestration.ledger.recorded import last_build
 from dbt_orchestration.ledger.run_tags import WORKING_TAG
 
 _DONE = "-"
@@ -126,9 +127,9 @@ def _built_since(
 ) -> Collection[str]:
     keys = [dg.AssetKey.from_user_string(name) for name in names]
     return {
-        entry.asset_key.to_user_string()
-        for entry in (record.asset_entry for record in instance.get_asset_records(keys))
-        if (last := entry.last_materialization_record) and last.timestamp > moment
+        record.asset_entry.asset_key.to_user_string()
+        for record in instance.get_asset_records(keys)
+        if (last := last_build(instance, record)) and last.timestamp > moment
     }
 
 

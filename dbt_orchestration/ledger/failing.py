@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 import dagster as dg
 
 from dbt_orchestration.dagster_internals import CheckStatus
+from dbt_orchestration.ledger.recorded import executions
 
 _MOST = 200
 
@@ -30,10 +32,9 @@ def failing_since(instance: dg.DagsterInstance, test: dg.AssetCheckKey) -> Faili
 
     A test that warns fails.
     """
-    history = instance.event_log_storage.get_asset_check_execution_history
-    passed = history(test, limit=1, status={CheckStatus.SUCCEEDED})
-    failed = history(test, limit=_MOST, status={CheckStatus.FAILED})
-    since = [record for record in failed if not passed or record.id > passed[0].id]
+    passed = next(executions(instance, test, {CheckStatus.SUCCEEDED}), None)
+    failed = islice(executions(instance, test, {CheckStatus.FAILED}, page=_MOST), _MOST)
+    since = [record for record in failed if not passed or record.id > passed.id]
     if not since:
         return None
     first = since[-1]

@@ -18,6 +18,7 @@ from dbt_orchestration.changes.terms import digest, digest_value
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.ledger.attempts import unfinished_runs
 from dbt_orchestration.ledger.due import Ledger
+from dbt_orchestration.ledger.recorded import last_build
 from dbt_orchestration.settings.models import Settings
 
 TOLD = "dbt/told"
@@ -123,8 +124,9 @@ class Reporter:
         told = Told.last(instance, self.key)
         keys = list(self.dbt.nodes.values())
         places = [
-            record.asset_entry.last_materialization_storage_id or 0
+            last.storage_id
             for record in instance.get_asset_records(keys)
+            if (last := last_build(instance, record))
         ]
         place = max([told.place, *places])
         tables = sum(built > told.place for built in places)

@@ -22,9 +22,9 @@ from dbt_orchestration.automation.outcome import Finding, Outcome
 from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.dagster_internals import CheckStatus
 from dbt_orchestration.dbt.parse import Commit
-from dbt_orchestration.ledger.built import evaluation_in
 from dbt_orchestration.ledger.failures import Failed, RunFailure
 from dbt_orchestration.ledger.provenance import CODE_VERSION_TAG
+from dbt_orchestration.ledger.recorded import evaluation_in, last_build
 from dbt_orchestration.ledger.run_tags import PUSH_TAG, SHA_TAG
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.remote import Remote
@@ -161,9 +161,10 @@ class Look:
 
     def _models(self, dbt: DbtAssets) -> Iterator[Incident]:
         names = {key: unique_id for unique_id, key in dbt.nodes.items()}
-        entries = [each.asset_entry for each in self.instance.get_asset_records(list(names))]
+        records = self.instance.get_asset_records(list(names))
+        entries = [each.asset_entry for each in records]
         tried = {names[each.asset_key]: each for each in entries if each.last_run_id}
-        built = {u: each.last_materialization_record for u, each in tried.items()}
+        built = {names[r.asset_entry.asset_key]: last_build(self.instance, r) for r in records}
         doubtful = {
             u: str(each.last_run_id)
             for u, each in tried.items()
