@@ -311,7 +311,9 @@ class Look:
 
 
 def _about(commit: Commit) -> Mapping[str, str]:
-    return {"author": commit.author, "subject": commit.subject, "commit_url": commit.url}
+    # Of a commit that is not here only the SHA is known.
+    said = {"author": commit.author, "subject": commit.subject} if commit.committed_at else {}
+    return {"commit_url": commit.url, **said}
 
 
 def _short(facts: Mapping[str, str]) -> Mapping[str, str]:

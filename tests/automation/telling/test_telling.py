@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,17 @@ def test_a_project_that_is_in_no_repository_any_more_is_told_of_all_the_same(
     office.site.load()
     office.tick()
     assert office.slack.shown() == [":red_circle: *prod: model customers failed*"]
+
+
+def test_nobody_is_named_whose_commit_is_not_here(office: Office) -> None:
+    office.told(office.slack_alone())
+    office.site.clone.edit("models/customers.sql", "{{ ref(", "{{ ref((")
+    office.site.clone.push("half done")
+    office.site.says()
+    shutil.rmtree(office.site.settings.state_dir / "git")
+    office.tick()
+    assert "cannot be built" in office.slack.posts[0].text
+    assert "somebody" not in office.slack.posts[0].text
 
 
 def test_a_message_that_somebody_deleted_holds_up_nothing(office: Office) -> None:
