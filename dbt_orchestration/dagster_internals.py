@@ -70,6 +70,7 @@ __all__ = [
 ]
 
 StateStorage = DefsStateStorage[dg.DagsterInstance]
+Context = dg.SensorEvaluationContext | dg.AssetExecutionContext
 CheckRecord = AssetCheckExecutionRecord
 CheckStatus = AssetCheckExecutionRecordStatus
 
@@ -254,15 +255,15 @@ def write_note(instance: dg.DagsterInstance, key: str, text: str) -> None:
     instance.daemon_cursor_storage.set_cursor_values({key: text})
 
 
-def sensor_cursor(context: dg.SensorEvaluationContext, name: str) -> str | None:
-    """The cursor of another sensor of the code location that a sensor belongs to."""
+def sensor_cursor(context: Context, name: str) -> str | None:
+    """The cursor of a sensor of the code location that a sensor, or a run, belongs to."""
     state = _automation_state(context, name)
     data = state.sensor_instigator_data if state else None
     return data.cursor if data else None
 
 
-def on_since(context: dg.SensorEvaluationContext, name: str, default: bool) -> float | None:
-    """Since when a schedule of a sensor's code location is on; None if it is off.
+def on_since(context: Context, name: str, default: bool) -> float | None:
+    """Since when a schedule of the same code location is on; None if it is off.
 
     Args:
         default: whether it is on if nobody has switched it.
@@ -278,14 +279,24 @@ def on_since(context: dg.SensorEvaluationContext, name: str, default: bool) -> f
     return (started or 0.0) if is_on else None
 
 
-def _automation_state(context: dg.SensorEvaluationContext, name: str) -> InstigatorState | None:
-    place = context.code_location_origin
+def _automation_state(context: Context, name: str) -> InstigatorState | None:
+    if context.instance.schedule_storage is None:  # as of an instance in memory
+        return None
+    place = _location(context)
     for state in context.instance.all_instigator_state():
         origin = state.origin.repository_origin.code_location_origin
-        is_here = place is None or origin.location_name == place.location_name
+        is_here = place is None or origin.location_name == place
         if state.instigator_name == name and is_here:
             return state
     return None
+
+
+def _location(context: Context) -> str | None:
+    if isinstance(context, dg.SensorEvaluationContext):
+        place = context.code_location_origin
+        return place.location_name if place else None
+    job = context.run.remote_job_origin
+    return job.location_name if job else None
 
 
 def last_cron_tick(cron: str, timezone: str, before: datetime) -> datetime:

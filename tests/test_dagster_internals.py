@@ -18,7 +18,16 @@ import dagster as dg
 import grpc  # type: ignore[import-untyped]
 import pytest
 from dagster._cli.proxy_server_manager import ProxyServerManager
+from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.scheduler.instigation import InstigatorStatus, ScheduleInstigatorData
 from dagster._core.workspace.load_target import CompositeTarget, PythonFileTarget
 
@@ -243,6 +252,30 @@ def test_a_sensor_reads_what_another_one_of_its_location_has_left() -> None:
         with dg.build_sensor_context(instance) as context:
             assert dagster_internals.sensor_cursor(context, "prod_push") == "left"
             assert dagster_internals.sensor_cursor(context, "dev_push") is None
+
+
+def test_a_run_reads_what_a_sensor_of_its_location_has_left() -> None:
+    found: dict[str, str | None] = {}
+
+    def read(place: str) -> None:
+        @dg.asset
+        def page(context) -> None:  # type: ignore[no-untyped-def]
+            found[place] = dagster_internals.sensor_cursor(context, "prod_push")
+
+        defs = dg.Definitions([page], executor=dg.in_process_executor)
+        job = defs.resolve_implicit_global_asset_job_def()
+        location = GrpcServerCodeLocationOrigin("localhost", 4000, location_name=place)
+        origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "repository"), job.name)
+        code = RepositoryPythonOrigin("python", ModuleCodePointer("module", "repository"))
+        python = JobPythonOrigin(job.name, code)
+        run = instance.create_run_for_job(job, remote_job_origin=origin, job_code_origin=python)
+        assert execute_run(InMemoryJob(job), run, instance).success
+
+    with dg.DagsterInstance.local_temp() as instance:
+        keep_cursor(instance, "prod_push", "left")
+        read("prod")
+        read("dev")
+    assert found == {"prod": "left", "dev": None}
 
 
 @pytest.mark.parametrize("default", [True, False])

@@ -1,6 +1,6 @@
 """The full build, and jobs by dbt selection, with their schedules."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -11,6 +11,23 @@ from dbt_orchestration.ledger.built import read_built
 from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
 from dbt_orchestration.settings.models import Environment, Job, Schedule, SettingsError
 from dbt_orchestration.settings.types import named
+
+_FULL_BUILD = "full_build"
+SCHEDULE_TAG = "dagster/schedule_name"
+
+
+def daily_schedule(environment: str) -> str:
+    """The name of the schedule that builds everything."""
+    return _schedule_name(named(environment, _FULL_BUILD))
+
+
+def daily_tags(environment: str) -> Mapping[str, str]:
+    """What Dagster's tags say of the runs that it has started, and of their retries."""
+    return {SCHEDULE_TAG: daily_schedule(environment)}
+
+
+def _schedule_name(job: str) -> str:
+    return f"{job}_schedule"
 
 
 def jobs_and_schedules(
@@ -24,7 +41,7 @@ def jobs_and_schedules(
     source_checks = _checks_on(dbt, [spec.key for spec in dbt.sources.values()])
     full = _job(
         name,
-        "full_build",
+        _FULL_BUILD,
         everything(dbt),
         "Every model, seed and snapshot; incremental models for their newest partitions.",
     )
@@ -76,7 +93,7 @@ def _schedule(
     versions = {spec.key: spec.code_version for spec in dbt.definition.specs}
 
     @dg.schedule(
-        name=f"{job.name}_schedule",
+        name=_schedule_name(job.name),
         job=job,
         cron_schedule=schedule.cron,
         execution_timezone=schedule.timezone,

@@ -12,6 +12,7 @@ from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.assets.translator import exposure_specs, states_key
 from dbt_orchestration.automation.jobs import jobs_and_schedules
 from dbt_orchestration.automation.lightdash.definitions import lightdash_definitions
+from dbt_orchestration.automation.morning.definitions import morning_definitions
 from dbt_orchestration.automation.newest import newest_commit_check
 from dbt_orchestration.automation.push import push_sensor
 from dbt_orchestration.automation.telling.sensor import tell_check, tell_sensor
@@ -115,6 +116,7 @@ def definitions_of(
     if environment.lightdash:
         told = [lightdash_definitions(settings, name, environment.lightdash, revision, dbt)]
     checks, tellers = _telling(settings, name, dbt)
+    page, writer = morning_definitions(settings, name, dbt)
     refusal = _refusal(settings, name, translator)
     push = push_sensor(settings, name, revision, dbt, loaded, refusal=refusal)
     return dg.Definitions(
@@ -125,6 +127,7 @@ def definitions_of(
             *exposure_specs(revision.manifest, name, dbt.keys),
             *([pushes_spec(name, environment.branch)] if pushes or tellers else []),
             *(asset for asset, _, _ in told),
+            page,
         ],
         asset_checks=[
             *([newest_commit_check(settings, name, revision)] if pushes else []),
@@ -143,6 +146,7 @@ def definitions_of(
             starter,
             *(sensor for _, _, sensor in told),
             *tellers,
+            writer,
         ],
     )
 

@@ -36,7 +36,7 @@ from dbt_orchestration.settings import found
 from dbt_orchestration.settings import types as kinds
 from dbt_orchestration.settings.failed_rows import FailedRows
 from dbt_orchestration.settings.lightdash import Lightdash
-from dbt_orchestration.settings.notify import Notify
+from dbt_orchestration.settings.notify import Language, Notify
 from dbt_orchestration.settings.user_input import did_you_mean, problems, read_yaml
 
 PREFIX = "DBT_ORCHESTRATION_"
@@ -294,9 +294,17 @@ class Settings(BaseSettings):
 
     def notify_of(self, name: str) -> Notify | None:
         """Who is told of an environment; None if nobody is."""
-        everywhere, here = self.notify, self.environments[name].notify
-        told = everywhere.overridden_by(here) if everywhere and here else here or everywhere
+        told = self._notify(name)
         return told if told and told.enabled else None
+
+    def language_of(self, name: str) -> Language:
+        """What is written about an environment is in this language, whoever is told."""
+        told = self._notify(name)
+        return told.language if told else "en"
+
+    def _notify(self, name: str) -> Notify | None:
+        everywhere, here = self.notify, self.environments[name].notify
+        return everywhere.overridden_by(here) if everywhere and here else here or everywhere
 
     @cached_property
     def dbt_environment(self) -> dict[str, str]:

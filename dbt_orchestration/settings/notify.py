@@ -86,6 +86,7 @@ Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
 SecretAddress = Annotated[SecretStr, AfterValidator(_check_secret_address)]
 SigningSecret = Annotated[SecretStr, AfterValidator(_check_signing_secret)]
 Text = Annotated[str, Field(min_length=1)]
+Language = Literal["en", "ko"]
 
 
 class _Model(BaseModel):
@@ -157,7 +158,7 @@ class Notify(_Model):
     """Who is told, and how. Each part is on when it is there."""
 
     enabled: bool = True
-    language: Literal["en", "ko"] = "en"
+    language: Language = "en"
     dagster_url: WebAddress | None = Field(
         None, description="Dagster's address, for links. Default: messages have none."
     )

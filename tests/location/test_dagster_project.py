@@ -21,6 +21,8 @@ from tests.automation.site import SHOP, git
 from tests.conftest import REPOSITORY
 from tests.test_docs import blocks
 
+_SENSORS = ("push", "rebuild", "morning_page")
+
 DefsYaml = Callable[[str], dg.Definitions]
 
 
@@ -79,7 +81,8 @@ def test_two_environments_live_beside_what_is_there(home: Path) -> None:
     dg.Definitions.validate_loadable(defs)
     repository = defs.get_repository_def()
     sensors = {sensor.name for sensor in repository.sensor_defs}
-    assert sensors == {"push", "prod_push", "prod_rebuild", "dev_push", "dev_rebuild"}
+    ours = {f"{name}_{what}" for name in ("prod", "dev") for what in _SENSORS}
+    assert sensors == {"push", *ours}
     graph = defs.resolve_asset_graph()
     assert graph.get(dg.AssetKey(["prod", "callers"])).parent_keys == {people.key}
     assert graph.get(dg.AssetKey(["dev", "callers"])).parent_keys == {people.key}
@@ -262,8 +265,8 @@ def test_history_stays_where_the_type_of_a_defs_yaml_is_changed(
     before = defs_yaml(_THEIRS).resolve_asset_graph()
     after = defs_yaml(_THEIRS.replace("dagster_dbt.DbtProject", "dbt_orchestration.DbtEnvironment"))
     graph = after.resolve_asset_graph()
-    pushes = dg.AssetKey(["prod", "pushes"])
-    assert graph.get_all_asset_keys() - {pushes} == before.get_all_asset_keys()
+    more = {dg.AssetKey(["prod", name]) for name in ("pushes", "morning_page")}
+    assert graph.get_all_asset_keys() - more == before.get_all_asset_keys()
     for key in before.materializable_asset_keys:
         mine, theirs = graph.get(key), before.get(key)
         assert (mine.group_name, mine.owners, mine.parent_keys) == (
@@ -272,7 +275,7 @@ def test_history_stays_where_the_type_of_a_defs_yaml_is_changed(
     ours = {"all_partitions_built", "newest_commit_can_be_built"}
     checks = {key for key in graph.asset_check_keys if key.name not in ours}
     assert checks == before.asset_check_keys
-    assert {s.name for s in after.sensors or ()} == {"prod_push", "prod_rebuild"}
+    assert {s.name for s in after.sensors or ()} == {f"prod_{what}" for what in _SENSORS}
 
 
 @pytest.mark.parametrize(

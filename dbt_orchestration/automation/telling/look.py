@@ -18,6 +18,7 @@ import dagster as dg
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.assets.translator import group_of
+from dbt_orchestration.automation.jobs import daily_tags
 from dbt_orchestration.automation.outcome import Finding, Outcome
 from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.dagster_internals import CheckStatus
@@ -117,8 +118,7 @@ class Look:
     # Runs
 
     def _build(self) -> Iterator[Incident]:
-        schedule = f"{named(self.environment, 'full_build')}_schedule"
-        last = self._newest({"dagster/schedule_name": schedule})
+        last = self._newest(daily_tags(self.environment))
         yield from self._ended(Kind.BUILD_FAILED, last)
         if self.scheduled is not None:
             yield from self._late(last, self.scheduled)
@@ -292,13 +292,8 @@ class Look:
 
     def _is_open(self, run: dg.DagsterRun) -> bool:
         """Whether it is not known yet how a run ends, or what is started in its place."""
-        if not run.is_finished:
-            return True
-        if not dagster_internals.is_to_be_retried(run):
-            return run.status is dg.DagsterRunStatus.CANCELED
-        record = self.instance.get_run_record_by_id(run.run_id)
-        ended = record.end_time if record else None
-        return ended is not None and self.now < ended + _RETRY_SECONDS
+        is_canceled = run.status is dg.DagsterRunStatus.CANCELED
+        return is_canceled or is_going_on(self.instance, run, self.now)
 
     def _failure(self, run_id: str) -> RunFailure:
         if run_id not in self._failures:
@@ -308,6 +303,15 @@ class Look:
     @cached_property
     def _failures(self) -> dict[str, RunFailure]:
         return {}
+
+
+def is_going_on(instance: dg.DagsterInstance, run: dg.DagsterRun, now: float) -> bool:
+    """Whether a run has not ended, or Dagster is about to start it again."""
+    if not run.is_finished or not dagster_internals.is_to_be_retried(run):
+        return not run.is_finished
+    record = instance.get_run_record_by_id(run.run_id)
+    ended = record.end_time if record else None
+    return ended is not None and now < ended + _RETRY_SECONDS
 
 
 def _about(commit: Commit) -> Mapping[str, str]:

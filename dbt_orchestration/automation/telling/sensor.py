@@ -14,6 +14,7 @@ import dagster as dg
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.automation.cursors import read_cursor, write_cursor
+from dbt_orchestration.automation.jobs import daily_schedule
 from dbt_orchestration.automation.outcome import findings
 from dbt_orchestration.automation.telling.look import Look
 from dbt_orchestration.automation.telling.memory import Memory
@@ -127,9 +128,8 @@ def _look(
     is_same = before.get("happened") == happened and since < _SAME_SECONDS
     if since >= 0 and (is_same or since < _PAUSES * before.get("took", 0.0)):
         return before
-    schedule = f"{named(environment, 'full_build')}_schedule"
     is_on = settings.environment(environment).full_build.enabled
-    on = dagster_internals.on_since(context, schedule, is_on)
+    on = dagster_internals.on_since(context, daily_schedule(environment), is_on)
     scheduled = None if on is None else max(on, memory.since)
     began = thread_time()
     look = Look(settings, environment, context.instance, dbt, found, scheduled, memory.open, now)

@@ -1,4 +1,4 @@
-"""All that is said to people, in each language."""
+"""All that is said to people, in each language: in messages, and on the morning page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dbt_orchestration.automation.telling.incidents import Incident, Kind
+
+
+@dataclass(frozen=True)
+class PageTexts:
+    """The texts of the morning page.
+
+    Attributes:
+        headings: of its parts, in their order.
+        builds: what is said of the daily build, by how it went.
+        columns: of tables.
+        causes: what made Dagster start runs.
+    """
+
+    headings: Mapping[str, str]
+    builds: Mapping[str, str]
+    columns: Mapping[str, str]
+    causes: Mapping[str, str]
+    commit: str
+    no_build: str
+    nothing: str
+    tried: str
+    not_due: str
+    slowest: str
+    grown: str
+    compared: str
+    flaps: str
+    warns: str
+    orphans: str
+    cost: str
 
 
 @dataclass(frozen=True)
@@ -31,6 +60,7 @@ class Texts:
     asset: str
     commit: str
     trial: str
+    page: PageTexts
 
     def title(self, incident: Incident, *, again: bool = False) -> str:
         """What is wrong, or over, in one line."""
@@ -78,6 +108,58 @@ _EN = Texts(
     asset="Asset",
     commit="Commit",
     trial="This is a test of `dbt-orchestration notify --test`: nothing is wrong.",
+    page=PageTexts(
+        headings={
+            "failed": "Failed",
+            "late": "Late",
+            "waits": "Waits for you",
+            "pushes": "Pushes of the last day",
+            "models": "Models",
+            "tests": "Tests that nobody can rely on",
+            "orphans": "Relations without a model",
+            "cost": "Cost of the last 7 days",
+        },
+        builds={
+            "succeeded": "The daily build of {time} succeeded in {took}.",
+            "failed": "The daily build of {time} failed after {took}.",
+            "canceled": "The daily build of {time} was stopped after {took}.",
+            "running": "The daily build of {time} has been running for {took}.",
+        },
+        columns={
+            "author": "Author",
+            "before": "Before",
+            "built": "Built",
+            "commit": "Commit",
+            "grown": "Grown by",
+            "left_alone": "Left alone",
+            "model": "Model",
+            "rows": "Rows",
+            "runs": "Runs",
+            "saved": "Saved",
+            "took": "Took",
+            "why": "What for",
+        },
+        causes={
+            "push": "push",
+            "daily": "daily build",
+            "schedule": "other schedule",
+            "hand": "by hand",
+        },
+        commit="Commit {commit} by {author}.",
+        no_build="There was no daily build in the last 7 days.",
+        nothing="Nothing.",
+        tried="what failed was tried already, and is not built again by itself: re-execute its run"
+        " from asset failure, or push a remedy",
+        not_due="nothing was due",
+        slowest="The slowest:",
+        grown="The fastest growing tables:",
+        compared="Before: the daily build of {time}.",
+        flaps="{name} on {asset} fails and passes by turns: it failed {bad} of the last {times}"
+        " times",
+        warns="{name} on {asset} warned each of the last {times} times",
+        orphans="Dagster built these, and the commit has no such model. Drop what nobody reads:",
+        cost="How long runs took.",
+    ),
 )
 
 _KO = Texts(
@@ -120,6 +202,58 @@ _KO = Texts(
     asset="자산",
     commit="커밋",
     trial="`dbt-orchestration notify --test`가 보낸 시험 메시지입니다. 문제는 없습니다.",
+    page=PageTexts(
+        headings={
+            "failed": "실패",
+            "late": "지연",
+            "waits": "사람을 기다리는 일",
+            "pushes": "지난 하루의 푸시",
+            "models": "모델",
+            "tests": "믿을 수 없는 테스트",
+            "orphans": "모델이 없는 테이블과 뷰",
+            "cost": "지난 7일의 비용",
+        },
+        builds={
+            "succeeded": "{time} 일일 빌드가 {took} 만에 성공했습니다.",
+            "failed": "{time} 일일 빌드가 {took} 후 실패했습니다.",
+            "canceled": "{time} 일일 빌드가 {took} 후 중지되었습니다.",
+            "running": "{time} 일일 빌드가 {took} 동안 실행되고 있습니다.",
+        },
+        columns={
+            "author": "작성자",
+            "before": "이전",
+            "built": "빌드",
+            "commit": "커밋",
+            "grown": "증가",
+            "left_alone": "그대로 둠",
+            "model": "모델",
+            "rows": "행",
+            "runs": "실행",
+            "saved": "절약",
+            "took": "걸린 시간",
+            "why": "이유",
+        },
+        causes={
+            "push": "푸시",
+            "daily": "일일 빌드",
+            "schedule": "다른 일정",
+            "hand": "수동",
+        },
+        commit="{author}의 커밋 {commit}.",
+        no_build="지난 7일 동안 일일 빌드가 없었습니다.",
+        nothing="없음.",
+        tried="실패한 것은 이미 시도했으므로 저절로 다시 빌드되지 않습니다: 그 실행을 실패한"
+        " 자산부터 다시 실행하거나 수정한 커밋을 푸시하세요",
+        not_due="빌드할 것이 없음",
+        slowest="가장 느린 모델:",
+        grown="가장 빨리 커지는 테이블:",
+        compared="이전: {time} 일일 빌드.",
+        flaps="{asset}의 {name} 테스트가 실패와 통과를 되풀이합니다: 최근 {times}번 중"
+        " {bad}번 실패",
+        warns="{asset}의 {name} 테스트가 최근 {times}번 모두 경고했습니다",
+        orphans="Dagster가 만들었지만 커밋에 그런 모델이 없습니다. 아무도 읽지 않으면 삭제하세요:",
+        cost="실행에 걸린 시간.",
+    ),
 )
 
 TEXTS: Mapping[str, Texts] = {"en": _EN, "ko": _KO}

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import string
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 import pytest
 
 from dbt_orchestration.automation.telling.incidents import Kind
-from dbt_orchestration.automation.telling.texts import TEXTS, Texts
+from dbt_orchestration.automation.telling.texts import TEXTS
 
 
 def named(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
 
-def said(texts: Texts) -> dict[str, str]:
+def said(texts: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in fields(texts):
         value = getattr(texts, each.name)
-        found |= (
-            {each.name: value}
-            if isinstance(value, str)
-            else {f"{each.name} {key}": text for key, text in value.items()}
-        )
+        if isinstance(value, str):
+            value = {"": value}
+        elif is_dataclass(value):
+            value = said(value)
+        found |= {f"{each.name} {key}".strip(): text for key, text in value.items()}
     return found
 
 
