@@ -28,6 +28,8 @@ RECREATES_TAG = ".dagster/dbt_recreates"
 # Of a run that works in an environment: its name. It is taken back when the run has said what it
 # left.
 WORKING_TAG = ".dagster/dbt_working"
+# What a run's queries cost, in credits of Snowflake.
+CREDITS_TAG = ".dagster/dbt_credits"
 # As versions before this one called them, in what is still to be told apart.
 _PUSH_BEFORE, APPROVED_BEFORE = "dbt/push", "dbt/approved"
 # PostgreSQL keeps no value in an index that is much longer than a few of these.

@@ -10,6 +10,7 @@ from dagster_dbt import DagsterDbtTranslator
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.assets.translator import exposure_specs, states_key
+from dbt_orchestration.automation.credits.definitions import credits_definitions
 from dbt_orchestration.automation.jobs import jobs_and_schedules
 from dbt_orchestration.automation.lightdash.definitions import lightdash_definitions
 from dbt_orchestration.automation.morning.definitions import morning_definitions
@@ -117,6 +118,9 @@ def definitions_of(
         told = [lightdash_definitions(settings, name, environment.lightdash, revision, dbt)]
     checks, tellers = _telling(settings, name, dbt)
     page, writer = morning_definitions(settings, name, dbt)
+    costs = []
+    if environment.credits and settings.warehouse_type == "snowflake":
+        costs = [credits_definitions(name, dbt)]
     refusal = _refusal(settings, name, translator)
     push = push_sensor(settings, name, revision, dbt, loaded, refusal=refusal)
     return dg.Definitions(
@@ -139,6 +143,7 @@ def definitions_of(
             by_hand,
             *([history_job(settings, name, revision, dbt, assets_of)] if pushes else []),
             *(job for _, job, _ in told),
+            *(job for job, _ in costs),
         ],
         schedules=schedules,
         sensors=[
@@ -147,6 +152,7 @@ def definitions_of(
             *(sensor for _, _, sensor in told),
             *tellers,
             writer,
+            *(sensor for _, sensor in costs),
         ],
     )
 

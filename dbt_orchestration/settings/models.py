@@ -120,6 +120,11 @@ class EnvironmentOptions(_Model):
     lightdash: Lightdash | None = Field(
         None, description="A project of Lightdash that shows its tables, and is told of builds."
     )
+    credits: bool = Field(
+        False,
+        description="On Snowflake: write down what each run and model cost. The role has to be"
+        " allowed to read the account's usage.",
+    )
     notify: Notify | None = Field(
         None, description="What is otherwise here than under the installation's own `notify`."
     )

@@ -15,7 +15,7 @@ CONFIG_VARIABLE = "DBT_ORCHESTRATION_CONFIG"
 # Jobs of every environment, which are not chosen by selection.
 OUR_JOBS = (
     *("full_build", "load_raw", "nothing", "rebuild", "rebuild_history"),
-    "tell_lightdash",
+    *("tell_lightdash", "credits"),
 )
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

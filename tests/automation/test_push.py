@@ -573,7 +573,7 @@ def test_a_full_disk_is_not_the_commits_fault(built: Site, monkeypatch: pytest.M
 
 def test_every_job_of_ours_has_a_name_that_settings_refuse(built: Site) -> None:
     names = {str(job.name).removeprefix("prod_") for job in built.load().jobs or ()}
-    assert names | {"load_raw", "nothing", "tell_lightdash"} == set(OUR_JOBS)
+    assert names | {"load_raw", "nothing", "tell_lightdash", "credits"} == set(OUR_JOBS)
 
 
 def test_a_run_that_died_and_is_not_started_again_is_asked_for_again(built: Site) -> None:

@@ -115,12 +115,14 @@ class Spent:
 
     Attributes:
         author: who pushed what they built; "" where no push did, or that is not known.
+        credits: of Snowflake, as far as it has said; None if it has said nothing.
     """
 
     cause: Cause
     author: str
     runs: int
     seconds: float
+    credits: float | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,8 @@ class Morning:
         flapping: tests that failed, passed, and failed again.
         warning: tests that warned each time.
         spent: in the last week, the most first.
+        dearest: the credits of each asset that Snowflake has named in the last week, the most
+            first.
     """
 
     environment: str
@@ -159,3 +163,4 @@ class Morning:
     warning: Sequence[Unsteady]
     orphans: Sequence[Orphan]
     spent: Sequence[Spent]
+    dearest: Sequence[tuple[str, float]]

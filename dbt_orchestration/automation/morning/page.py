@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from dbt_orchestration.automation.morning.morning import Model, Morning, Pushed, Spent
+from dbt_orchestration.automation.morning.morning import Model, Morning, Pushed
 from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.automation.telling.texts import Texts
 
@@ -42,7 +42,7 @@ class Page:
             "models": self._models(morning),
             "tests": self._tests(morning),
             "orphans": self._orphans(morning),
-            "cost": self._cost(morning.spent),
+            "cost": self._cost(morning),
         }
         said = [f"# {_plain(morning.environment)}, {self._time(morning.written)}"]
         said += self._head(morning)
@@ -165,20 +165,28 @@ class Page:
             yield self.texts.page.orphans
         yield from self._list(_plain(each.relation) for each in morning.orphans)
 
-    def _cost(self, spent: Sequence[Spent]) -> Iterator[str]:
+    def _cost(self, morning: Morning) -> Iterator[str]:
+        page, spent = self.texts.page, morning.spent
+        known = any(each.credits is not None for each in spent)
         if spent:
-            yield self.texts.page.cost
+            yield page.credits if known else page.cost
         rows = [
             (
-                self.texts.page.causes[each.cause],
+                page.causes[each.cause],
                 _plain(each.author),
                 f"{each.runs:,}",
                 _duration(each.seconds),
+                *([_credits(each.credits)] if known else []),
             )
             for each in spent[:_MOST]
         ]
-        yield from self._table(("why", "author", "runs", "took"), rows)
+        names = ("why", "author", "runs", "took", *(["credits"] if known else []))
+        yield from self._table(names, rows)
         yield from self._more(len(spent) - _MOST)
+        if morning.dearest:
+            yield page.dearest
+        dearest = [(self._asset(a), _credits(c)) for a, c in morning.dearest[:_MOST_MODELS]]
+        yield from self._table(("model", "credits"), dearest)
 
     # What the parts share
 
@@ -216,6 +224,10 @@ def _plain(text: str) -> str:
 
 def _link(label: str, address: str) -> str:
     return f"[{label}](<{address.replace('>', '%3E')}>)"
+
+
+def _credits(credits: float | None) -> str:
+    return "" if credits is None else f"{credits:.3g}"
 
 
 def _duration(seconds: float) -> str:

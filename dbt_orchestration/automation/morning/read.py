@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.automation.credits.definitions import JOB, METADATA, TESTS_METADATA
 from dbt_orchestration.automation.jobs import SCHEDULE_TAG, daily_schedule
 from dbt_orchestration.automation.morning.morning import (
     Build,
@@ -35,13 +36,15 @@ from dbt_orchestration.ledger.built import evaluation_in
 from dbt_orchestration.ledger.failures import RunFailure
 from dbt_orchestration.ledger.provenance import DURATION, RELATION, UNIQUE_ID
 from dbt_orchestration.ledger.pushes import pushes_key
-from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG, is_from_push
+from dbt_orchestration.ledger.run_tags import CREDITS_TAG, ENVIRONMENT_TAG, is_from_push
 from dbt_orchestration.settings.models import Settings
+from dbt_orchestration.settings.types import named
 
 _DAY = 86_400.0
 _WEEK = 7 * _DAY
 # Bounds of what is read, for installations in which much happens.
 _MOST_RUNS, _MOST_FAILED, _MOST_TESTS = 1_000, 100, 100
+_MOST_ASKED = 50
 _TIMES, _WARNS = 20, 3
 _ROW_COUNT = "dagster/row_count"
 _LATE = {Kind.BUILD_NOT_STARTED, Kind.BUILD_LATE, Kind.NOT_FRESH}
@@ -98,6 +101,7 @@ class Reader:
             [*self._warning()],
             sorted(self._orphans(), key=lambda each: each.relation),
             self._spent(),
+            self._dearest(),
         )
 
     def _wrong(self) -> Collection[Incident]:
@@ -166,13 +170,32 @@ class Reader:
     def _spent(self) -> Sequence[Spent]:
         counts: Counter[tuple[Cause, str]] = Counter()
         seconds: dict[tuple[Cause, str], float] = {}
+        credits: dict[tuple[Cause, str], float] = {}
         for record in self._runs:
             run = record.dagster_run
             who = self._cause(run), _text(self._pushed.get(run.run_id, {}), "author")
             counts[who] += 1
             seconds[who] = seconds.get(who, 0.0) + self._seconds(record)
-        found = [Spent(*who, counts[who], took) for who, took in seconds.items()]
+            if cost := run.tags.get(CREDITS_TAG):
+                credits[who] = credits.get(who, 0.0) + float(cost)
+        found = [Spent(*who, counts[who], took, credits.get(who)) for who, took in seconds.items()]
         return sorted(found, key=lambda each: -each.seconds)
+
+    def _dearest(self) -> Sequence[tuple[str, float]]:
+        wanted = dg.RunsFilter(
+            job_name=named(self.environment, JOB),
+            created_after=datetime.fromtimestamp(self.now - _WEEK, UTC),
+        )
+        kind = dg.DagsterEventType.ASSET_OBSERVATION
+        found: dict[str, float] = {}
+        for run in self.instance.get_runs(wanted, limit=_MOST_ASKED):
+            for record in self.instance.get_records_for_run(run.run_id, of_type=kind).records:
+                if observed := record.asset_observation:
+                    names = (METADATA, TESTS_METADATA)
+                    cost = sum(_number(observed.metadata, name) or 0.0 for name in names)
+                    asset = "/".join(observed.asset_key.path)
+                    found[asset] = found.get(asset, 0.0) + cost
+        return sorted(found.items(), key=lambda each: -each[1])
 
     # Pushes
 

@@ -36,6 +36,8 @@ class PageTexts:
     warns: str
     orphans: str
     cost: str
+    credits: str
+    dearest: str
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ _EN = Texts(
             "before": "Before",
             "built": "Built",
             "commit": "Commit",
+            "credits": "Credits",
             "grown": "Grown by",
             "left_alone": "Left alone",
             "model": "Model",
@@ -159,6 +162,9 @@ _EN = Texts(
         warns="{name} on {asset} warned each of the last {times} times",
         orphans="Dagster built these, and the commit has no such model. Drop what nobody reads:",
         cost="How long runs took.",
+        credits="How long runs took, and what Snowflake says that their queries cost. It says so"
+        " 8 hours later.",
+        dearest="The dearest models, with their tests:",
     ),
 )
 
@@ -224,6 +230,7 @@ _KO = Texts(
             "before": "이전",
             "built": "빌드",
             "commit": "커밋",
+            "credits": "크레딧",
             "grown": "증가",
             "left_alone": "그대로 둠",
             "model": "모델",
@@ -253,6 +260,9 @@ _KO = Texts(
         warns="{asset}의 {name} 테스트가 최근 {times}번 모두 경고했습니다",
         orphans="Dagster가 만들었지만 커밋에 그런 모델이 없습니다. 아무도 읽지 않으면 삭제하세요:",
         cost="실행에 걸린 시간.",
+        credits="실행에 걸린 시간과 Snowflake가 알려 준 쿼리 비용. Snowflake는 8시간 뒤에"
+        " 알려 줍니다.",
+        dearest="가장 비싼 모델(테스트 포함):",
     ),
 )
 
