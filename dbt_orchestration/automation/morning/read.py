@@ -32,10 +32,10 @@ from dbt_orchestration.automation.telling.look import Look
 from dbt_orchestration.automation.telling.memory import Memory
 from dbt_orchestration.changes.relation_names import relation_name
 from dbt_orchestration.dagster_internals import CheckStatus
-from dbt_orchestration.ledger.built import evaluation_in
 from dbt_orchestration.ledger.failures import RunFailure
-from dbt_orchestration.ledger.provenance import DURATION, RELATION, UNIQUE_ID
+from dbt_orchestration.ledger.provenance import RELATION, SECONDS, UNIQUE_ID
 from dbt_orchestration.ledger.pushes import pushes_key
+from dbt_orchestration.ledger.recorded import evaluation_in
 from dbt_orchestration.ledger.run_tags import CREDITS_TAG, ENVIRONMENT_TAG, is_from_push
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
@@ -252,7 +252,7 @@ class Reader:
                 if (event := record.asset_materialization) and event.asset_key in nodes:
                     seconds, rows = found.get(event.asset_key, (0.0, None))
                     count = _number(event.metadata, _ROW_COUNT)
-                    seconds += _number(event.metadata, DURATION) or 0.0
+                    seconds += _number(event.metadata, SECONDS) or 0.0
                     found[event.asset_key] = seconds, rows if count is None else int(count)
         return found
 
