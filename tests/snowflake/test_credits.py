@@ -119,7 +119,7 @@ def test_what_snowflake_accounts_for_is_metadata_of_assets_runs_and_the_page(
     written = flights.instance.get_latest_materialization_event(flights.key("morning_page"))
     assert written
     assert written.asset_materialization
-    page = str(written.asset_materialization.metadata["page"].value)
+    page = str(written.asset_materialization.metadata["page"].value).replace("\\", "")
     assert "| by hand |  | 1 | " in page
     assert f" | {total:.3g} |" in page
     assert "| [delay_buckets](</assets/prod/seeds/delay_buckets>) | " in page

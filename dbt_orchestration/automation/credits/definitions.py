@@ -13,6 +13,7 @@ from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.automation.credits.query import Credits, CreditsError, ask
 from dbt_orchestration.ledger.attempts import UNFINISHED
 from dbt_orchestration.ledger.run_tags import COMMIT_TAG, CREDITS_TAG, ENVIRONMENT_TAG, WHY_TAG
+from dbt_orchestration.runs.markdown import table
 from dbt_orchestration.settings.types import named
 
 JOB = "credits"
@@ -52,16 +53,15 @@ def credits_definitions(
             )
         for event in _observations(dbt, found, runs):
             context.log_event(event)
-        lines = ["| run | commit | credits |", "|---|---|---|"]
+        lines = []
         for run in runs.values():
             total = sum(credits for (run_id, _), credits in found.items() if run_id == run.run_id)
             # Last: what dies before is asked again.
             context.instance.add_run_tags(run.run_id, {CREDITS_TAG: f"{total:.9f}"})
-            lines.append(
-                f"| {run.run_id[:8]} | {_cell(run.tags.get(COMMIT_TAG, ''))} | {total:.6f} |"
-            )
+            lines.append((run.run_id[:8], run.tags.get(COMMIT_TAG, ""), f"{total:.6f}"))
+        by_run = table(("run", "commit", "credits"), lines)
         context.add_output_metadata(
-            {METADATA: sum(found.values()), "runs": dg.MetadataValue.md("\n".join(lines))}
+            {METADATA: sum(found.values()), "runs": dg.MetadataValue.md(by_run)}
         )
 
     @dg.job(
@@ -130,7 +130,3 @@ def _observations(
         )
         for (run_id, key), cost in costs.items()
     ]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,13 +10,11 @@ from zoneinfo import ZoneInfo
 from dbt_orchestration.automation.morning.morning import Model, Morning, Pushed
 from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.automation.telling.texts import Texts
+from dbt_orchestration.runs.markdown import code, inline
 
 _MOST = 20
 _MOST_MODELS = 10
 _MOST_NAMES = 5
-# What Markdown, or HTML in it, would take for its own.
-_SPECIAL = re.compile(r"([\\`*\[\]<>|#~&])")
-_FENCE = re.compile(r"`{3,}")
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Page:
             "orphans": self._orphans(morning),
             "cost": self._cost(morning),
         }
-        said = [f"# {_plain(morning.environment)}, {self._time(morning.written)}"]
+        said = [f"# {inline(morning.environment)}, {self._time(morning.written)}"]
         said += self._head(morning)
         for name, heading in self.texts.page.headings.items():
             said += [f"## {heading}", *([*parts[name]] or [self.texts.page.nothing])]
@@ -53,9 +50,9 @@ class Page:
     def _head(self, morning: Morning) -> Iterator[str]:
         page, commit = self.texts.page, morning.commit
         if commit:
-            title = f"{commit.short} “{_plain(commit.subject)}”"
+            title = f"{commit.short} “{inline(commit.subject)}”"
             title = _link(title, commit.url) if commit.url else title
-            yield page.commit.format(commit=title, author=_plain(commit.author))
+            yield page.commit.format(commit=title, author=inline(commit.author))
         if build := morning.daily:
             words = page.builds[build.how].format(
                 time=self._time(build.started), took=_duration(build.seconds)
@@ -73,13 +70,13 @@ class Page:
             links.append(_link(self.texts.asset, f"{self.dagster_url}/assets/{asset}"))
         if url := facts.get("commit_url"):
             links.append(_link(self.texts.commit, url))
-        lines = [" · ".join([f"**{_plain(self.texts.title(incident))}**", *links])]
+        lines = [" · ".join([f"**{inline(self.texts.title(incident))}**", *links])]
         if facts.get("author"):
             is_commit = incident.kind is Kind.COMMIT_BROKEN
             said = self.texts.written_by if is_commit else self.texts.changed_by
-            lines.append(_plain(said.format_map({"subject": "", **facts})))
+            lines.append(inline(said.format_map({"subject": "", **facts})))
         if why := facts.get("why"):
-            lines.append(f"```text\n{_FENCE.sub('``', why)}\n```")
+            lines.append(code(why, "text"))
         return "\n\n".join(lines).replace("\n", "\n  ")
 
     def _waits(self, morning: Morning) -> Iterator[str]:
@@ -94,8 +91,8 @@ class Page:
         names = ("commit", "author", "built", "took", "left_alone", "saved")
         rows = [
             (
-                _link(_plain(push.commit), push.url) if push.url else _plain(push.commit),
-                _plain(push.author),
+                _link(inline(push.commit), push.url) if push.url else inline(push.commit),
+                inline(push.author),
                 self._built(push),
                 _duration(push.seconds) if push.run_id else "",
                 f"{push.left_alone:,}",
@@ -109,7 +106,7 @@ class Page:
     def _built(self, push: Pushed) -> str:
         if not push.run_id:
             return self.texts.page.not_due
-        names = [_plain(name) for name in push.names[:_MOST_NAMES]]
+        names = [inline(name) for name in push.names[:_MOST_NAMES]]
         names += self._more(len(push.names) - _MOST_NAMES)
         return f"{', '.join(names)} {self._run(push.run_id)}".strip()
 
@@ -152,7 +149,7 @@ class Page:
         said += [(page.warns, each) for each in morning.warning]
         yield from self._list(
             words.format(
-                name=_plain(test.name),
+                name=inline(test.name),
                 asset=self._asset(test.asset),
                 bad=test.bad,
                 times=test.times,
@@ -163,7 +160,7 @@ class Page:
     def _orphans(self, morning: Morning) -> Iterator[str]:
         if morning.orphans:
             yield self.texts.page.orphans
-        yield from self._list(_plain(each.relation) for each in morning.orphans)
+        yield from self._list(inline(each.relation) for each in morning.orphans)
 
     def _cost(self, morning: Morning) -> Iterator[str]:
         page, spent = self.texts.page, morning.spent
@@ -173,7 +170,7 @@ class Page:
         rows = [
             (
                 page.causes[each.cause],
-                _plain(each.author),
+                inline(each.author),
                 f"{each.runs:,}",
                 _duration(each.seconds),
                 *([_credits(each.credits)] if known else []),
@@ -210,16 +207,11 @@ class Page:
         return _link(f"{self.texts.run} {run_id[:8]}", f"{self.dagster_url}/runs/{run_id}")
 
     def _asset(self, asset: str) -> str:
-        name = _plain(asset.rpartition("/")[2])
+        name = inline(asset.rpartition("/")[2])
         return _link(name, f"{self.dagster_url}/assets/{asset}")
 
     def _time(self, moment: float) -> str:
         return datetime.fromtimestamp(moment, ZoneInfo(self.timezone)).strftime("%Y-%m-%d %H:%M")
-
-
-def _plain(text: str) -> str:
-    """Text of others, which is to be shown as it is, in one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
 def _link(label: str, address: str) -> str:
