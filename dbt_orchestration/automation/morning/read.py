@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import dagster as dg
@@ -35,7 +35,12 @@ from dbt_orchestration.dagster_internals import CheckStatus
 from dbt_orchestration.ledger.failures import RunFailure
 from dbt_orchestration.ledger.provenance import RELATION, SECONDS, UNIQUE_ID
 from dbt_orchestration.ledger.pushes import pushes_key
-from dbt_orchestration.ledger.recorded import evaluation_in
+from dbt_orchestration.ledger.recorded import (
+    COMPLETED,
+    evaluation_in,
+    executions,
+    last_build,
+)
 from dbt_orchestration.ledger.run_tags import CREDITS_TAG, ENVIRONMENT_TAG, is_from_push
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
@@ -287,8 +292,7 @@ class Reader:
 
     def _results(self, key: dg.AssetCheckKey) -> Sequence[str]:
         """How a test went the last times, the newest first."""
-        storage = self.instance.event_log_storage
-        history = storage.get_asset_check_execution_history(key, limit=_TIMES)
+        history = islice(executions(self.instance, key, COMPLETED, _TIMES), _TIMES)
         return [_result(found) for record in history if (found := evaluation_in(record))]
 
     # Relations
@@ -303,7 +307,7 @@ class Reader:
         gone = [key for key in self.instance.all_asset_keys() if key not in here]
         found: dict[str, list[Orphan]] = {}
         for record in self.instance.get_asset_records(gone):
-            last = record.asset_entry.last_materialization_record
+            last = last_build(self.instance, record)
             event = last.asset_materialization if last else None
             if last and event and UNIQUE_ID in event.metadata:
                 relation = _text(event.metadata, RELATION)

@@ -188,6 +188,13 @@ def test_it_names_tests_that_flap_and_that_always_warn(built: Site) -> None:
 def test_it_names_relations_whose_model_is_gone_until_it_is_back(built: Site) -> None:
     heading = "Relations without a model"
     assert part(now(built), heading) == "Nothing."
+    # What is taken back is recorded as it was, without a build.
+    built.clone.edit("models/totals.sql", "sum(orders)", "error('no')")
+    built.clone.push("broken")
+    assert not built.build().success
+    built.clone.edit("models/totals.sql", "error('no')", "sum(orders)")
+    built.clone.push("back")
+    built.build_all()
     (built.clone.folder / "dbt/models/totals.sql").unlink()
     built.clone.push("no totals")
     built.build_all()
