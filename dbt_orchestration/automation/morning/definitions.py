@@ -10,6 +10,7 @@ import dagster as dg
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.assets.translator import ENVIRONMENT
 from dbt_orchestration.automation.jobs import daily_schedule, daily_tags
 from dbt_orchestration.automation.morning.page import Page
 from dbt_orchestration.automation.morning.read import Reader
@@ -37,6 +38,7 @@ def morning_definitions(
     @dg.asset(
         key=key,
         group_name=pushes_spec(environment, "").group_name,
+        tags={ENVIRONMENT: environment},
         kinds={"markdown"},
         description=f"How {environment} is: what failed, what is late, what waits for a person,"
         " what pushes built, what it cost. Written after each daily build; materialize it for a"
