@@ -75,7 +75,8 @@ def _refuse_other_zone(target: str, name: str, zone: Any) -> None:
 
 
 def _begin_with_sql(config: Any, manager: Any) -> None:
-    config.query_comment.append = True
+    if hasattr(config, "query_comment"):  # dbt debug has a profile alone
+        config.query_comment.append = True
     if getattr(manager._add_query_comment, "begins", False):
         return
     add = manager._add_query_comment
