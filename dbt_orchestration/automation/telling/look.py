@@ -30,6 +30,7 @@ from dbt_orchestration.ledger.run_tags import PUSH_TAG, SHA_TAG
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.settings.models import Settings
+from dbt_orchestration.settings.notify import Notify
 from dbt_orchestration.settings.types import named
 
 # A schedule that was due while Dagster was down starts within a minute of its return.
@@ -140,7 +141,8 @@ class Look:
 
     def _late(self, last: dg.RunRecord | None, scheduled: float) -> Iterator[Incident]:
         build = self.settings.environment(self.environment).full_build
-        notify = self.settings.notify_of(self.environment)
+        # Somebody may want to know who is not told.
+        notify = self.settings.notify_of(self.environment) or Notify()
         now = datetime.fromtimestamp(self.now, UTC)
         due = dagster_internals.last_cron_tick(build.cron, build.timezone, now)
         late, time = (now - due).total_seconds(), due.strftime("%Y-%m-%d %H:%M")
@@ -149,7 +151,7 @@ class Look:
         if last is None or last.create_timestamp < due:
             if late > _START_SECONDS:
                 yield Incident(Kind.BUILD_NOT_STARTED, version=time, facts={"time": time})
-        elif self._is_open(last.dagster_run) and notify and late > notify.late_after_minutes * 60:
+        elif self._is_open(last.dagster_run) and late > notify.late_after_minutes * 60:
             facts = {"time": time, "run": last.dagster_run.run_id}
             yield Incident(Kind.BUILD_LATE, version=time, facts=facts)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -147,6 +150,23 @@ def test_what_is_late_is_on_it_and_a_new_installation_is_not_late(
     built.settings = built.settings.model_copy(update={"environments": {"prod": stopped}})
     built.load()
     assert part(now(built), "Late") == "Nothing."
+
+
+def test_a_daily_build_that_has_not_ended_is_late_also_where_nobody_is_told(built: Site) -> None:
+    [runs] = (built.clone.home / "dagster").rglob("runs.db")
+    with closing(sqlite3.connect(runs)) as database, database:
+        database.execute("update runs set create_timestamp = datetime('now', '-3 days')")
+    due = datetime.now(UTC) - timedelta(hours=3)
+    schedule = Schedule(cron=f"{due.minute} {due.hour} * * *", timezone="UTC")
+    prod = Environment(branch="main", target="prod", push=ALWAYS, full_build=schedule)
+    built.settings = built.settings.model_copy(update={"environments": {"prod": prod}})
+    job = built.load().resolve_job_def("prod_full_build")
+    started = dg.DagsterRunStatus.STARTED
+    run = built.instance.create_run_for_job(job, tags=DAILY, status=started)
+    late = part(now(built), "Late")
+    assert " has not ended yet**" in late
+    assert f"](</runs/{run.run_id}>)" in late
+    assert tick(built).skip_message == f"The daily build goes on: run {run.run_id[:8]}."
 
 
 def test_it_names_the_slowest_models_and_the_tables_that_grew(built: Site) -> None:
