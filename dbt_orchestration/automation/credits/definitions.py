@@ -11,6 +11,7 @@ import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.automation.credits.query import Credits, CreditsError, ask
+from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.ledger.attempts import UNFINISHED
 from dbt_orchestration.ledger.run_tags import COMMIT_TAG, CREDITS_TAG, ENVIRONMENT_TAG, WHY_TAG
 from dbt_orchestration.runs.markdown import table
@@ -46,7 +47,7 @@ def credits_definitions(
         try:
             found = ask(dbt.env.target.credentials(), since, until, runs)
         except CreditsError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
+            raise PlainFailure(str(error), allow_retries=False) from None
         if not found:
             context.log.warning(
                 "No query of these runs has a tag that names its run: see docs/morning.md."

@@ -47,9 +47,10 @@ def ask(credentials: Any, since: datetime, until: datetime, run_ids: Collection[
         ) as connection:
             rows = connection.cursor().execute(sql, timeout=_SECONDS).fetchall()
     except snowflake.connector.Error as error:
-        said = " ".join(str(error).split())
+        said = " ".join(str(error).split()).rstrip(".")
+        role = f"role {credentials.role}" if credentials.role else "user's role"
         raise CreditsError(
-            f"{VIEW} cannot be read: {said}. The role {credentials.role} needs `grant imported"
+            f"{VIEW} cannot be read: {said}. The {role} needs `grant imported"
             " privileges on database snowflake`"
         ) from None
     return add_up(rows, run_ids)
