@@ -96,7 +96,7 @@ MICROBATCH = frozenset({"batch_size", "begin", "event_time"})
 
 _INCREMENTAL = REWRITES_HISTORY - {"materialized", "partition_by"}
 # What they make of a seed's file is compared column by column.
-_SEED_ONLY = frozenset({"column_types", "delimiter", "quote_columns"})
+SEED_ONLY = frozenset({"column_types", "delimiter", "quote_columns"})
 _TEST = frozenset(
     {
         "error_if",
@@ -137,7 +137,7 @@ def _relevant(node: Mapping[str, Any]) -> dict[str, Any]:
     config: Mapping[str, Any] = node.get("config") or {}
     kind = node["resource_type"]
     skipped = set(IGNORED) | {"pre-hook", "post-hook", "pre_hook", "post_hook"}
-    skipped |= _SEED_ONLY
+    skipped |= SEED_ONLY
     if kind == "seed":
         skipped |= MICROBATCH | _INCREMENTAL
     elif config.get("materialized") != "incremental":

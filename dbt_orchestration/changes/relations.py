@@ -9,6 +9,7 @@ from typing import Any
 from dbt_orchestration.changes.columns.names import Names, Opaque, dialect_of
 from dbt_orchestration.changes.columns.query import analyse
 from dbt_orchestration.changes.components import Components
+from dbt_orchestration.changes.config import SEED_ONLY
 from dbt_orchestration.changes.project import Compiled, Project
 from dbt_orchestration.changes.seeds import seed_relation
 from dbt_orchestration.changes.terms import (
@@ -77,8 +78,7 @@ class Relations:
             Undeclared: a node has to be made first that is no parent of this one.
         """
         if node["resource_type"] == "seed":
-            names = None if self._why else self._names
-            return seed_relation(node, self._project.seeds.get(unique_id), names), ""
+            return self._seed(unique_id, node), ""
         why = self._why or self._project.uncompiled.get(unique_id, "")
         if node.get("language") == "python":
             why = "a Python model"
@@ -98,6 +98,18 @@ class Relations:
                 opaque.code = code
                 raise
             return self.opaque(unique_id, code), str(opaque)
+
+    def _seed(self, unique_id: str, node: Mapping[str, Any]) -> Relation:
+        text = self._project.seeds.get(unique_id)
+        stated = [(key, node["config"].get(key)) for key in sorted(SEED_ONLY)]
+        names = None if self._why else self._names
+        read = self._scheme, self._project.adapter, names is None, stated, node["checksum"]
+        key = digest("seed", repr((*read, text is None)), text or "")
+        if key not in self._analyses:
+            self._analyses[key] = seed_relation(node, text, names), frozenset()
+        known, _ = self._analyses[key]
+        assert isinstance(known, Relation)
+        return known
 
     def opaque(self, unique_id: str, code: str, also: Iterable[str] = ()) -> Relation:
         """The relation of a node that all its code and all of its parents and ``also`` decide."""

@@ -6,6 +6,7 @@ Dagster plots its numbers over time. Its check is red while the newest commit ca
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from dbt_orchestration.settings.types import named
 NEWEST_COMMIT = "newest_commit_can_be_built"
 _FILE = re.compile(r"[\w./-]+\.(?:sql|ya?ml|py|csv|md)\b")
 _LINE = re.compile(r"\bline (\d+)")
+_LONGEST = 1_000
 
 
 def pushes_key(environment: str) -> dg.AssetKey:
@@ -101,13 +103,15 @@ def cannot_be_built(environment: str, commit: Commit, said: str) -> dg.AssetChec
     if file := _FILE.search(said):
         metadata["file"] = file[0]
     if line := _LINE.search(said):
-        metadata["line"] = int(line[1])
+        metadata["line"] = line[1]  # Dagster would plot a number
+    # The page shows this at once, and the message in the metadata after a click.
+    why = textwrap.shorten(said, _LONGEST, placeholder=" …")
     return _evaluation(
         environment,
         passed=False,
         metadata=metadata,
         description=f"{commit.short} by {commit.author} cannot be built. What was built before"
-        " stays as it is.",
+        f" stays as it is.\n\n{why}",
     )
 
 

@@ -57,8 +57,9 @@ def test_a_broken_push_is_red_and_the_next_good_one_green(built: Site) -> None:
     assert facts["commit"] == f"{sha[:10]} a bracket too many"
     assert facts["author"] == "Ann <ann@example.com>"
     assert facts["file"] == "models/customers.sql"
-    assert facts["line"] == 1
+    assert facts["line"] == "1"
     assert "unexpected '}'" in facts["error"]
+    assert "unexpected '}'" in (red.description or "")
     assert "\n" in facts["error"].strip("`\n")
     assert not by_hand(built).passed
     built.clone.edit("models/customers.sql", "{{ ref((", "{{ ref(")
