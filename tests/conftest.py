@@ -6,13 +6,16 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import duckdb
 import pytest
+from alembic.script import ScriptDirectory
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
+from dbt_common.tests import enable_test_caching
 
 from dbt_orchestration.location.definitions import build_definitions
 from dbt_orchestration.revisions.working_tree import prepare
@@ -29,10 +32,16 @@ INSTANCE = REPOSITORY / "dbt_orchestration" / "dagster.yaml"
 PROJECTS = REPOSITORY / "tests" / "projects"
 EVERY_NODE = PROJECTS / "every_node"
 
+# As dbt's own tests do: Jinja that was read once in this process is not read again.
+enable_test_caching()
+# Nor are the migrations of Dagster's databases, which it reads for each of them and for each run.
+setattr(ScriptDirectory, "from_config", cache(ScriptDirectory.from_config))  # noqa: B010
+
 
 # So that no worker is left with one of them when the others have nothing more to do.
 LONGEST = [
     *("tests/e2e/test_push.py", "tests/faults/test_kills.py", "tests/e2e/test_up.py"),
+    "tests/browser/test_ui.py",
     *("tests/automation/test_push.py", "tests/automation/test_history.py", "tests/test_demo.py"),
     *("tests/automation/test_from_nothing.py", "tests/automation/test_doubt.py"),
     "tests/automation/test_lightdash.py",
