@@ -1,4 +1,4 @@
-# make up · make check · make test · make oldest · make demo · make plan · make bench.   A Python other than python3: make PYTHON=… up
+# make up · make check · make test · make oldest · make pictures · make demo · make plan · make bench.   A Python other than python3: make PYTHON=… up
 
 PORT ?= 3000
 RUN := .venv/bin
@@ -9,7 +9,7 @@ UV = $(or $(shell command -v uv),.uv/bin/uv)
 # Every command starts many processes, and each would compile this package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install up demo doctor plan check test oldest lint bench clean
+.PHONY: install up demo doctor plan check test oldest lint pictures bench clean
 
 install:
 	@PYTHON="$(PYTHON)" ./install.sh
@@ -48,6 +48,10 @@ lint: install
 	@$(RUN)/mypy
 	@$(RUN)/lint-imports --no-cache >/dev/null || $(RUN)/lint-imports --no-cache
 	@cd dbt_project && ../$(RUN)/dbt deps --quiet && ../$(RUN)/sqlfluff lint --disable-progress-bar .
+
+# The pictures of the guides, as a browser sees the UI now.
+pictures: install
+	@PICTURES=docs/images $(RUN)/pytest --quiet tests/browser
 
 bench: install
 	@$(RUN)/python -m benchmarks.one_model
