@@ -47,7 +47,7 @@ class Ui:
     def picture(self, name: str) -> None:
         """Keep what is on the screen, for the documentation: see ``make pictures``."""
         if folder := os.environ.get("PICTURES"):
-            self.page.screenshot(path=Path(folder) / f"{name}.png")
+            self.page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled")
 
 
 @pytest.fixture(scope="module")
