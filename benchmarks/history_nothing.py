@@ -212,8 +212,8 @@ class Nothing:
 
     def _install_packages(self, state: State) -> None:
         shutil.rmtree(self.project_dir / "dbt_packages", ignore_errors=True)
+        (self.project_dir / "package-lock.yml").unlink(missing_ok=True)
         if "local: installed/" not in state.files["packages.yml"]:  # where they lie already
-            (self.project_dir / "package-lock.yml").unlink(missing_ok=True)
             self._dbt(state, ("deps", "--quiet", "--log-level=none"))
 
     def _write(self, state: State) -> None:
