@@ -68,7 +68,7 @@ def page(site: Pushed) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
-            args=["--no-sandbox"],  # as root, and in containers
+            args=["--no-sandbox", "--disable-dev-shm-usage"],  # as root, and in containers
         )
         page = browser.new_page(viewport={"width": 1440, "height": 900}, locale="en-US")
         page.set_default_timeout(_PATIENCE)
