@@ -14,6 +14,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 _BUILDS = """query { runsOrError(filter: {pipelineName: "prod_full_build"}) { ... on Runs {
     results { runId } } } }"""
 
+_PAGES = """query { assetOrError(assetKey: {path: ["prod", "morning_page"]}) { ... on Asset {
+    assetMaterializations(limit: 1) { runId } } } }"""
+
 
 def _builds(ui: Ui) -> int:
     return len(ui.site.up.query(_BUILDS)["results"])
@@ -156,7 +159,7 @@ def test_numbers_of_each_build_are_plotted(ui: Ui) -> None:
 def test_the_morning_page_is_written_when_somebody_wants_it(ui: Ui) -> None:
     ui.asset("morning_page")
     ui.button("Materialize").click()
-    ui.sees(re.compile("Launched run"))
+    ui.site.until(lambda: True if ui.site.up.query(_PAGES)["assetMaterializations"] else None)
     ui.asset("morning_page", "events")
     ui.sees(re.compile("Materialized in run"))
     ui.page.get_by_text("[Show Markdown]").first.click()
