@@ -14,8 +14,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 _BUILDS = """query { runsOrError(filter: {pipelineName: "prod_full_build"}) { ... on Runs {
     results { runId } } } }"""
 
-_PAGES = """query { assetOrError(assetKey: {path: ["prod", "morning_page"]}) { ... on Asset {
+_BUILT = """query($name: String!) { assetOrError(assetKey: {path: ["prod", $name]}) { ... on Asset {
     assetMaterializations(limit: 1) { runId } } } }"""
+
+
+def _last_run(ui: Ui, name: str) -> str:
+    """The run that built an asset last; "" if none did."""
+    built = ui.site.up.query(_BUILT, name=name)["assetMaterializations"]
+    return str(built[0]["runId"]) if built else ""
 
 
 def _builds(ui: Ui) -> int:
@@ -127,7 +133,9 @@ def test_a_person_materializes_some_days(ui: Ui) -> None:
     ui.sees("Launch runs to materialize", "Missing", "All time", "2024-01-03")
     ui.picture("materialize-days")
     ui.button("Latest").click()
+    before = _last_run(ui, "daily")
     ui.page.locator("button").filter(has_text=re.compile("^Launch ")).last.click()
+    ui.site.until(lambda: True if _last_run(ui, "daily") != before else None)
     ui.asset("daily", "partitions")
     ui.sees("2024-01-03")
 
@@ -159,7 +167,7 @@ def test_numbers_of_each_build_are_plotted(ui: Ui) -> None:
 def test_the_morning_page_is_written_when_somebody_wants_it(ui: Ui) -> None:
     ui.asset("morning_page")
     ui.button("Materialize").click()
-    ui.site.until(lambda: True if ui.site.up.query(_PAGES)["assetMaterializations"] else None)
+    ui.site.until(lambda: _last_run(ui, "morning_page") or None)
     ui.asset("morning_page", "events")
     ui.sees(re.compile("Materialized in run"))
     ui.page.get_by_text("[Show Markdown]").first.click()
