@@ -220,8 +220,7 @@ class Ledger:
     ) -> Mapping[str, Explanation]:
         """What must be started by a person, and what of the rest would read it."""
         rewritten = [u for u, why in nodes.items() if why.action in REWRITES and self._keeps(u)]
-        approved = self._approved()
-        if not rewritten or approved is None:
+        if not rewritten or (approved := self._approved()) is None:
             return {}
         approved |= {*allowed}
         most = self.settings.environment(self.environment).push.max_partitions

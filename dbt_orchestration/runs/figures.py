@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import dagster as dg
+
 from dbt_orchestration.ledger.provenance import SECONDS
 
 ROWS, PARTITIONS, BYTES = "rows affected", "partitions", "bytes processed"
 # Dagster's own name of the number of rows that a table has.
-_ROW_COUNT = "dagster/row_count"
+ROW_COUNT = "dagster/row_count"
 # Their statement writes all of their rows.
 _WHOLE = frozenset({"table", "seed"})
+
+
+def number(metadata: Mapping[str, Any] | None, name: str) -> float | None:
+    """The number of this name in an event's metadata; None if it has none."""
+    value = (metadata or {}).get(name)
+    found = value.value if isinstance(value, dg.MetadataValue) else value
+    return None if found is None else float(str(found))
 
 
 def node_figures(data: Mapping[str, Any]) -> dict[str, float]:
     """What a result event says of a node: seconds, rows, bytes; without what is not known."""
     found, rows = _figures(data), _rows(data)
     if rows is not None and data["node_info"].get("materialized") in _WHOLE:
-        found[_ROW_COUNT] = rows
+        found[ROW_COUNT] = rows
     return found
 
 

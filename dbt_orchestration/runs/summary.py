@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import dagster as dg
 
@@ -12,7 +11,7 @@ from dbt_orchestration.assets.context import EnvironmentContext
 from dbt_orchestration.dagster_internals import say
 from dbt_orchestration.ledger.provenance import SECONDS
 from dbt_orchestration.runs.failures import Failures, titles
-from dbt_orchestration.runs.figures import ROWS
+from dbt_orchestration.runs.figures import ROWS, number
 from dbt_orchestration.runs.markdown import table
 
 _MOST = 300
@@ -45,8 +44,8 @@ class Summary:
             return
         assert result.asset_key is not None
         built = self._built.setdefault(result.asset_key, _Built())
-        built.seconds += _number(result.metadata, SECONDS) or 0.0
-        if (rows := _number(result.metadata, ROWS)) is not None:
+        built.seconds += number(result.metadata, SECONDS) or 0.0
+        if (rows := number(result.metadata, ROWS)) is not None:
             built.rows = (built.rows or 0) + int(rows)
         if isinstance(result, dg.AssetMaterialization) and result.partition:
             built.partitions += 1
@@ -91,12 +90,6 @@ class Summary:
             )
             for key, each in sorted(self._built.items(), key=lambda item: -item[1].seconds)
         ]
-
-
-def _number(metadata: Mapping[str, Any] | None, label: str) -> float | None:
-    value = (metadata or {}).get(label)
-    found = value.value if isinstance(value, dg.MetadataValue) else value
-    return None if found is None else float(str(found))
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> dg.MarkdownMetadataValue:

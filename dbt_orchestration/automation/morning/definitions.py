@@ -10,14 +10,13 @@ import dagster as dg
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets
-from dbt_orchestration.assets.translator import ENVIRONMENT
+from dbt_orchestration.assets.translator import ENVIRONMENT, group_of
 from dbt_orchestration.automation.jobs import daily_schedule, daily_tags
 from dbt_orchestration.automation.morning.page import Page
 from dbt_orchestration.automation.morning.read import Reader
 from dbt_orchestration.automation.outcome import findings
 from dbt_orchestration.automation.telling.look import is_going_on
 from dbt_orchestration.automation.telling.texts import TEXTS
-from dbt_orchestration.ledger.pushes import pushes_spec
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
 
@@ -37,7 +36,7 @@ def morning_definitions(
 
     @dg.asset(
         key=key,
-        group_name=pushes_spec(environment, "").group_name,
+        group_name=group_of(environment, "pushes"),
         tags={ENVIRONMENT: environment},
         kinds={"markdown"},
         description=f"How {environment} is: what failed, what is late, what waits for a person,"

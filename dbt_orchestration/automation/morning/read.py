@@ -42,6 +42,7 @@ from dbt_orchestration.ledger.recorded import (
     last_build,
 )
 from dbt_orchestration.ledger.run_tags import CREDITS_TAG, ENVIRONMENT_TAG, is_from_push
+from dbt_orchestration.runs.figures import ROW_COUNT, number
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
 
@@ -51,7 +52,6 @@ _WEEK = 7 * _DAY
 _MOST_RUNS, _MOST_FAILED, _MOST_TESTS = 1_000, 100, 100
 _MOST_ASKED = 50
 _TIMES, _WARNS = 20, 3
-_ROW_COUNT = "dagster/row_count"
 _LATE = {Kind.BUILD_NOT_STARTED, Kind.BUILD_LATE, Kind.NOT_FRESH}
 _HOW = {
     dg.DagsterRunStatus.SUCCESS: How.SUCCEEDED,
@@ -197,7 +197,7 @@ class Reader:
             for record in self.instance.get_records_for_run(run.run_id, of_type=kind).records:
                 if observed := record.asset_observation:
                     names = (METADATA, TESTS_METADATA)
-                    cost = sum(_number(observed.metadata, name) or 0.0 for name in names)
+                    cost = sum(number(observed.metadata, name) or 0.0 for name in names)
                     asset = "/".join(observed.asset_key.path)
                     found[asset] = found.get(asset, 0.0) + cost
         return sorted(found.items(), key=lambda each: -each[1])
@@ -229,9 +229,9 @@ class Reader:
                 _text(said, "commit url"),
                 record.run_id if run else "",
                 _names(run.dagster_run) if run else (),
-                int(_number(said, "left alone") or 0),
+                int(number(said, "left alone") or 0),
                 self._seconds(run) if run else 0.0,
-                _number(said, "seconds saved") or 0.0,
+                number(said, "seconds saved") or 0.0,
             )
 
     # Models
@@ -256,8 +256,8 @@ class Reader:
             for record in self.instance.get_records_for_run(run_id, of_type=kind).records:
                 if (event := record.asset_materialization) and event.asset_key in nodes:
                     seconds, rows = found.get(event.asset_key, (0.0, None))
-                    count = _number(event.metadata, _ROW_COUNT)
-                    seconds += _number(event.metadata, SECONDS) or 0.0
+                    count = number(event.metadata, ROW_COUNT)
+                    seconds += number(event.metadata, SECONDS) or 0.0
                     found[event.asset_key] = seconds, rows if count is None else int(count)
         return found
 
@@ -347,8 +347,3 @@ def _metadata(record: dg.EventLogRecord) -> _Metadata:
 def _text(metadata: _Metadata, name: str) -> str:
     value = metadata.get(name)
     return str(value.value) if value else ""
-
-
-def _number(metadata: _Metadata, name: str) -> float | None:
-    value = metadata.get(name)
-    return float(str(value.value)) if value and value.value is not None else None
