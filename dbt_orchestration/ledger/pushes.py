@@ -6,7 +6,6 @@ Dagster plots its numbers over time. Its check is red while the newest commit ca
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import dagster as dg
 from dbt_orchestration.assets.translator import ENVIRONMENT, group_of
 from dbt_orchestration.dbt.parse import Commit, Revision
 from dbt_orchestration.ledger.built import Built
+from dbt_orchestration.markdown import code, shortened
 from dbt_orchestration.settings.types import named
 
 NEWEST_COMMIT = "newest_commit_can_be_built"
@@ -99,19 +99,18 @@ def cannot_be_built(environment: str, commit: Commit, said: str) -> dg.AssetChec
     Args:
         said: the message, dbt's own where dbt refused.
     """
-    metadata: dict[str, Any] = {"error": dg.MetadataValue.md(f"```\n{said}\n```"), **_about(commit)}
+    metadata: dict[str, Any] = {"error": dg.MetadataValue.md(code(said)), **_about(commit)}
     if file := _FILE.search(said):
         metadata["file"] = file[0]
     if line := _LINE.search(said):
         metadata["line"] = line[1]  # Dagster would plot a number
-    # The page shows this at once, and the message in the metadata after a click.
-    why = textwrap.shorten(said, _LONGEST, placeholder=" …")
+    # The page shows a description at once, and metadata of this kind after a click.
     return _evaluation(
         environment,
         passed=False,
         metadata=metadata,
         description=f"{commit.short} by {commit.author} cannot be built. What was built before"
-        f" stays as it is.\n\n{why}",
+        f" stays as it is.\n\n{code(shortened(said, _LONGEST))}",
     )
 
 

@@ -24,9 +24,9 @@ from dbt_orchestration.ledger.failing import failing_since
 from dbt_orchestration.ledger.failures import Failed, RunFailure
 from dbt_orchestration.ledger.provenance import commit_metadata
 from dbt_orchestration.ledger.run_tags import COMMIT_TAG
+from dbt_orchestration.markdown import code, inline, shortened
 from dbt_orchestration.revisions.last_changes import LastChanges
 from dbt_orchestration.runs.failing_line import with_failing_line
-from dbt_orchestration.runs.markdown import code, inline, shortened
 from dbt_orchestration.runs.results import QUERY_ID, status
 from dbt_orchestration.runs.samples import Samples
 from dbt_orchestration.runs.snowsight import query_url

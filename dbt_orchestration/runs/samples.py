@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.dbt.outcomes import Sample
-from dbt_orchestration.runs.markdown import shortened
+from dbt_orchestration.markdown import shortened
 from dbt_orchestration.settings.failed_rows import FailedRows
 
 _MOST_COLUMNS = 30

@@ -10,9 +10,9 @@ import dagster as dg
 from dbt_orchestration.assets.context import EnvironmentContext
 from dbt_orchestration.dagster_internals import say
 from dbt_orchestration.ledger.provenance import SECONDS
+from dbt_orchestration.markdown import table
 from dbt_orchestration.runs.failures import Failures, titles
 from dbt_orchestration.runs.figures import ROWS, number
-from dbt_orchestration.runs.markdown import table
 
 _MOST = 300
 

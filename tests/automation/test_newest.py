@@ -60,6 +60,8 @@ def test_a_broken_push_is_red_and_the_next_good_one_green(built: Site) -> None:
     assert facts["line"] == "1"
     assert "unexpected '}'" in facts["error"]
     assert "unexpected '}'" in (red.description or "")
+    # Markdown shows it as it is, line by line.
+    assert facts["error"] in (red.description or "")
     assert "\n" in facts["error"].strip("`\n")
     assert not by_hand(built).passed
     built.clone.edit("models/customers.sql", "{{ ref((", "{{ ref(")

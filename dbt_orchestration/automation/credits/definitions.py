@@ -14,7 +14,7 @@ from dbt_orchestration.automation.credits.query import Credits, CreditsError, as
 from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.ledger.attempts import UNFINISHED
 from dbt_orchestration.ledger.run_tags import COMMIT_TAG, CREDITS_TAG, ENVIRONMENT_TAG, WHY_TAG
-from dbt_orchestration.runs.markdown import table
+from dbt_orchestration.markdown import table
 from dbt_orchestration.settings.types import named
 
 JOB = "credits"

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from dbt_orchestration.automation.morning.morning import Model, Morning, Pushed
 from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.automation.telling.texts import Texts
-from dbt_orchestration.runs.markdown import code, inline
+from dbt_orchestration.markdown import code, inline
 
 _MOST = 20
 _MOST_MODELS = 10

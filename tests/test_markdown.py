@@ -8,7 +8,7 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
-from dbt_orchestration.runs import markdown
+from dbt_orchestration import markdown
 
 NASTY = [
     "a | b", "**bold** _it_ ~~no~~", "`code` ``` more", "<script>alert(1)</script>", "[a](http:x)",
