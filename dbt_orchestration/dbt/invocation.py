@@ -274,9 +274,11 @@ class DbtInvocation:
             runner = dbtRunner(manifest=self._manifest, callbacks=[self._on_event])
             command = [*self.command, *self._folders, *self._target, *_QUIET]
             command += sessions.parser_options()
-            with _set(self._variables), sessions.without_our_variables() as self._hidden:
-                self.result = runner.invoke(command)
-            self._outcomes.end()
+            try:
+                with _set(self._variables), sessions.without_our_variables() as self._hidden:
+                    self.result = runner.invoke(command)
+            finally:
+                self._outcomes.end()
         finally:
             self._items.put(None)
 
