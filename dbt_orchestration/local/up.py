@@ -228,7 +228,7 @@ _WELCOME = """
 [bold green]Dagster is up: http://localhost:{port}[/]
 
 Try first:
-  · Assets, View lineage: every model, from raw tables to dashboards
+  · Catalog, View lineage: every model, from raw tables to dashboards
   · choose a model and press Materialize; a partitioned one asks which days
   · Automation: the full build at 08:00 ({schedule})
 

@@ -11,10 +11,10 @@ import dagster as dg
 from pydantic import Field
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
-from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.order import packed
 from dbt_orchestration.history.partitions import PartitionError
+from dbt_orchestration.history.rebuild import find_model
 from dbt_orchestration.ledger.due import Due, Ledger
 from dbt_orchestration.ledger.provenance import ancestors_of
 from dbt_orchestration.ledger.run_tags import (
@@ -24,7 +24,7 @@ from dbt_orchestration.ledger.run_tags import (
     WHY_TAG,
     shortened,
 )
-from dbt_orchestration.operations.preview import preview
+from dbt_orchestration.operations.preview import not_started, preview
 from dbt_orchestration.revisions.store import open_commit, published
 from dbt_orchestration.runs.request import BuildRequest, order_of
 from dbt_orchestration.settings.models import Settings
@@ -78,7 +78,7 @@ def history_job(
                 order = order_of(assets, due.waiting, due.partitions)
                 text = preview(assets, instance, BuildRequest.of_nodes(assets, due.waiting, order))
         except PartitionError as error:
-            raise PlainFailure(f"Nothing was started: {error}.", allow_retries=False) from None
+            raise not_started(error) from None
         waits = due.waits(assets)
         tags, said = {WHY_TAG: "nothing waits"}, "Nothing was started: nothing waits."
         if waits and config.dry_run:
@@ -122,7 +122,7 @@ def _chosen(ledger: Ledger, names: Collection[str]) -> Due:
     if not names:
         return due
     env, asked = ledger.dbt.env, due.asked.keys()
-    chosen = {env.unique_id(name, "models") for name in names}
+    chosen = {find_model(ledger.revision.manifest, name) for name in names}
     if others := sorted(env.nodes[u]["name"] for u in chosen - asked):
         waits = ", ".join(env.nodes[u]["name"] for u in asked) or "nothing"
         raise PartitionError(f"models: {', '.join(others)} does not wait; what waits is {waits}")

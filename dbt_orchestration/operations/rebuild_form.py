@@ -13,7 +13,6 @@ import dagster as dg
 from pydantic import Field
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets, of_environment
-from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.late import reloaded_since
 from dbt_orchestration.history.order import Order
@@ -25,7 +24,7 @@ from dbt_orchestration.ledger.run_tags import (
     WHY_TAG,
     shortened,
 )
-from dbt_orchestration.operations.preview import preview
+from dbt_orchestration.operations.preview import not_started, preview
 from dbt_orchestration.runs.request import BuildRequest, ranges
 from dbt_orchestration.settings.types import named
 
@@ -73,7 +72,7 @@ def rebuild_job(
             request = _request(wanted, dbt)
             text = preview(dbt, context.instance, request)
         except PartitionError as error:
-            raise PlainFailure(f"Nothing was started: {error}.", allow_retries=False) from None
+            raise not_started(error) from None
         text = "\n\n".join([text, *wanted.notes, f"The same with dbt: `{wanted.command}`"])
         started = "Nothing was started: launch it with dry_run: false."
         tags = {WHY_TAG: shortened(f"what it would take to rebuild {config.model}")}

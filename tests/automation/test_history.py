@@ -217,6 +217,8 @@ def test_some_of_the_history_that_waits_is_started(built: Site) -> None:
     assert "models: peak does not wait; what waits is daily, " in failure(
         form(built, models=["peak"])
     )
+    misspelt = "Nothing was started: there is no model 'dayly': did you mean daily?"
+    assert failure(form(built, models=["dayly"])) == misspelt
     assert shown(form(built, models=["kept"]))["waits"].startswith("rebuild kept (whole); about ")
     request = built.request()
     assert names(request) == ["kept"]
