@@ -30,8 +30,9 @@ plan: install
 check: lint
 	@$(RUN)/pytest -m quick --quiet --numprocesses 2
 
+# A process that died would be replaced, and pytest-xdist would then wait for ever.
 test: lint
-	@$(RUN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	@$(RUN)/pytest --numprocesses 3 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
 # The contract tests, builds and a push on the oldest dbt that is supported.
 oldest: install

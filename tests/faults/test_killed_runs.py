@@ -79,7 +79,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Call:
-    """When this function of ours is called."""
+    """When this function of ours is called, in this process: one that only the test has started."""
 
     function: str
 

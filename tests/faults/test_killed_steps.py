@@ -15,15 +15,15 @@ from tests.automation.site import Site, dagster_in, follow
 from tests.faults.shop import End
 from tests.faults.test_killed_runs import Call
 
-_HOME, _DIES = "TEST_SHOP", "TEST_SHOP_DIES"
+_HOME, _RUN = "TEST_SHOP", "TEST_SHOP_RUN_WHOSE_STEP_DIES"
 
 
 @dg.definitions
 def project() -> dg.Definitions:
-    """What the run and its step each load."""
+    """What the run and its step each load. The run is in pytest's process: only the step dies."""
     home = Path(os.environ[_HOME])
     ours = build_definitions(follow(home, str(home / "remote.git")), "prod")
-    if _DIES in os.environ:
+    if os.environ.get(_RUN, str(os.getpid())) != str(os.getpid()):
         Call("runs.execute.Build._swapped").kill()
     theirs = dg.Definitions(executor=dg.multiprocess_executor)
     return dg.Definitions.merge(theirs, ours)
@@ -37,7 +37,7 @@ def test_a_step_that_is_killed_is_run_again(
     with dagster_in(home) as instance:
         site = Site.of(home, instance)
         request = site.request()
-        with patch.dict(os.environ, {_DIES: "true"}):
+        with patch.dict(os.environ, {_RUN: str(os.getpid())}):
             _run(site, request)
         [killed] = instance.get_runs(limit=1)
         assert killed.status is dg.DagsterRunStatus.FAILURE
