@@ -17,6 +17,8 @@ REVISION_TAG, SHA_TAG = ".dagster/dbt_revision", ".dagster/dbt_sha"
 PUSH_TAG, RAW_TAG = ".dagster/dbt_push", ".dagster/dbt_raw"
 # The environment whose Lightdash project a run tells.
 LIGHTDASH_TAG = ".dagster/dbt_lightdash"
+# The environment in which a person has launched a form.
+FORM_TAG = ".dagster/dbt_form"
 # The revision whose history a person lets be rebuilt.
 APPROVED_TAG = ".dagster/dbt_approved"
 # With that, and ``history.order.packed``: the models that the person has chosen, if not all.

@@ -23,7 +23,9 @@ from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
 from dbt_orchestration.location.assets import dbt_assets
 from dbt_orchestration.location.environment import Environment
 from dbt_orchestration.location.flights import raw_assets
+from dbt_orchestration.operations.asked import asked_sensor
 from dbt_orchestration.operations.history_form import history_job
+from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.operations.rebuild_form import rebuild_job
 from dbt_orchestration.revisions.current import loaded_revision, open_revision
 from dbt_orchestration.settings.models import Settings
@@ -106,12 +108,12 @@ def definitions_of(
 
     dbt = assets_of(revision)
     raw = settings.load_raw and raw_assets(settings, name, dbt.sources, revision, pool)
-    loaded = raw.keys if raw else ()
+    raw_keys = raw.keys if raw else ()
     sources = revision.manifest["sources"]
     others = {key for u, key in dbt.keys.items() if u in sources and states_key(sources[u])}
     jobs, schedules = jobs_and_schedules(environment, name, dbt)
     load, tags = named(name, "load_raw"), {ENVIRONMENT_TAG: name}
-    by_hand, starter = rebuild_job(name, revision, dbt)
+    loaded = Loaded(settings, name, revision, dbt, assets_of)
     pushes = environment.push.enabled
     told = []
     if environment.lightdash:
@@ -122,12 +124,12 @@ def definitions_of(
     if environment.credits and settings.warehouse_type == "snowflake":
         costs = [credits_definitions(name, dbt)]
     refusal = _refusal(settings, name, translator)
-    push = push_sensor(settings, name, revision, dbt, loaded, refusal=refusal)
+    push = push_sensor(settings, name, revision, dbt, raw_keys, refusal=refusal)
     return dg.Definitions(
         assets=[
             dbt.definition,
             *([raw] if raw else []),
-            *(source for source in dbt.sources.values() if source.key not in {*loaded, *others}),
+            *(source for source in dbt.sources.values() if source.key not in {*raw_keys, *others}),
             *exposure_specs(revision.manifest, name, dbt.keys),
             *([pushes_spec(name, environment.branch)] if pushes or tellers else []),
             *(asset for asset, _, _ in told),
@@ -140,15 +142,15 @@ def definitions_of(
         jobs=[
             *jobs,
             *([dg.define_asset_job(load, [raw], run_tags=tags)] if raw else []),
-            by_hand,
-            *([history_job(settings, name, revision, dbt, assets_of)] if pushes else []),
+            rebuild_job(loaded),
+            *([history_job(loaded)] if pushes else []),
             *(job for _, job, _ in told),
             *(job for job, _ in costs),
         ],
         schedules=schedules,
         sensors=[
             *([push] if pushes else []),
-            starter,
+            asked_sensor(name, dbt),
             *(sensor for _, _, sensor in told),
             *tellers,
             writer,

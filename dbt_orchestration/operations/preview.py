@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
-from dbt_orchestration.dagster_internals import PlainFailure
-from dbt_orchestration.history.partitions import PartitionError
 from dbt_orchestration.history.rebuild import parents_first
 from dbt_orchestration.ledger.due import minutes
 from dbt_orchestration.runs.plan import Planner, RunPlan, batches_of
@@ -36,13 +34,6 @@ def preview(dbt: DbtAssets, instance: dg.DagsterInstance, request: BuildRequest)
     tests = f", and {len(plan.tests)} tests" if len(plan.tests) > 1 else ""
     lines.append(f"About {minutes(total)} of the warehouse, by what was recorded last{tests}.")
     return "\n".join(lines)
-
-
-def not_started(error: PartitionError) -> dg.Failure:
-    """What a form says that cannot be met, in one line."""
-    said = str(error)
-    end = "" if said.endswith("?") else "."
-    return PlainFailure(f"Nothing was started: {said}{end}", allow_retries=False)
 
 
 def _what(plan: RunPlan, unique_id: str) -> str:

@@ -1,0 +1,60 @@
+"""The sensor that starts the builds which people asked for in a form."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from dbt_orchestration.assets.dbt_assets import DbtAssets, of_environment
+from dbt_orchestration.ledger.run_tags import FORM_TAG, WHY_TAG
+from dbt_orchestration.runs.request import BuildRequest
+from dbt_orchestration.settings.types import named
+
+_TICK_SECONDS = 5
+# The daemon may have been down for so long. Dagster starts each only once, by its run key.
+_LOOK_BACK = timedelta(days=1)
+
+
+def asked_sensor_name(environment: str) -> str:
+    """What the sensor is called."""
+    return named(environment, "rebuild")
+
+
+def asked_sensor(environment: str, dbt: DbtAssets) -> dg.SensorDefinition:
+    """Starts what the run of a form asks for with ``BuildRequest.as_tags``."""
+
+    @dg.sensor(
+        name=asked_sensor_name(environment),
+        asset_selection=of_environment(dbt),
+        minimum_interval_seconds=_TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts the builds that people asked for in a form.",
+    )
+    def start(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        forms = context.instance.get_runs(
+            dg.RunsFilter(
+                tags={FORM_TAG: environment},
+                statuses=[dg.DagsterRunStatus.SUCCESS],
+                updated_after=datetime.now(UTC) - _LOOK_BACK,
+            )
+        )
+        asked = [run for run in forms if BuildRequest.is_in(run.tags)]
+        done = set(json.loads(context.cursor or "[]"))
+        requests, said = [], []
+        for run in asked:
+            if run.run_id in done:
+                continue
+            try:
+                request = BuildRequest.of_tags(dbt, run.tags)
+            except KeyError as error:
+                said.append(f"Run {run.run_id[:8]} cannot be done any more: {error} is gone.")
+                continue
+            why = f"run {run.run_id[:8]} {run.tags.get(WHY_TAG, 'asks to rebuild it')}"
+            requests.append(request.run_request(dbt, f"rebuild {run.run_id}", why))
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else " ".join(said) or "Nobody has asked for anything.",
+            cursor=json.dumps(sorted(run.run_id for run in asked)),
+        )
+
+    return start

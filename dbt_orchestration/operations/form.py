@@ -1,0 +1,106 @@
+"""What every form is: a job that says what it would do, and leaves with its own run what is wanted.
+
+A form is launched from the Launchpad, or by the command line, with a typed request. It computes a
+plan, shows it, and changes nothing. Unless ``dry_run`` is set, the answer's tags are then put on
+the form's own run: a sensor reads them and does the rest. So a form that dies has asked for
+nothing, and its run stays on record: who asked for what, when and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import dagster as dg
+
+from dbt_orchestration.dagster_internals import PlainFailure
+from dbt_orchestration.dbt.parse import PrepareError
+from dbt_orchestration.history.partitions import PartitionError
+from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG, FORM_TAG, WHY_TAG, shortened
+from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.settings.models import SettingsError
+from dbt_orchestration.settings.types import named
+
+NOT_YET = "Nothing was started: launch it with dry_run: false."
+Request = TypeVar("Request", bound=dg.Config)
+
+
+class RefusedError(ValueError):
+    """A request that cannot be met. The message is one line: what is wrong, and what to do."""
+
+
+_REFUSALS = (RefusedError, PartitionError, SettingsError, PrepareError, GitError)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a form says, and what it leaves with its run.
+
+    Attributes:
+        plan: what would be done, or is, in Markdown.
+        why: the form's run in a few words, as the list of runs shows it.
+        next: what happens now, in one line.
+        tags: what a sensor reads; empty for a dry run.
+        metadata: what else the run's page shows.
+    """
+
+    plan: str
+    why: str
+    next: str = NOT_YET
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def form_job(
+    environment: str,
+    name: str,
+    request: type[Request],
+    answer: Callable[[dg.DagsterInstance, Request], Answer],
+    description: str,
+    *,
+    op: str,
+    begin: Mapping[str, Any] | None = None,
+) -> dg.JobDefinition:
+    """A form as a job.
+
+    Args:
+        name: of the job, after the environment's.
+        request: its fields, with a description and a default each, in the order to show them.
+        answer: computes the answer; changes nothing.
+        op: what its fields stand under in the Launchpad, after the environment's name.
+        begin: what the Launchpad opens with. Default: the fields' defaults.
+
+    The job's run fails with one line if ``answer`` raises ``RefusedError``, or another of our own
+    errors that are for people.
+    """
+    op = named(environment, op)
+
+    def ask(context: dg.OpExecutionContext, config: dg.Config) -> None:
+        try:
+            answered = answer(context.instance, config)  # type: ignore[arg-type]
+        except _REFUSALS as error:
+            said = " ".join(str(error).split())
+            end = "" if said.endswith(("?", ".")) else "."
+            raise PlainFailure(f"Nothing was started: {said}{end}", allow_retries=False) from None
+        tags = {WHY_TAG: shortened(answered.why), **answered.tags}
+        context.instance.add_run_tags(context.run.run_id, tags)
+        context.log.info(f"{answered.plan}\n\n{answered.next}")
+        plan = dg.MetadataValue.md(answered.plan)
+        context.add_output_metadata({"plan": plan, **answered.metadata, "next": answered.next})
+
+    # Dagster reads from it what the fields are.
+    ask.__annotations__ = {"context": dg.OpExecutionContext, "config": request}
+    form = dg.op(name=op, description=description)(ask)
+
+    @dg.job(
+        name=named(environment, name),
+        description=description,
+        config={"ops": {op: {"config": dict(begin or request().model_dump())}}},
+        tags={ENVIRONMENT_TAG: environment, FORM_TAG: environment},
+        executor_def=dg.in_process_executor,
+    )
+    def job() -> None:
+        form()
+
+    return job
