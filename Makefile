@@ -32,7 +32,7 @@ check: lint
 
 # A process that died would be replaced, and pytest-xdist would then wait for ever.
 test: lint
-	@$(RUN)/pytest --numprocesses 3 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
+	@$(RUN)/pytest --numprocesses 3 --max-worker-restart 0 --no-loadscope-reorder
 
 # The contract tests, builds and a push on the oldest dbt that is supported.
 oldest: install

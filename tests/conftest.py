@@ -38,11 +38,17 @@ enable_test_caching()
 setattr(ScriptDirectory, "from_config", cache(ScriptDirectory.from_config))  # noqa: B010
 
 
+# Each of these starts a whole Dagster, which is never idle: several at once would take longer than
+# one after another.
+DEPLOYMENTS = [
+    *("tests/e2e/test_push.py", "tests/e2e/test_up.py", "tests/browser/test_ui.py"),
+    *("tests/faults/test_kills.py", "tests/test_demo.py", "tests/e2e/test_code_server.py"),
+    "tests/e2e/test_stranger.py",
+]
 # So that no worker is left with one of them when the others have nothing more to do.
 LONGEST = [
-    *("tests/e2e/test_push.py", "tests/faults/test_kills.py", "tests/e2e/test_up.py"),
-    "tests/browser/test_ui.py",
-    *("tests/automation/test_push.py", "tests/automation/test_history.py", "tests/test_demo.py"),
+    *("tests/automation/test_push.py", "tests/automation/test_history.py"),
+    *("tests/snowflake/test_snowflake.py", "tests/changes/test_projects.py"),
     *("tests/automation/test_from_nothing.py", "tests/automation/test_doubt.py"),
     "tests/automation/test_lightdash.py",
     *("tests/faults/test_broken.py", "tests/faults/test_killed_runs.py"),
@@ -63,13 +69,29 @@ QUICK = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first."""
+    """What takes longest first."""
     quick = {REPOSITORY / "tests" / file for file in QUICK}
     for item in items:
         if item.path in quick:
             item.add_marker("quick")
-    places = {REPOSITORY / file: place for place, file in enumerate(LONGEST)}
+    places = {REPOSITORY / file: place for place, file in enumerate(DEPLOYMENTS + LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process of ``make test`` a file at a time, and all deployments to one of them."""
+    from xdist.scheduler import LoadFileScheduling
+
+    scheduling = LoadFileScheduling(config, log)
+    file_of = scheduling._split_scope
+
+    def split(nodeid: str) -> str:
+        file = file_of(nodeid)
+        return "deployments" if file in DEPLOYMENTS else file
+
+    scheduling._split_scope = split
+    return scheduling
 
 
 def clean_environment(patch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from benchmarks.history import Worker, describe
 from benchmarks.history_chain import script
 from benchmarks.history_site import in_this_process
@@ -16,7 +14,6 @@ from benchmarks.history_site import in_this_process
 SEED, CHAIN, PUSHES = 12, 0, 3
 
 
-@pytest.mark.timeout(280)
 def test_what_pushes_leave_is_what_a_build_from_nothing_makes(tmp_path: Path) -> None:
     with in_this_process():
         chain = Worker(tmp_path).live(SEED, CHAIN, script(SEED, CHAIN, PUSHES))

@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 from tests.e2e.test_push import Pushed
 
 # A bound for what never comes; everything waits for what it needs, and no longer.
-_PATIENCE = 300_000.0  # milliseconds
+_PATIENCE = 900_000.0  # milliseconds
 # Debian calls it chromium. Playwright would download one of its own.
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 

@@ -27,7 +27,6 @@ from tests.conftest import REPOSITORY
 SEED = 7
 
 
-@pytest.mark.timeout(280)
 def test_every_way_that_needs_no_other_environment_is_asked(tmp_path: Path) -> None:
     file = tmp_path / "edits.jsonl"
     command = ["run", str(file), "--edits", "2", "--seed", str(SEED), "--without-sqlmesh"]
