@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import dagster as dg
@@ -51,7 +52,7 @@ from dagster._core.storage.defs_state.base import DefsStateStorage
 from dagster._core.storage.event_log.base import AssetRecord
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
-from dagster._utils.schedules import get_latest_completed_cron_tick
+from dagster._utils.schedules import cron_string_iterator, get_latest_completed_cron_tick
 from dagster_shared.error import SerializableErrorInfo
 from dagster_shared.record import as_dict
 
@@ -302,6 +303,12 @@ def _location(context: Context) -> str | None:
 def last_cron_tick(cron: str, timezone: str, before: datetime) -> datetime:
     """When a schedule was to start something the last time."""
     return get_latest_completed_cron_tick(cron, before, timezone)
+
+
+def next_cron_ticks(cron: str, timezone: str, after: datetime, count: int) -> Sequence[datetime]:
+    """The first ``count`` ticks of a cron expression, read in ``timezone``, from ``after`` on."""
+    ticks = cron_string_iterator(after.timestamp(), cron, timezone)
+    return list(islice(ticks, count))
 
 
 def not_fresh(

@@ -23,6 +23,7 @@ from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.dbt.operation import operate
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.partitions import check_nodes
+from dbt_orchestration.location.project_file import with_project_file
 from dbt_orchestration.settings.models import PREFIX, Settings
 
 _ENV_VAR = re.compile(r"""env_var\(\s*\\?['"]([^'"\\]+)\\?['"]\s*(,)?""")
@@ -180,6 +181,7 @@ def _guarded(what: str, check: Callable[[], str]) -> Finding:
 def _parses(settings: Settings, environment: str) -> str:
     revision = _what_is_built(settings, environment)
     manifest, commit = revision.manifest, revision.commit
+    with_project_file(settings, environment, revision.project_dir)
     check_nodes(manifest, datetime.now(UTC))
     nodes = manifest["nodes"].values()
     count = sum(node["resource_type"] == "model" for node in nodes)

@@ -304,6 +304,15 @@ def test_when_a_schedule_ticked_last() -> None:
     assert last.isoformat() == "2024-05-01T08:00:00+09:00"
 
 
+def test_when_a_schedule_ticks_next() -> None:
+    now = datetime(2024, 5, 3, 22, tzinfo=UTC)  # Saturday, 07:00 in Seoul
+    ticks = dagster_internals.next_cron_ticks("0 8 * * 1", "Asia/Seoul", now, 2)
+    assert [tick.isoformat() for tick in ticks] == [
+        "2024-05-06T08:00:00+09:00",
+        "2024-05-13T08:00:00+09:00",
+    ]
+
+
 def test_which_assets_are_not_fresh() -> None:
     keys = {state: dg.AssetKey(state.lower()) for state in ("PASS", "WARN", "FAIL", "UNKNOWN")}
     with dg.DagsterInstance.ephemeral() as instance:

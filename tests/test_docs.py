@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from dbt_orchestration.history.partitions import partition_config
+from dbt_orchestration.settings.allowed import ProjectFileRules
 from dbt_orchestration.settings.failed_rows import FailedRows
 from dbt_orchestration.settings.lightdash import Lightdash
 from dbt_orchestration.settings.models import Environment, Git, Push, Settings
@@ -24,6 +25,7 @@ from dbt_orchestration.settings.notify import (
     Teams,
     Webhook,
 )
+from dbt_orchestration.settings.project_file import ProjectFile
 from dbt_orchestration.settings.project_meta import DagsterMeta, Freshness, Partitions
 from tests.conftest import REPOSITORY
 
@@ -172,6 +174,16 @@ def test_the_example_environment_is_valid() -> None:
     [text] = blocks(REPOSITORY / "docs" / "settings.md", "yaml")
     prod = yaml.safe_load(text)["environments"]["prod"]
     assert Environment.model_validate(prod).jobs["finance"].exclude == "tag:slow"
+
+
+@pytest.mark.parametrize("name", ["orchestration-file.md", "orchestration-file.ko.md"])
+def test_the_example_of_the_file_of_analysts_is_valid(name: str) -> None:
+    file, rules = (yaml.safe_load(b) for b in blocks(REPOSITORY / "docs" / name, "yaml"))
+    said = ProjectFile.model_validate(file)
+    assert said.model_fields_set == ProjectFile.model_fields.keys()
+    stated = Environment.model_validate(rules["environments"]["prod"])
+    assert stated.project_file == ProjectFileRules()
+    assert stated.project_file.model_fields_set == ProjectFileRules.model_fields.keys()
 
 
 def test_the_example_with_lightdash_is_valid() -> None:

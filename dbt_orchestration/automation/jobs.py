@@ -10,6 +10,7 @@ from dbt_orchestration.ledger.attempts import RETRY_TAGS
 from dbt_orchestration.ledger.built import read_built
 from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
 from dbt_orchestration.settings.models import Environment, Job, Schedule, SettingsError
+from dbt_orchestration.settings.project_file import FILE
 from dbt_orchestration.settings.types import named
 
 _FULL_BUILD = "full_build"
@@ -75,7 +76,9 @@ def _checks_on(dbt: DbtAssets, keys: Sequence[dg.AssetKey]) -> Sequence[dg.Asset
 
 
 def _selection(environment: str, name: str, job: Job, dbt: DbtAssets) -> dg.AssetSelection:
-    where = f"environments.{environment}.jobs.{name}"
+    of_platform = dbt.env.settings.platform.environment(environment).jobs
+    place = f"environments.{environment}." if name in of_platform else f"{FILE}: "
+    where = f"{place}jobs.{name}"
     selected = select_nodes(where, dbt.manifest, job)
     keys = {key for unique_id, key in dbt.nodes.items() if unique_id in selected}
     if not keys:

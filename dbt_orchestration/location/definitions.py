@@ -23,6 +23,7 @@ from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
 from dbt_orchestration.location.assets import dbt_assets
 from dbt_orchestration.location.environment import Environment
 from dbt_orchestration.location.flights import raw_assets
+from dbt_orchestration.location.project_file import with_project_file
 from dbt_orchestration.operations.asked import asked_sensor
 from dbt_orchestration.operations.history_form import history_job
 from dbt_orchestration.operations.loaded import Loaded
@@ -100,11 +101,13 @@ def definitions_of(
         SettingsError, ProjectError: the project, or what the settings say of it,
             cannot become assets.
     """
+    settings = with_project_file(settings, name, revision.project_dir)
     environment = settings.environment(name)
     pool = settings.pool
 
     def assets_of(other: Revision) -> DbtAssets:
-        return dbt_assets(settings, name, other, pool, translator)
+        said = with_project_file(settings, name, other.project_dir)
+        return dbt_assets(said, name, other, pool, translator)
 
     dbt = assets_of(revision)
     raw = settings.load_raw and raw_assets(settings, name, dbt.sources, revision, pool)

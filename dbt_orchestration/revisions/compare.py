@@ -25,6 +25,8 @@ from dbt_orchestration.revisions.analyse import Analyst
 from dbt_orchestration.revisions.git import Repository
 from dbt_orchestration.revisions.packages import provide_packages
 from dbt_orchestration.revisions.prepare import ProjectFolder, prepare
+from dbt_orchestration.settings.models import SettingsError
+from dbt_orchestration.settings.project_file import read_project_file
 
 WORKING_TREE = "working tree"
 _NAMED = 5
@@ -86,6 +88,10 @@ class _Comparing:
         old = self._fingerprints(base)
         new = self._fingerprints(head)
         _refuse_wrong_meta(self._name, new.project.manifest)
+        try:
+            read_project_file(self._target(head).project_dir)
+        except SettingsError as error:
+            raise PrepareError(f"{self._name}: {error}") from None
         self._analyst.keep()
         made = diff(old, new, partial(_alone, (old.project, new.project)))
         notes = (*_notes(old, new), *self._clock_notes(new))

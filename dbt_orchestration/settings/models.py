@@ -19,6 +19,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     model_validator,
@@ -34,6 +35,7 @@ from pydantic_settings import SettingsError as SourceError
 from dbt_orchestration.changes.policy import OnChange
 from dbt_orchestration.settings import found
 from dbt_orchestration.settings import types as kinds
+from dbt_orchestration.settings.allowed import ProjectFileRules
 from dbt_orchestration.settings.failed_rows import FailedRows
 from dbt_orchestration.settings.lightdash import Lightdash
 from dbt_orchestration.settings.notify import Language, Notify
@@ -127,6 +129,9 @@ class EnvironmentOptions(_Model):
     )
     notify: Notify | None = Field(
         None, description="What is otherwise here than under the installation's own `notify`."
+    )
+    project_file: ProjectFileRules = Field(
+        ProjectFileRules(), description="What orchestration.yml of the dbt project may say."
     )
 
 
@@ -234,6 +239,7 @@ class Settings(BaseSettings):
     environments: dict[kinds.Name, Environment] = Field(
         default_factory=_the_only_environment, min_length=1
     )
+    _platform: Settings | None = PrivateAttr(None)
 
     @classmethod
     def settings_customise_sources(
@@ -310,6 +316,18 @@ class Settings(BaseSettings):
     def _notify(self, name: str) -> Notify | None:
         everywhere, here = self.notify, self.environments[name].notify
         return everywhere.overridden_by(here) if everywhere and here else here or everywhere
+
+    @property
+    def platform(self) -> Settings:
+        """These settings, without what a commit says."""
+        return self._platform or self
+
+    def with_environment(self, name: str, environment: Environment) -> Settings:
+        """These settings, with another environment ``name``, as a commit wants it."""
+        environments = {**self.environments, name: environment}
+        changed = self.model_copy(update={"environments": environments})
+        changed._platform = self.platform
+        return changed
 
     @cached_property
     def dbt_environment(self) -> dict[str, str]:
