@@ -1,6 +1,7 @@
 # make up · make check · make test · make oldest · make pictures · make demo · make plan · make bench.   A Python other than python3: make PYTHON=… up
 
 PORT ?= 3000
+CASES ?= half
 RUN := .venv/bin
 
 OLDEST := .venv-dbt-1.11
@@ -32,7 +33,7 @@ check: lint
 
 # A process that died would be replaced, and pytest-xdist would then wait for ever.
 test: lint
-	@$(RUN)/pytest --numprocesses 3 --max-worker-restart 0 --no-loadscope-reorder
+	@CASES=$(CASES) $(RUN)/pytest --numprocesses 3 --max-worker-restart 0 --no-loadscope-reorder
 
 # The contract tests, builds and a push on the oldest dbt that is supported.
 oldest: install
