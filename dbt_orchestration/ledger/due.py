@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -26,6 +26,7 @@ from dbt_orchestration.ledger.run_tags import (
     DISK_FULL_TAG,
     ENVIRONMENT_TAG,
     LIGHTDASH_TAG,
+    NEW_ONLY_TAG,
     PUSH_TAG,
     REVISION_TAG,
 )
@@ -138,15 +139,33 @@ class Ledger:
     dbt: DbtAssets
 
     def due(
-        self, explain: Callable[[Collection[Recorded]], bool], allowed: Collection[str] = ()
+        self,
+        explain: Callable[[Collection[Recorded]], bool],
+        allowed: Collection[str] = (),
+        new_only: Collection[str] = (),
     ) -> Due | None:
         """What is due; None if that is not known yet.
 
         Args:
             explain: explains nodes that were built with these fingerprints; False if that will take
                 longer.
-            allowed: nodes that a person may be about to start, by unique id.
+            allowed: nodes whose history a person may be about to start, by unique id.
+            new_only: nodes whose history a person may be about to leave as it is.
         """
+        due = self._due(explain, allowed, new_only, remember=not new_only)
+        waits = due is not None and due.waiting
+        if waits and not new_only and (chosen := self._new_only()):
+            return self._due(explain, allowed, chosen, remember=True)
+        return due
+
+    def _due(
+        self,
+        explain: Callable[[Collection[Recorded]], bool],
+        allowed: Collection[str],
+        new_only: Collection[str],
+        *,
+        remember: bool,
+    ) -> Due | None:
         stands = staleness(
             self.settings,
             self.environment,
@@ -154,6 +173,8 @@ class Ledger:
             self.revision,
             self.dbt.nodes,
             explain=explain,
+            new_only=new_only,
+            remember=remember,
         )
         if stands is None:
             return None
@@ -184,12 +205,16 @@ class Ledger:
     def _why(self, unique_id: str, stands: Staleness) -> Explanation | None:
         last = stands.differs.get(unique_id)
         if last and last.due:
-            return replace(last, action=self._action(unique_id, last))
+            return replace(last, action=self._action(unique_id, last, stands))
         stale = stands.stale.get(unique_id)
         return max(stale.items())[1] if stale else None
 
-    def _action(self, unique_id: str, why: Explanation) -> str:
-        return "build" if self._on_change(unique_id) == "forward_only" else why.action
+    def _action(self, unique_id: str, why: Explanation, stands: Staleness) -> str:
+        # Its partitions count as built with this code: somebody has let them stay as they are.
+        kept = stands.built[unique_id].partitions and unique_id not in stands.stale
+        if self._on_change(unique_id) == "forward_only" or (kept and why.action == "partitions"):
+            return "build"
+        return why.action
 
     def _on_change(self, unique_id: str) -> str:
         default = self.settings.environment(self.environment).on_change
@@ -238,16 +263,24 @@ class Ledger:
 
     def _approved(self) -> set[str] | None:
         """The nodes that people have let be rebuilt, by unique id; None if that is all of them."""
-        environment, done = {ENVIRONMENT_TAG: self.environment}, [dg.DagsterRunStatus.SUCCESS]
         found: set[str] = set()
         for tag in (APPROVED_TAG, APPROVED_BEFORE):
-            tags = {**environment, tag: self.revision.digest}
-            for run in self.instance.get_runs(dg.RunsFilter(tags=tags, statuses=done)):
-                chosen = unpacked(CHOSEN_TAG, run.tags)
+            for chosen in self._ordered(tag):
                 if chosen is None:
                     return None
                 found |= {*chosen}
         return found
+
+    def _new_only(self) -> set[str]:
+        """The nodes whose history people have let stay as it is."""
+        return {u for chosen in self._ordered(NEW_ONLY_TAG) for u in chosen or ()}
+
+    def _ordered(self, tag: str) -> Iterator[Sequence[str] | None]:
+        """What the forms have chosen that left this tag for the revision."""
+        tags = {ENVIRONMENT_TAG: self.environment, tag: self.revision.digest}
+        done = dg.RunsFilter(tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])
+        for run in self.instance.get_runs(done):
+            yield unpacked(CHOSEN_TAG, run.tags)
 
     def _checks(
         self, built: Mapping[str, Built], due: Collection[str]

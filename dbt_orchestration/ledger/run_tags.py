@@ -21,7 +21,9 @@ LIGHTDASH_TAG = ".dagster/dbt_lightdash"
 FORM_TAG = ".dagster/dbt_form"
 # The revision whose history a person lets be rebuilt.
 APPROVED_TAG = ".dagster/dbt_approved"
-# With that, and ``history.order.packed``: the models that the person has chosen, if not all.
+# The revision with which a person lets new partitions be built, and the others stay as they are.
+NEW_ONLY_TAG = ".dagster/dbt_new_only"
+# With one of them, and ``history.order.packed``: the models that the person has chosen, if not all.
 CHOSEN_TAG = ".dagster/dbt_chosen"
 # Of a run that failed while a disk was full, which says nothing about what it was to build.
 DISK_FULL_TAG = ".dagster/dbt_disk_full"

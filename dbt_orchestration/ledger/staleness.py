@@ -70,6 +70,8 @@ def staleness(
     keys: Mapping[str, dg.AssetKey],
     *,
     explain: Callable[[Collection[Recorded]], bool] = lambda _: True,
+    new_only: Collection[str] = (),
+    remember: bool = True,
 ) -> Staleness | None:
     """How the nodes ``keys`` stand; None if that is not known yet.
 
@@ -77,6 +79,9 @@ def staleness(
         keys: asset keys by unique id.
         explain: explains nodes that were built with these fingerprints; False if that will take
             longer. Without it, what is not explained counts as changed.
+        new_only: models whose partitions stay as they are, by unique id: only new ones are built
+            with the code of the revision.
+        remember: what counts as the revision's code now does so from now on.
     """
     nodes, now = revision.manifest["nodes"], revision.fingerprints
     followed = settings.environment(environment)
@@ -89,6 +94,9 @@ def staleness(
     settled = _Settled(instance, environment, kept)
     for u in kept:
         settled.forget(u, now[u])
+    for u in kept & built.keys() & {*new_only}:
+        for version in {*_versions(built[u])} - {now[u]}:
+            settled.settle(u, version, now[u])
     wanted = {(u, last.fingerprint) for u, last in built.items()}
     wanted |= {(u, settled.of(u, v)) for u in rewritten & built.keys() for v in _versions(built[u])}
     wanted = {(u, version) for u, version in wanted if version != now[u]}
@@ -120,7 +128,8 @@ def staleness(
         # What is no partition any more cannot be built.
         if found := {key: found[key] for key in every if key in found}:
             stale[u] = found
-    settled.keep(built)
+    if remember:
+        settled.keep(built)
     return _with_moved(Staleness(built, differs, stale), revision)
 
 

@@ -18,6 +18,7 @@ from dbt_orchestration.ledger.provenance import ancestors_of
 from dbt_orchestration.ledger.run_tags import (
     APPROVED_TAG,
     CHOSEN_TAG,
+    NEW_ONLY_TAG,
 )
 from dbt_orchestration.operations.form import Answer, form_job
 from dbt_orchestration.operations.loaded import Loaded
@@ -27,10 +28,15 @@ from dbt_orchestration.settings.types import named
 
 
 class HistoryForm(dg.Config):
-    """Which of the history that waits to rebuild."""
+    """Which of the history that waits to rebuild, or to leave as it is."""
 
     models: list[str] = Field(
         default=[], description="Names of models, for example [fct_orders]. Empty: all that wait."
+    )
+    new_partitions_only: bool = Field(
+        default=False,
+        description="Leave what is built as it is, and build only new partitions with the code of"
+        " this change.",
     )
     dry_run: bool = Field(
         default=False, description="True: only show what it would do. False: do it."
@@ -49,16 +55,23 @@ def history_job(loaded: Loaded) -> dg.JobDefinition:
             said = "Nothing was started: nothing waits."
             waiting = {"waits": "nothing waits"}
             return Answer("Nothing waits.", "nothing waits", said, metadata=waiting)
-        order = order_of(at.dbt, due.waiting, due.partitions)
-        text = preview(at.dbt, instance, BuildRequest.of_nodes(at.dbt, due.waiting, order))
+        started, does, tag = due, "lets be done what waits: to", APPROVED_TAG
+        if form.new_partitions_only:
+            started = _without_history(at.ledger(instance), due)
+            does, tag = "builds new partitions only, and does not", NEW_ONLY_TAG
+        whys = {**started.waiting, **started.nodes}
+        nodes = {u: why for u, why in whys.items() if u in due.waiting}
+        order = order_of(at.dbt, nodes, started.partitions)
+        text = preview(at.dbt, instance, BuildRequest.of_nodes(at.dbt, nodes, order))
         if form.dry_run:
             return Answer(text, f"what it would take to {waits}", metadata={"waits": waits})
-        chosen = packed(CHOSEN_TAG, sorted(due.asked)) if form.models else {}
+        all_of_it = not form.models and not form.new_partitions_only
+        chosen = {} if all_of_it else packed(CHOSEN_TAG, sorted(due.asked))
         return Answer(
             text,
-            f"lets be done what waits: to {waits}",
+            f"{does} {waits}",
             f"The sensor {named(environment, 'push')} starts it within seconds: see Runs.",
-            {APPROVED_TAG: at.revision.digest, **chosen},
+            {tag: at.revision.digest, **chosen},
             {"waits": waits},
         )
 
@@ -72,6 +85,27 @@ def history_job(loaded: Loaded) -> dg.JobDefinition:
         " while dry_run is set.",
         op="approve",
     )
+
+
+def _without_history(ledger: Ledger, due: Due) -> Due:
+    """What would be due if the history that waits stayed as it is.
+
+    Raises:
+        PartitionError: a model has no partitions, or its table has to be built from nothing.
+    """
+    nodes, asked = ledger.dbt.env.nodes, due.asked
+    for u in sorted(asked):
+        name = nodes[u]["name"]
+        if ledger.dbt.env.model(u) is None:
+            raise PartitionError(f"new_partitions_only: {name} has no partitions")
+        if due.waiting[u].action == "full_refresh":
+            raise PartitionError(
+                f"new_partitions_only: the change of {name} calls for a table that is built from"
+                " nothing: launch it without new_partitions_only, or push another change"
+            )
+    after = ledger.due(lambda _: True, new_only=asked.keys())
+    assert after is not None
+    return after
 
 
 def _chosen(ledger: Ledger, names: Collection[str]) -> Due:

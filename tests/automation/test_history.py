@@ -194,6 +194,44 @@ def test_an_asset_says_what_of_it_waits(built: Site) -> None:
     assert observed(built, "daily")["said"] == "No part of its history waits for you any more."
 
 
+def test_a_person_lets_new_partitions_only_have_the_code_of_a_change(built: Site) -> None:
+    before = daily(built)
+    say(built, "ask")
+    built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
+    built.clone.push("in pence")
+    waits = built.says()
+    assert "Waits for you: to rebuild daily (3 partitions), monthly (1 partition)" in waits
+    plan = shown(form(built, new_partitions_only=True, dry_run=True))["plan"]
+    assert "| daily | the partition 2024-01-03 | " in plan
+    assert built.says() == waits
+    form(built, new_partitions_only=True)
+    request = built.request()
+    assert names(request) == ["daily", "monthly", "peak"]
+    assert built.run(request).success
+    assert "nothing is due" in built.says()
+    *old, (day, amount) = before
+    assert daily(built) == [*old, (day, amount * 10)]
+    built.clone.write("models/other.sql", "select 1 as one")
+    built.clone.push("another model")
+    assert names(built.request()) == ["other"]
+    built.clone.edit("models/daily.sql", "sum(amount) * 10", "sum(amount) * 100")
+    built.clone.push("another change")
+    built.build()
+    assert "Waits for you: to rebuild daily (3 partitions)" in built.says()
+    assert approve(built)
+    built.build()
+    assert daily(built) == [(day, amount * 100) for day, amount in before]
+
+
+def test_a_table_that_is_built_from_nothing_has_no_new_partitions_only(built: Site) -> None:
+    say(built, "ask")
+    built.clone.edit("models/daily.sql", "sum(amount)", "cast(sum(amount) as varchar)")
+    built.clone.push("as text")
+    assert "Waits for you" in built.says()
+    refused = form(built, models=["daily"], new_partitions_only=True)
+    assert "Nothing was started: new_partitions_only: the change of daily calls" in failure(refused)
+
+
 def test_history_is_looked_at_before_it_is_started(built: Site) -> None:
     say(built, "ask")
     built.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
