@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +30,18 @@ console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Port = Annotated[int, typer.Option(help="Port of the Dagster UI.", min=1, max=65535)]
+
+
+OfEnvironment = Annotated[
+    str | None, typer.Option("--environment", help="Of which environment. Default: the first.")
+]
+
+
+class Until(StrEnum):
+    """What ends a hold."""
+
+    released = "released"
+    next_push = "next_push"
 
 
 class Format(StrEnum):
@@ -177,6 +190,65 @@ def notify(
                 )
     if problems:
         raise _stop(f"{problems} could not be told")
+
+
+@app.command()
+def rollback(
+    to: Annotated[
+        str,
+        typer.Option(help="A SHA, its beginning, or a ticket. Default: show the recent commits."),
+    ] = "",
+    until: Annotated[Until, typer.Option(help="What ends it.")] = Until.released,
+    reason: Annotated[str, typer.Option(help="Why. Everybody reads it.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="Only show what it would build.")] = True,
+    environment: OfEnvironment = None,
+) -> None:
+    """Roll an environment back to an older commit of its branch, and hold it there."""
+    fields = {"commit": to, "until": until.value, "reason": reason, "dry_run": dry_run}
+    _launch(environment, "roll_back", fields)
+
+
+@app.command()
+def roll_forward(
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="Only show what it would build.")] = False,
+    environment: OfEnvironment = None,
+) -> None:
+    """Let an environment that is held follow its branch again."""
+    _launch(environment, "roll_forward", {"reason": reason, "dry_run": dry_run})
+
+
+@app.command()
+def pause(
+    reason: Annotated[str, typer.Option(help="Why. Everybody reads it.")] = "",
+    environment: OfEnvironment = None,
+) -> None:
+    """Keep pushes and schedules of an environment from starting anything."""
+    _launch(environment, "pause", {"reason": reason})
+
+
+@app.command()
+def resume(
+    reason: Annotated[str, typer.Option(help="Why.")] = "", environment: OfEnvironment = None
+) -> None:
+    """Let pushes and schedules of an environment that is paused start again."""
+    _launch(environment, "resume", {"reason": reason})
+
+
+def _launch(environment: str | None, form: str, fields: Mapping[str, object]) -> None:
+    """Launch a form, and show what it says."""
+    with errors.status("starting"):
+        from rich.markdown import Markdown
+
+        from dbt_orchestration.local.dagster_process import LaptopError
+        from dbt_orchestration.local.forms import launch
+
+        try:
+            plan, then = launch(_settings(), environment, form, fields)
+        except LaptopError as error:
+            raise _stop(error) from None
+    Console(highlight=False).print(Markdown(plan), "")
+    console.print(escape(then))
 
 
 @app.command()

@@ -95,6 +95,12 @@ SETTINGS = {
     ENVIRONMENT % "jobs: {config: {select: x}}": "jobs.config: Dagster reserves the name: ch",
     ENVIRONMENT % "jobs: {class: {select: x}}": "jobs.class: Dagster reserves the name: choo",
     ENVIRONMENT % "jobs: {Fin-ance: {select: x}}": "'Fin-ance' must be lower-case letters, digits",
+    # tickets
+    "git: {ticket_pattern: '[A-Z'}": "git.ticket_pattern: '[A-Z' is no regular expression: unterm",
+    "git: {ticket_pattern: 'A*'}": "git.ticket_pattern: 'A*' finds a ticket where there is none",
+    "git: {ticket_url: 'https://acme.com/browse'}": (
+        "git.ticket_url: 'https://acme.com/browse' is no address of a ticket: write one such as"
+    ),
     # environments that do not go together
     TWO % ("t", "t"): (
         "environments.two.target: one has 't' already, and each would replace the other's"

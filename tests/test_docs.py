@@ -49,6 +49,14 @@ RUN_BY = {
     "pip install '.[duckdb]'": "tests/e2e/test_stranger.py",
     "dbt-orchestration plan": "tests/revisions/test_compare.py",
     "dbt-orchestration notify --test": "tests/automation/telling/test_trial.py",
+    "dbt-orchestration rollback": "tests/automation/test_held.py",
+    'dbt-orchestration rollback --to DATA-123 --reason "wrong totals" --no-dry-run': (
+        "tests/automation/test_held.py"
+    ),
+    "dbt-orchestration rollback --to DATA-123": "tests/automation/test_held.py",
+    "dbt-orchestration roll-forward": "tests/automation/test_held.py",
+    'dbt-orchestration pause --reason "the warehouse is moved"': "tests/automation/test_held.py",
+    "dbt-orchestration resume": "tests/automation/test_held.py",
     "dg check defs": "tests/location/test_dg.py",
     "dg scaffold defs dbt_orchestration.DbtEnvironmentComponent warehouse --project-path dbt": (
         "tests/location/test_dg.py"

@@ -8,6 +8,7 @@ from dbt_orchestration.assets.dbt_assets import DbtAssets, everything, select_no
 from dbt_orchestration.dagster_internals import MixedPartitionsJob
 from dbt_orchestration.ledger.attempts import RETRY_TAGS
 from dbt_orchestration.ledger.built import read_built
+from dbt_orchestration.ledger.held import paused
 from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
 from dbt_orchestration.settings.models import Environment, Job, Schedule, SettingsError
 from dbt_orchestration.settings.project_file import FILE
@@ -46,13 +47,13 @@ def jobs_and_schedules(
         everything(dbt),
         "Every model, seed and snapshot; incremental models for their newest partitions.",
     )
-    jobs, schedules = [full], [_schedule(full, environment.full_build, dbt, source_checks)]
+    jobs, schedules = [full], [_schedule(name, full, environment.full_build, dbt, source_checks)]
     for job_name, job in environment.jobs.items():
         chosen = _selection(name, job_name, job, dbt)
         part = _job(name, job_name, chosen, job.description or job.select)
         jobs.append(part)
         if job.schedule:
-            schedules.append(_schedule(part, job.schedule, dbt))
+            schedules.append(_schedule(name, part, job.schedule, dbt))
     return jobs, schedules
 
 
@@ -87,6 +88,7 @@ def _selection(environment: str, name: str, job: Job, dbt: DbtAssets) -> dg.Asse
 
 
 def _schedule(
+    environment: str,
     job: MixedPartitionsJob,
     schedule: Schedule,
     dbt: DbtAssets,
@@ -105,7 +107,9 @@ def _schedule(
         else dg.DefaultScheduleStatus.STOPPED,
     )
     def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        """Everything but the seeds whose content is what was loaded last."""
+        """Everything but the seeds whose content is what was loaded last; nothing if paused."""
+        if pause := paused(context.instance, environment):
+            return dg.SkipReason(str(pause))
         keys = job.selection.resolve([dbt.definition])
         wanted_seeds = {uid: key for uid, key in seeds.items() if key in keys}
         built = read_built(context.instance, wanted_seeds)

@@ -24,6 +24,7 @@ class Outcome(StrEnum):
     PREPARED = "prepared"
     LOADING = "loading"
     COMPARING = "comparing"
+    PAUSED = "paused"
     WAITS_FOR_DATA = "waits_for_data"
     WAITS_FOR_RUN = "waits_for_run"
     BUILDS = "builds"
@@ -47,6 +48,7 @@ _WORDS = {
     Outcome.PREPARED: "{commit}: prepared, and to be loaded by the next tick.",
     Outcome.LOADING: "{commit}: prepared, and being loaded.",
     Outcome.COMPARING: "{commit}: finding out what is due{doing}.",
+    Outcome.PAUSED: "{commit}: {count} due, and not started: {names}.",
     Outcome.WAITS_FOR_DATA: "{commit}: {count} due, waiting for {what}.",
     Outcome.WAITS_FOR_RUN: "{commit}: {count} due, waiting for run {run}.",
     Outcome.BUILDS: "{commit}: {count} due: {names}.",

@@ -34,6 +34,8 @@ class Commit:
     Attributes:
         author: name and e-mail address.
         url: its page on the host; "" if that is not known.
+        ticket: the one that its subject names; "" if it names none.
+        ticket_url: the ticket's page; "" if that is not known.
     """
 
     sha: str
@@ -42,6 +44,8 @@ class Commit:
     subject: str
     committed_at: str
     url: str = ""
+    ticket: str = ""
+    ticket_url: str = ""
 
     @property
     def short(self) -> str:

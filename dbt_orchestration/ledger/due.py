@@ -143,6 +143,8 @@ class Ledger:
         explain: Callable[[Collection[Recorded]], bool],
         allowed: Collection[str] = (),
         new_only: Collection[str] = (),
+        *,
+        remember: bool = True,
     ) -> Due | None:
         """What is due; None if that is not known yet.
 
@@ -151,11 +153,12 @@ class Ledger:
                 longer.
             allowed: nodes whose history a person may be about to start, by unique id.
             new_only: nodes whose history a person may be about to leave as it is.
+            remember: as of ``staleness``.
         """
-        due = self._due(explain, allowed, new_only, remember=not new_only)
+        due = self._due(explain, allowed, new_only, remember=remember and not new_only)
         waits = due is not None and due.waiting
         if waits and not new_only and (chosen := self._new_only()):
-            return self._due(explain, allowed, chosen, remember=True)
+            return self._due(explain, allowed, chosen, remember=remember)
         return due
 
     def _due(

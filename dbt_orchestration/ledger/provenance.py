@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.changes.terms import digest
-from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.dbt.parse import Commit, Revision
 from dbt_orchestration.revisions.explanation import BEHIND, WAITING
 
 CODE_VERSION_TAG = "dagster/code_version"
@@ -63,6 +63,14 @@ def short_name(relation: str) -> str:
     return digest(relation.lower())[:8] if relation else ""
 
 
+def ticket_metadata(commit: Commit) -> dict[str, dg.MetadataValue[Any]]:
+    """The ticket that a commit's subject names, as a link where settings say where it leads."""
+    if not commit.ticket:
+        return {}
+    url = commit.ticket_url
+    return {"ticket": dg.MetadataValue.url(url) if url else dg.MetadataValue.text(commit.ticket)}
+
+
 def commit_metadata(revision: Revision, reason: str) -> dict[str, dg.MetadataValue[Any]]:
     """A materialization's metadata that says which commit was built, and why."""
     metadata: dict[str, dg.MetadataValue[Any]] = {}
@@ -71,6 +79,7 @@ def commit_metadata(revision: Revision, reason: str) -> dict[str, dg.MetadataVal
         metadata["commit"] = dg.MetadataValue.text(title)
         if commit.url:
             metadata["commit url"] = dg.MetadataValue.url(commit.url)
+        metadata |= ticket_metadata(commit)
     if reason:
         metadata["why"] = dg.MetadataValue.text(reason)
     return metadata

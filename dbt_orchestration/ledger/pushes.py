@@ -14,6 +14,7 @@ import dagster as dg
 from dbt_orchestration.assets.translator import ENVIRONMENT, group_of
 from dbt_orchestration.dbt.parse import Commit, Revision
 from dbt_orchestration.ledger.built import Built
+from dbt_orchestration.ledger.provenance import ticket_metadata
 from dbt_orchestration.markdown import code, shortened
 from dbt_orchestration.settings.types import named
 
@@ -63,7 +64,7 @@ def built_by_push(
             "left alone": left_alone,
             "seconds built": round(sum(built.values()), 1),
             "seconds saved": seconds_saved,
-            **(_about(revision.commit) if revision.commit else {}),
+            **(about_commit(revision.commit) if revision.commit else {}),
         },
     )
 
@@ -78,7 +79,7 @@ def nothing_due(
             "built": 0,
             "left alone": len(built),
             "seconds saved": seconds_of(built, list(built)),
-            **(_about(revision.commit) if revision.commit else {}),
+            **(about_commit(revision.commit) if revision.commit else {}),
         },
     )
 
@@ -90,7 +91,7 @@ def seconds_of(built: Mapping[str, Built], nodes: Sequence[str]) -> float:
 
 def can_be_built(environment: str, commit: Commit) -> dg.AssetCheckEvaluation:
     """The check, once the newest commit is loaded."""
-    return _evaluation(environment, passed=True, metadata=_about(commit))
+    return _evaluation(environment, passed=True, metadata=about_commit(commit))
 
 
 def cannot_be_built(environment: str, commit: Commit, said: str) -> dg.AssetCheckEvaluation:
@@ -99,7 +100,7 @@ def cannot_be_built(environment: str, commit: Commit, said: str) -> dg.AssetChec
     Args:
         said: the message, dbt's own where dbt refused.
     """
-    metadata: dict[str, Any] = {"error": dg.MetadataValue.md(code(said)), **_about(commit)}
+    metadata: dict[str, Any] = {"error": dg.MetadataValue.md(code(said)), **about_commit(commit)}
     if file := _FILE.search(said):
         metadata["file"] = file[0]
     if line := _LINE.search(said):
@@ -135,7 +136,8 @@ def as_result(evaluation: dg.AssetCheckEvaluation) -> dg.AssetCheckResult:
     )
 
 
-def _about(commit: Commit) -> dict[str, Any]:
+def about_commit(commit: Commit) -> dict[str, Any]:
+    """What the UI shows of a commit, as metadata."""
     about: dict[str, Any] = {
         "commit": f"{commit.short} {commit.subject}",
         "author": commit.author,
@@ -143,7 +145,7 @@ def _about(commit: Commit) -> dict[str, Any]:
     }
     if commit.url:
         about["commit url"] = dg.MetadataValue.url(commit.url)
-    return about
+    return about | ticket_metadata(commit)
 
 
 def _evaluation(

@@ -1,4 +1,4 @@
-"""The tags of runs: three that people read, and others for programs, which Dagster's UI hides.
+"""The tags of runs: a few that people read, and others for programs, which Dagster's UI hides.
 
 The UI lists every tag of a run but Dagster's own. It shows none that begins with ``.dagster/``.
 """
@@ -11,6 +11,10 @@ from dbt_orchestration.dbt.parse import Revision
 
 # For people.
 ENVIRONMENT_TAG, COMMIT_TAG, WHY_TAG = "dbt/environment", "dbt/commit", "dbt/why"
+# The ticket that the commit's subject names, if it does.
+TICKET_TAG = "dbt/ticket"
+# Who has launched a run, as Dagster calls it. A proxy in front of it knows, or our command line.
+USER_TAG = "user"
 # For programs. The digest and the SHA of the commit that is built.
 REVISION_TAG, SHA_TAG = ".dagster/dbt_revision", ".dagster/dbt_sha"
 # The environment whose push sensor asked for a build, or for the raw tables to be loaded.
@@ -25,6 +29,16 @@ APPROVED_TAG = ".dagster/dbt_approved"
 NEW_ONLY_TAG = ".dagster/dbt_new_only"
 # With one of them, and ``history.order.packed``: the models that the person has chosen, if not all.
 CHOSEN_TAG = ".dagster/dbt_chosen"
+# The environment that a form holds at a commit, or releases: see ``ledger.held``.
+HOLD_TAG = ".dagster/dbt_hold"
+# With that: the commit, or "" if it is released; where the branch was, if its next push is to
+# release it; and the push that has.
+HELD_SHA_TAG, HELD_HEAD_TAG = ".dagster/dbt_held_sha", ".dagster/dbt_held_head"
+HELD_OVER_TAG = ".dagster/dbt_held_over"
+# The environment that a form pauses, or lets go on; and which of the two.
+PAUSE_TAG, PAUSED_TAG = ".dagster/dbt_pause", ".dagster/dbt_paused"
+# Why, in the words of the person.
+REASON_TAG = ".dagster/dbt_reason"
 # Of a run that failed while a disk was full, which says nothing about what it was to build.
 DISK_FULL_TAG = ".dagster/dbt_disk_full"
 # Which tables a run recreates.
@@ -52,6 +66,7 @@ def run_tags(environment: str, revision: Revision, why: str = "") -> dict[str, s
             COMMIT_TAG: shortened(f"{commit.short} {commit.subject}"),
             REVISION_TAG: revision.digest,
             SHA_TAG: commit.sha,
+            TICKET_TAG: shortened(commit.ticket),
         }
     return {key: value for key, value in tags.items() if value}
 

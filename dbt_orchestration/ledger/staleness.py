@@ -81,7 +81,7 @@ def staleness(
             longer. Without it, what is not explained counts as changed.
         new_only: models whose partitions stay as they are, by unique id: only new ones are built
             with the code of the revision.
-        remember: what counts as the revision's code now does so from now on.
+        remember: keep what was found out of old partitions; not of what may never be loaded.
     """
     nodes, now = revision.manifest["nodes"], revision.fingerprints
     followed = settings.environment(environment)

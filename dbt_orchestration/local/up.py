@@ -21,6 +21,7 @@ from rich.console import Console
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.dbt.parse import PrepareError, Revision
 from dbt_orchestration.doctor import built_twice, find_profile, missing_credentials
+from dbt_orchestration.ledger.held import held
 from dbt_orchestration.local.dagster_process import (
     HOST,
     Home,
@@ -136,7 +137,7 @@ def running(
     Raises:
         LaptopError: the port is taken, the project does not parse, Dagster does not start.
     """
-    home = _dagster_home(settings)
+    home = home_of(settings)
     with contextlib.ExitStack() as stack:
         dagster_home = stack.enter_context(Home.of(home, console))
         _refuse_taken(port)
@@ -237,11 +238,13 @@ Ctrl-C stops everything. Started again, it goes on where it was.
 
 
 def _prepare(settings: Settings, name: str, instance: dg.DagsterInstance) -> Revision | None:
-    """The newest commit of the environment's branch, published; else the project as it lies."""
+    """The commit that the environment is to be, published; else the project as it lies."""
     from dbt_orchestration.location.definitions import check_revision
 
+    hold = held(instance, name)
+    check = partial(check_revision, settings, name)
     try:
-        revision = prepare_followed(settings, name, partial(check_revision, settings, name))
+        revision = prepare_followed(settings, name, check, hold.sha if hold else "")
     except GitError as error:
         raise LaptopError(str(error)) from None
     if revision:
@@ -285,7 +288,8 @@ def _dbt_errors() -> Iterator[None]:
         raise LaptopError(str(error)) from None
 
 
-def _dagster_home(settings: Settings) -> Path:
+def home_of(settings: Settings) -> Path:
+    """The ``DAGSTER_HOME`` of ``up``."""
     # What was built is true of one warehouse: another one has a memory of its own.
     home = settings.state_dir / "dagster" / settings.profile
     home.mkdir(parents=True, exist_ok=True)

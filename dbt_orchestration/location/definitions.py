@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator
@@ -15,6 +16,7 @@ from dbt_orchestration.automation.jobs import jobs_and_schedules
 from dbt_orchestration.automation.lightdash.definitions import lightdash_definitions
 from dbt_orchestration.automation.morning.definitions import morning_definitions
 from dbt_orchestration.automation.newest import newest_commit_check
+from dbt_orchestration.automation.orders import follows_check
 from dbt_orchestration.automation.push import push_sensor
 from dbt_orchestration.automation.telling.sensor import tell_check, tell_sensor
 from dbt_orchestration.dbt.parse import PrepareError, Revision
@@ -26,7 +28,9 @@ from dbt_orchestration.location.flights import raw_assets
 from dbt_orchestration.location.project_file import with_project_file
 from dbt_orchestration.operations.asked import asked_sensor
 from dbt_orchestration.operations.history_form import history_job
+from dbt_orchestration.operations.hold_form import roll_back_job, roll_forward_job
 from dbt_orchestration.operations.loaded import Loaded
+from dbt_orchestration.operations.pause_form import pause_job, resume_job
 from dbt_orchestration.operations.rebuild_form import rebuild_job
 from dbt_orchestration.revisions.current import loaded_revision, open_revision
 from dbt_orchestration.settings.models import Settings
@@ -83,7 +87,11 @@ def _build(
         checks, tellers = _telling(settings, name, None)
         return dg.Definitions(
             assets=[pushes_spec(name, settings.environment(name).branch, begins=True)],
-            asset_checks=[newest_commit_check(settings, name, None), *checks],
+            asset_checks=[
+                newest_commit_check(settings, name, None),
+                follows_check(name, settings.environment(name).branch),
+                *checks,
+            ],
             sensors=[push_sensor(settings, name, None, None, refusal=refusal), *tellers],
         )
     return definitions_of(settings, name, revision, translator)
@@ -116,7 +124,8 @@ def definitions_of(
     others = {key for u, key in dbt.keys.items() if u in sources and states_key(sources[u])}
     jobs, schedules = jobs_and_schedules(environment, name, dbt)
     load, tags = named(name, "load_raw"), {ENVIRONMENT_TAG: name}
-    loaded = Loaded(settings, name, revision, dbt, assets_of)
+    check = partial(check_revision, settings, name, translator=translator)
+    loaded = Loaded(settings, name, revision, dbt, assets_of, check)
     pushes = environment.push.enabled
     told = []
     if environment.lightdash:
@@ -140,6 +149,7 @@ def definitions_of(
         ],
         asset_checks=[
             *([newest_commit_check(settings, name, revision)] if pushes else []),
+            *([follows_check(name, environment.branch)] if pushes else []),
             *checks,
         ],
         jobs=[
@@ -147,6 +157,8 @@ def definitions_of(
             *([dg.define_asset_job(load, [raw], run_tags=tags)] if raw else []),
             rebuild_job(loaded),
             *([history_job(loaded)] if pushes else []),
+            *([roll_back_job(loaded), roll_forward_job(loaded)] if pushes else []),
+            *(pause_job(name), resume_job(name)),
             *(job for _, job, _ in told),
             *(job for job, _ in costs),
         ],

@@ -21,6 +21,7 @@ class Loaded:
     Attributes:
         name: the environment's.
         assets_of: what another revision of it consists of.
+        check: raises PrepareError where no code location could be made of another revision.
     """
 
     settings: Settings
@@ -28,6 +29,16 @@ class Loaded:
     revision: Revision
     dbt: DbtAssets
     assets_of: Callable[[Revision], DbtAssets]
+    check: Callable[[Revision], None]
+
+    @property
+    def branch(self) -> str:
+        """The branch that the environment follows."""
+        return self.settings.environment(self.name).branch
+
+    def at(self, revision: Revision) -> Loaded:
+        """At another revision."""
+        return replace(self, revision=revision, dbt=self.assets_of(revision))
 
     def newest(self, instance: dg.DagsterInstance) -> Loaded:
         """At the commit that is published now.
@@ -42,8 +53,7 @@ class Loaded:
         digest = published(self.name, storage) or self.revision.digest
         if digest == self.revision.digest or not self.settings.environment(self.name).push.enabled:
             return self
-        revision = open_commit(self.settings, self.name, digest, storage)
-        return replace(self, revision=revision, dbt=self.assets_of(revision))
+        return self.at(open_commit(self.settings, self.name, digest, storage))
 
     def ledger(self, instance: dg.DagsterInstance) -> Ledger:
         """What is recorded of it, compared with its revision."""

@@ -1,4 +1,4 @@
-"""Prepared commits: the newest of a branch, and one that was prepared before."""
+"""Prepared commits: the newest of a branch, an older one, and one that was prepared before."""
 
 from __future__ import annotations
 
@@ -42,18 +42,39 @@ def prepare_newest(
         GitError: the remote cannot be reached or refuses.
         PrepareError: the commit does not parse, or its packages cannot be installed.
     """
-    remote = Remote.of(settings)
+    return prepare_commit(settings, environment, "", say, check)
+
+
+def prepare_commit(
+    settings: Settings,
+    environment: str,
+    sha: str,
+    say: Say = lambda _: None,
+    check: Validate = lambda _: None,
+) -> Revision:
+    """Prepare a commit of the environment's branch, unless that was done.
+
+    Args:
+        sha: "" for the newest.
+        check: raises if the code location could not be made of the revision.
+
+    Raises:
+        GitError, PrepareError: as ``prepare_newest``; or the branch has no such commit.
+    """
+    remote, branch = Remote.of(settings), settings.environment(environment).branch
     say("fetching")
-    commit = remote.fetch(settings.environment(environment).branch)
+    commit = remote.fetch_commit(branch, sha) if sha else remote.fetch(branch)
     write = partial(remote.checkout, commit.sha)
     source = Checkout(settings, environment, commit, remote.project_path, write)
     return prepare(source, revisions_home(settings, environment), check=check, say=say)
 
 
 def prepare_followed(
-    settings: Settings, environment: str, check: Validate = lambda _: None
+    settings: Settings, environment: str, check: Validate = lambda _: None, sha: str = ""
 ) -> Revision | None:
     """The newest commit of the branch that an environment follows, prepared.
+
+    Or the commit ``sha`` of it, which it is held at.
 
     None if it follows none, if there is no such branch yet, or if no remote is set and the project
     lies in no repository: then the environment is the project as it lies.
@@ -66,7 +87,7 @@ def prepare_followed(
         return None
     try:
         if Remote.of(settings).head(followed.branch):
-            return prepare_newest(settings, environment, check=check)
+            return prepare_commit(settings, environment, sha, check=check)
     except GitError:
         if settings.git.remote:
             raise

@@ -1,4 +1,4 @@
-"""Prepare the newest commit of a branch in a process of its own, so that no sensor tick waits long.
+"""Prepare a commit of a branch in a process of its own, so that no sensor tick waits long.
 
 dbt parses in globals of its process and takes seconds; a tick has a time limit. The process holds a
 lock while it works, and leaves a revision, or a note of what went wrong.
@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from dbt_orchestration.dbt.invocation import DbtError, DbtTarget
 from dbt_orchestration.dbt.parse import PrepareError, Revision
 from dbt_orchestration.dbt.scratch import write_whole
-from dbt_orchestration.revisions.commits import find_commit, prepare_newest
+from dbt_orchestration.revisions.commits import find_commit, prepare_commit
 from dbt_orchestration.revisions.disk import full_disk
 from dbt_orchestration.revisions.explanation import Recorded, explain
 from dbt_orchestration.revisions.git import GitError
@@ -54,6 +54,7 @@ class Follower:
         place: in Dagster's event log, at which it was read what was built.
         look: look into the warehouse, also for a commit that was prepared before.
         checks: find out whether a code location can be made of a commit.
+        held: the commit is prepared, whatever is the branch's newest by then.
     """
 
     settings: Settings
@@ -61,6 +62,7 @@ class Follower:
     place: int = 0
     look: bool = False
     checks: bool = True
+    held: bool = False
 
     def prepare(self, sha: str, recorded: Collection[Recorded], seconds: float) -> bool:
         """Prepare and explain the commit ``sha``, waiting for it at most ``seconds``.
@@ -126,7 +128,9 @@ class Follower:
         with FileLock(self._lock):
             try:
                 known = find_commit(self.settings, self.environment, sha)
-                revision = known or prepare_newest(self.settings, self.environment, _log, validate)
+                revision = known or prepare_commit(
+                    self.settings, self.environment, sha if self.held else "", _log, validate
+                )
                 _log("explaining")
                 explain(self.settings, self.environment, revision, recorded)
                 if known is None or self.look:

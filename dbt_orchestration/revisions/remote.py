@@ -11,7 +11,7 @@ import base64
 import hashlib
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -135,6 +135,29 @@ class Remote:
                     self._run(self._mirror, *fetch)
         return self._read(branch, ours)
 
+    def fetch_commit(self, branch: str, sha: str) -> Commit:
+        """Fetch a commit that ``branch`` has, or had: ``recent`` has named it.
+
+        Raises:
+            GitError: the remote cannot be reached, or does not have it any more.
+        """
+        newest = self.fetch(branch)
+        if newest.sha == sha:
+            return newest
+        fetch = ("fetch", "--quiet", "--no-tags", "--force", "--no-write-fetch-head")
+        with FileLock(f"{self._mirror}.lock"):
+            try:
+                commit = f"+{sha}:refs/held/{branch}"
+                self._run(self._mirror, *fetch, "--depth=1", "--", self._url, commit)
+            except GitError:
+                # Not every host serves a commit by its SHA.
+                followed = f"+refs/heads/{branch}:refs/followed/{branch}"
+                self._run(self._mirror, *fetch, f"--depth={_DEEP}", "--", self._url, followed)
+        try:
+            return self._read(branch, sha)
+        except GitError:
+            raise GitError(f"{self._url} has no commit {sha[:10]} in {branch} any more") from None
+
     def known(self, branch: str, sha: str) -> Commit:
         """A commit that ``head`` has named; with nothing but its SHA if it was never fetched."""
         try:
@@ -183,12 +206,29 @@ class Remote:
             return None
         return known
 
+    def recent(self, newest: Commit) -> Sequence[Commit]:
+        """The commits that a branch has, the newest first, back to the oldest that is looked at.
+
+        Args:
+            newest: of the branch, as ``fetch`` gives it.
+
+        Raises:
+            GitError: as ``fetch_history``.
+        """
+        self.fetch_history(newest)
+        said = run_git(self._history, "log", f"-{_DEEP}", _COMMIT, newest.sha)
+        return [self._commit(newest.branch, line) for line in said.splitlines()]
+
     def _read(self, branch: str, name: str) -> Commit:
         return self._commit(branch, run_git(self._mirror, "log", "-1", _COMMIT, name))
 
     def _commit(self, branch: str, said: str) -> Commit:
         sha, author, subject, committed_at = said.split("\0")
-        return Commit(sha, branch, author, subject, committed_at, self._page(sha))
+        # Not a part of a word: FOO-12 of FOO-123 is another ticket.
+        found = re.search(rf"(?<!\w)(?:{self._git.ticket_pattern})(?!\w)", subject)
+        ticket, page = found[0] if found else "", self._git.ticket_url or ""
+        url = page.replace("{ticket}", quote(ticket)) if ticket else ""
+        return Commit(sha, branch, author, subject, committed_at, self._page(sha), ticket, url)
 
     def checkout(self, sha: str, folder: Path) -> None:
         """Write the files of a fetched commit into ``folder``, which is empty.

@@ -156,6 +156,7 @@ class Planner:
             self._instance,
             self._env.revision,
             {u: keys[u] for u in {*nodes, *above} & keys.keys()},
+            remember=bool(self._attempts),
         )
         assert found is not None
         return found

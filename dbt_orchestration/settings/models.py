@@ -171,6 +171,12 @@ class Git(_Model):
         False,
         description="Check out submodules. Those on the remote's own host get its credentials.",
     )
+    ticket_pattern: kinds.Pattern = Field(
+        r"[A-Z]+-\d+", description="How a commit's subject names a ticket: a regular expression."
+    )
+    ticket_url: kinds.TicketUrl | None = Field(
+        None, description="The page of a ticket, for example https://acme.com/browse/{ticket}."
+    )
 
     @model_validator(mode="after")
     def _no_token_in_the_clear(self) -> Git:

@@ -15,7 +15,7 @@ CONFIG_VARIABLE = "DBT_ORCHESTRATION_CONFIG"
 # Jobs of every environment, which are not chosen by selection.
 OUR_JOBS = (
     *("full_build", "load_raw", "nothing", "rebuild", "rebuild_history"),
-    *("tell_lightdash", "credits"),
+    *("tell_lightdash", "credits", "roll_back", "roll_forward", "pause", "resume"),
 )
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -124,6 +124,25 @@ def _check_address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _check_pattern(value: str) -> str:
+    try:
+        pattern = re.compile(value)
+    except re.error as error:
+        raise ValueError(f"{value!r} is no regular expression: {error}") from None
+    if pattern.search(""):
+        raise ValueError(f"{value!r} finds a ticket where there is none: write what it must have")
+    return value
+
+
+def _check_ticket_url(value: str) -> str:
+    if not is_web_address(value) or "{ticket}" not in value:
+        raise ValueError(
+            f"{value!r} is no address of a ticket: write one such as"
+            " https://acme.atlassian.net/browse/{ticket}"
+        )
+    return value
+
+
 def _check_uuid(value: str) -> str:
     if not _UUID.fullmatch(value):
         raise ValueError(
@@ -174,6 +193,8 @@ JobName = Annotated[Name, AfterValidator(_check_job_name)]
 Branch = Annotated[str, AfterValidator(_check_branch)]
 GitRemote = Annotated[str, AfterValidator(_check_remote)]
 WebAddress = Annotated[str, AfterValidator(_check_address)]
+Pattern = Annotated[str, AfterValidator(_check_pattern)]
+TicketUrl = Annotated[str, AfterValidator(_check_ticket_url)]
 Uuid = Annotated[str, AfterValidator(_check_uuid)]
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
 InRepository = Annotated[str, AfterValidator(_check_inside)]

@@ -10,7 +10,8 @@ import duckdb
 import pytest
 
 from dbt_orchestration.history.order import Order
-from tests.automation.site import Site, dagster_in, follow, names
+from dbt_orchestration.settings.models import Environment
+from tests.automation.site import ALWAYS, Site, dagster_in, follow, names
 from tests.automation.test_history import partitions
 from tests.conftest import failure
 
@@ -92,11 +93,13 @@ def settle(site: Site) -> None:
     assert_from_nothing(site)
 
 
-def assert_from_nothing(site: Site) -> None:
+def assert_from_nothing(site: Site, branch: str = "main") -> None:
     home = site.clone.home / "scratch"
     home.mkdir()
+    only = {"prod": Environment(branch=branch, target="prod", push=ALWAYS)}
+    settings = follow(home, str(site.clone.remote), environments=only)
     with dagster_in(home) as instance:
-        scratch = Site(site.clone, instance, follow(home, str(site.clone.remote)))
+        scratch = Site(site.clone, instance, settings)
         result = scratch.build()
         assert result.success, failure(result)
     there, wanted = (relations(s.settings.duckdb_path) for s in (site, scratch))

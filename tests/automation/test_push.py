@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from dbt_orchestration import dagster_internals
-from dbt_orchestration.automation import push
+from dbt_orchestration.automation import tick, wanted
 from dbt_orchestration.changes import fingerprints
 from dbt_orchestration.changes.terms import digest
 from dbt_orchestration.history.order import Order
@@ -604,7 +604,7 @@ def test_what_is_wrong_is_said_until_git_is_asked_again(
     prod = Environment(branch="main", target="prod", push=Push(interval_seconds=3600))
     built.settings = built.settings.model_copy(update={"environments": {"prod": prod}})
     built.load()
-    monkeypatch.setattr("dbt_orchestration.automation.push.Remote", None)
+    monkeypatch.setattr("dbt_orchestration.automation.wanted.Remote", None)
     assert built.says() == said
 
 
@@ -876,10 +876,10 @@ class Slow:
             assert seconds > 0
             self.now += seconds
 
-        self.patch.setattr(push, "monotonic", lambda: self.now)
+        self.patch.setattr(tick, "monotonic", lambda: self.now)
         self.patch.setattr(Remote, "head", slow_head)
         self.patch.setattr(Follower, "prepare", slow_prepare)
-        self.patch.setattr(push, "publish", slow_publish)
+        self.patch.setattr(wanted, "publish", slow_publish)
         self.patch.setattr(dagster_internals, "reload_code_location", slow_reload)
 
     def tick(self) -> str:

@@ -50,7 +50,7 @@ def another_remote(site: Site, url: str) -> Iterator[None]:
 @contextlib.contextmanager
 def remote_hangs(site: Site) -> Iterator[str]:
     with socket.socket() as silent, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dbt_orchestration.automation.push._LOOK_SECONDS", 1.0)
+        patch.setattr("dbt_orchestration.automation.wanted._LOOK_SECONDS", 1.0)
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         with another_remote(site, f"http://127.0.0.1:{silent.getsockname()[1]}/dbt.git"):

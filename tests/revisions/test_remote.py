@@ -42,6 +42,41 @@ def test_a_commit_is_fetched_with_who_wrote_it(clone: Clone, tmp_path: Path) -> 
     assert not (tmp_path / "files" / ".git").exists()
 
 
+def test_the_ticket_that_a_subject_names(clone: Clone) -> None:
+    page = "https://acme.com/browse/{ticket}"
+
+    def ticket(subject: str, **settings: object) -> tuple[str, str]:
+        clone.push(subject)
+        commit = remote(clone, **settings).fetch("main")
+        return commit.ticket, commit.ticket_url
+
+    assert ticket("Totals (DATA-12, DATA-3)") == ("DATA-12", "")
+    assert ticket("DATA-12: totals", ticket_url=page) == ("DATA-12", page.format(ticket="DATA-12"))
+    assert ticket("no ticket-12x DATA-3x", ticket_url=page) == ("", "")
+    assert ticket("closes #4", ticket_pattern=r"#\d+", ticket_url=page)[1].endswith("/%234")
+
+
+@pytest.mark.parametrize("protocol", [0, 2])
+def test_an_older_commit_of_the_branch(
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: int
+) -> None:
+    # By the older protocol a remote gives away the ends of its branches only.
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "protocol.version")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", str(protocol))
+    shas = [clone.push(str(number)) for number in range(3)]
+    newest = remote(clone).fetch("main")
+    recent = remote(clone).recent(newest)
+    assert [commit.subject for commit in recent] == ["2", "1", "0", "first"]
+    older = remote(clone).fetch_commit("main", shas[0])
+    assert older == recent[2]
+    remote(clone).checkout(older.sha, tmp_path / "files")
+    assert (tmp_path / "files" / "dbt" / "dbt_project.yml").is_file()
+    assert remote(clone).fetch_commit("main", shas[2]) == newest
+    with pytest.raises(GitError, match="has no commit 0000000000 in main any more"):
+        remote(clone).fetch_commit("main", "0" * 40)
+
+
 def test_a_force_push_to_another_history_is_followed(clone: Clone) -> None:
     remote(clone).fetch("main")
     git(clone.folder, "checkout", "-q", "--orphan", "fresh")

@@ -33,6 +33,7 @@ from dbt_orchestration.automation.telling.memory import Memory
 from dbt_orchestration.changes.relation_names import relation_name
 from dbt_orchestration.dagster_internals import CheckStatus
 from dbt_orchestration.ledger.failures import RunFailure
+from dbt_orchestration.ledger.held import held
 from dbt_orchestration.ledger.provenance import RELATION, SECONDS, UNIQUE_ID
 from dbt_orchestration.ledger.pushes import pushes_key
 from dbt_orchestration.ledger.recorded import (
@@ -298,6 +299,8 @@ class Reader:
     # Relations
 
     def _orphans(self) -> Iterator[Orphan]:
+        if held(self.instance, self.environment):
+            return  # what the held commit does not have is there again once it is released
         here, nodes = set(self.dbt.keys.values()), self.dbt.manifest["nodes"].values()
         names = {
             relation_name(node).lower()

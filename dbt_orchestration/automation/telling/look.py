@@ -24,6 +24,7 @@ from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.dagster_internals import CheckStatus
 from dbt_orchestration.dbt.parse import Commit
 from dbt_orchestration.ledger.failures import Failed, RunFailure
+from dbt_orchestration.ledger.held import paused
 from dbt_orchestration.ledger.provenance import CODE_VERSION_TAG
 from dbt_orchestration.ledger.recorded import evaluation_in, last_build
 from dbt_orchestration.ledger.run_tags import PUSH_TAG, SHA_TAG
@@ -40,7 +41,7 @@ _RETRY_SECONDS = 600.0
 _PUSHES, _LONGEST = 100, 600
 _OF_COMMIT = {
     *(Outcome.WAITS_FOR_DATA, Outcome.WAITS_FOR_RUN, Outcome.BUILDS, Outcome.TRIED),
-    *(Outcome.WAITS_FOR_APPROVAL, Outcome.NOTHING_DUE),
+    *(Outcome.WAITS_FOR_APPROVAL, Outcome.NOTHING_DUE, Outcome.PAUSED),
 }
 _GOOD = {*_OF_COMMIT, Outcome.COMPARING, Outcome.LOADING, Outcome.PREPARED}
 
@@ -121,7 +122,8 @@ class Look:
     def _build(self) -> Iterator[Incident]:
         last = self._newest(daily_tags(self.environment))
         yield from self._ended(Kind.BUILD_FAILED, last)
-        if self.scheduled is not None:
+        # Of a paused one everybody can read why it does not start.
+        if self.scheduled is not None and not paused(self.instance, self.environment):
             yield from self._late(last, self.scheduled)
 
     def _push(self) -> Iterator[Incident]:

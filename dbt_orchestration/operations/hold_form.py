@@ -1,0 +1,221 @@
+"""Rolling back: a form that holds an environment at an older commit, and one that releases it.
+
+Neither builds anything. While an environment is held, its push sensor takes the held commit for the
+branch's newest: so it is prepared, loaded, compared and built as any push is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from enum import Enum
+
+import dagster as dg
+from pydantic import Field
+
+from dbt_orchestration.dbt.parse import Commit, Revision
+from dbt_orchestration.ledger.held import held, hold_tags, no_hold_tags, release_tags
+from dbt_orchestration.ledger.pushes import about_commit
+from dbt_orchestration.markdown import inline, table
+from dbt_orchestration.operations.form import NOT_YET, Answer, RefusedError, form_job
+from dbt_orchestration.operations.loaded import Loaded
+from dbt_orchestration.operations.preview import preview
+from dbt_orchestration.revisions.commits import prepare_commit
+from dbt_orchestration.revisions.explanation import Recorded, explain
+from dbt_orchestration.revisions.remote import Remote
+from dbt_orchestration.runs.request import BuildRequest, order_of
+from dbt_orchestration.settings.types import named
+
+_SHOWN = 20
+_SHA = re.compile(r"[0-9a-f]{4,40}")
+
+
+class Until(Enum):
+    """What ends a hold."""
+
+    released = "released"
+    next_push = "next_push"
+
+
+class RollBackForm(dg.Config):
+    """Where to."""
+
+    commit: str = Field(
+        default="",
+        description="A commit of the branch: its SHA, the beginning of that, or a ticket that its"
+        " subject names, such as DATA-123. Empty: show the recent commits, and start nothing.",
+    )
+    until: Until = Field(
+        default=Until.released,
+        description="released: it stays there until somebody rolls forward. next_push: or until the"
+        " branch has another commit.",
+    )
+    reason: str = Field(default="", description="Why. Everybody who looks at a push reads it.")
+    dry_run: bool = Field(
+        default=True, description="True: only show what it would build. False: do it."
+    )
+
+
+class RollForwardForm(dg.Config):
+    """Follow the branch again."""
+
+    reason: str = Field(default="", description="Why, for whoever looks at it later.")
+    dry_run: bool = Field(
+        default=False, description="True: only show what it would build. False: do it."
+    )
+
+
+def roll_back_job(loaded: Loaded) -> dg.JobDefinition:
+    """The form that holds an environment at a commit."""
+    environment, branch = loaded.name, loaded.branch
+
+    def answer(instance: dg.DagsterInstance, form: RollBackForm) -> Answer:
+        remote = Remote.of(loaded.settings)
+        newest = remote.fetch(branch)
+        recent = remote.recent(newest)
+        if not form.commit.strip():
+            shown = f"{_table(recent[:_SHOWN])}\n\nWrite one of them as commit."
+            return Answer(shown, f"the recent commits of {branch}", tags=no_hold_tags())
+        pattern = loaded.settings.git.ticket_pattern
+        commit = find_commit_of(recent, form.commit.strip(), branch, pattern)
+        reason = " ".join(form.reason.split())
+        if not (form.dry_run or reason):
+            raise RefusedError("reason: say why, for everybody whose push will wait")
+        revision = prepare_commit(loaded.settings, environment, commit.sha, check=loaded.check)
+        plan = f"{_title(commit)}\n\n{_plan(loaded, revision, instance)}"
+        facts = about_commit(commit)
+        if form.dry_run:
+            why = f"what it would take to roll back to {commit.short}"
+            return Answer(plan, why, NOT_YET, no_hold_tags(), facts)
+        head = newest.sha if form.until is Until.next_push else ""
+        end = "the next push, or until" if head else "somebody launches"
+        end += f" {named(environment, 'roll_forward')}"
+        return Answer(
+            plan,
+            f"holds {environment} at {commit.short}: {reason}",
+            f"The sensor {named(environment, 'push')} loads and builds it within seconds. Pushes to"
+            f" {branch} wait until {end}{' is launched' if head else ''}.",
+            hold_tags(environment, commit.sha, head, reason),
+            facts,
+        )
+
+    return form_job(
+        environment,
+        "roll_back",
+        RollBackForm,
+        answer,
+        f"Roll back to an older commit of {branch}, and stay there. Shows the recent commits if"
+        " none is named, and only shows what it would build while dry_run is set.",
+        op="hold",
+        begin={**RollBackForm().model_dump(), "until": Until.released.name},
+    )
+
+
+def roll_forward_job(loaded: Loaded) -> dg.JobDefinition:
+    """The form that releases an environment that is held."""
+    environment, branch = loaded.name, loaded.branch
+
+    def answer(instance: dg.DagsterInstance, form: RollForwardForm) -> Answer:
+        if (hold := held(instance, environment)) is None:
+            raise RefusedError(f"{environment} is not held: it follows {branch} as it is")
+        revision = prepare_commit(loaded.settings, environment, "", check=loaded.check)
+        commit = revision.commit
+        assert commit is not None
+        plan = f"{_title(commit)}\n\n{_plan(loaded, revision, instance)}"
+        facts = {**about_commit(commit), "held": str(hold)}
+        if form.dry_run:
+            why = f"what it would take to roll forward to {commit.short}"
+            return Answer(plan, why, NOT_YET, no_hold_tags(), facts)
+        reason = " ".join(form.reason.split())
+        return Answer(
+            plan,
+            f"lets {environment} follow {branch} again{reason and f': {reason}'}",
+            f"The sensor {named(environment, 'push')} loads and builds it within seconds.",
+            release_tags(environment, reason),
+            facts,
+        )
+
+    return form_job(
+        environment,
+        "roll_forward",
+        RollForwardForm,
+        answer,
+        f"Follow {branch} again after a roll back: the newest commit is loaded, and what differs is"
+        " built.",
+        op="release",
+    )
+
+
+def find_commit_of(
+    recent: Sequence[Commit], wanted: str, branch: str, ticket_pattern: str
+) -> Commit:
+    """The commit that a person means; of several that name a ticket the newest.
+
+    Args:
+        recent: commits of the branch, the newest first.
+        wanted: a SHA, the beginning of one, or a ticket.
+
+    Raises:
+        RefusedError: there is none, or several.
+    """
+    some = f"the last {len(recent):,} commits of {branch}"
+    show = "leave commit empty to see them"
+    if _SHA.fullmatch(wanted.lower()):
+        found = [commit for commit in recent if commit.sha.startswith(wanted.lower())]
+        if len(found) > 1:
+            raise RefusedError(
+                f"commit: {len(found)} of {some} begin with {wanted}: write more of it"
+            )
+        if not found:
+            raise RefusedError(f"commit: none of {some} begins with {wanted}: {show}")
+        return found[0]
+    for ticket in (wanted, wanted.upper()):
+        if re.fullmatch(ticket_pattern, ticket):
+            names = re.compile(rf"(?<!\w){re.escape(ticket)}(?!\w)")
+            if named_by := [commit for commit in recent if names.search(commit.subject)]:
+                return named_by[0]
+            raise RefusedError(f"commit: none of {some} names {ticket} in its subject: {show}")
+    raise RefusedError(
+        f"commit: {wanted!r} is neither a SHA (4 to 40 of 0-9 and a-f) nor a ticket"
+        f" ({ticket_pattern}): {show}"
+    )
+
+
+def _title(commit: Commit) -> str:
+    return f"{commit.branch} at **{commit.short}** {inline(commit.subject)}, by " + inline(
+        commit.author.partition(" <")[0]
+    )
+
+
+def _table(commits: Sequence[Commit]) -> str:
+    rows = [
+        (each.short, each.author.partition(" <")[0], each.committed_at, each.subject, each.ticket)
+        for each in commits
+    ]
+    return table(("commit", "author", "when", "subject", "ticket"), rows)
+
+
+def _plan(loaded: Loaded, revision: Revision, instance: dg.DagsterInstance) -> str:
+    """What loading a revision would have built, in Markdown."""
+    at = loaded.at(revision)
+
+    def now(recorded: Collection[Recorded]) -> bool:
+        explain(at.settings, at.name, revision, recorded)
+        return True
+
+    due = at.ledger(instance).due(now, remember=False)
+    assert due is not None
+    lines = []
+    if due.nodes:
+        order = order_of(at.dbt, due.nodes, due.partitions)
+        request = BuildRequest.of_nodes(at.dbt, due.nodes, order, due.checks)
+        lines.append(preview(at.dbt, instance, request))
+    elif due.checks:
+        lines.append(f"No table is built, and {due.count} run.")
+    elif not due.waiting:
+        lines.append("Nothing is to be built: every table is as that commit says.")
+    lines.append(due.asks(at.dbt))
+    gone = sorted(loaded.dbt.keys[u].path[-1] for u in loaded.dbt.nodes.keys() - at.dbt.nodes)
+    if gone:
+        lines.append(f"That commit does not have these, and leaves them: {', '.join(gone)}.")
+    return "\n\n".join(filter(None, lines))

@@ -1,0 +1,285 @@
+"""Rolling back, rolling forward and pausing: what is in the warehouse, and what everybody reads."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from dbt_orchestration.cli import app
+from dbt_orchestration.dbt.internals import adapters
+from dbt_orchestration.ledger.held import hold_tags
+from tests.automation.site import Site, git, names
+from tests.automation.test_from_nothing import assert_from_nothing
+from tests.automation.test_history import partitions, shown
+from tests.automation.test_jobs import EIGHT
+from tests.automation.test_newest import evaluations as newest_commit
+from tests.conftest import failure
+
+FOLLOWS = dg.AssetCheckKey(dg.AssetKey(["prod", "pushes"]), "follows_its_branch")
+OPS = {"roll_back": "hold", "roll_forward": "release", "pause": "stop", "resume": "go_on"}
+
+
+def begin(site: Site) -> None:
+    """Two commits, the second of which has changed a table, a history and a seed."""
+    assert site.build().success
+    site.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    site.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
+    site.clone.edit("seeds/raw_orders.csv", "1,10,50,", "1,10,60,")
+    site.clone.write("models/fresh.sql", "select 1 as one")
+    site.clone.push("DATA-7 largest, in pence")
+    assert site.build().success
+
+
+def launch(site: Site, form: str, who: str = "", **fields: Any) -> dg.ExecuteInProcessResult:
+    """What a person does who launches a form."""
+    adapters.close_duckdb()  # the process of a form has not opened it
+    job = (site.loaded.get("prod") or site.load()).resolve_job_def(f"prod_{form}")
+    return job.execute_in_process(
+        instance=site.instance,
+        run_config={"ops": {f"prod_{OPS[form]}": {"config": fields}}},
+        tags={"user": who} if who else {},
+        raise_on_error=False,
+    )
+
+
+def order(site: Site, form: str, who: str = "", **fields: Any) -> Mapping[str, str]:
+    """What a form that is not refused shows."""
+    result = launch(site, form, who, **fields)
+    assert result.success, failure(result)
+    return shown(result)
+
+
+def first(site: Site) -> str:
+    return git(site.clone.folder, "rev-list", "--max-parents=0", "HEAD")
+
+
+def follows(site: Site) -> tuple[bool, str]:
+    """What the check on the asset ``pushes`` says last."""
+    storage = site.instance.event_log_storage
+    [record] = storage.get_asset_check_execution_history(FOLLOWS, limit=1)
+    event = record.event.dagster_event if record.event else None
+    assert event is not None
+    found = event.asset_check_evaluation_data
+    return found.passed, found.description or ""
+
+
+def assert_is(site: Site, sha: str) -> None:
+    """The warehouse is what a commit built from nothing would be."""
+    git(site.clone.folder, "push", "--quiet", "--force", "origin", f"{sha}:refs/heads/was")
+    assert_from_nothing(site, "was")
+
+
+def test_an_environment_is_rolled_back_held_and_rolled_forward(built: Site) -> None:
+    sha = first(built)
+    recent = order(built, "roll_back", reason="whatever", dry_run=False)
+    assert "DATA\\-7 largest, in pence | DATA\\-7 |" in recent["plan"]
+    assert f"| {sha[:10]} | Ann | " in recent["plan"]
+    assert "Nothing was started" in recent["next"]
+    plan = order(built, "roll_back", commit=sha[:7])["plan"]
+    assert "| daily | 3 partitions, 2024-01-01 to 2024-01-03 | " in plan
+    assert "| raw_orders | from nothing | " in plan
+    assert "That commit does not have these, and leaves them: fresh." in plan
+    assert "nothing is due" in built.says()
+    assert follows(built) == (True, "Neither held nor paused.")
+
+    order(built, "roll_back", "ann", commit=sha[:7], reason="wrong totals", dry_run=False)
+    request = built.request()
+    assert names(request) == ["big_customers", "customers", "daily", "kept", "raw_orders", "totals"]
+    result = built.run(request)
+    assert result.success
+    assert sorted(map(str, partitions(result, "daily"))) == [f"2024-01-0{n}" for n in (1, 2, 3)]
+    said = built.build_all()
+    assert f"main at {sha[:10]} “first”: nothing is due" in said
+    held = f"Held at {sha[:10]} by ann since "
+    assert f"{held}" in said
+    assert "UTC: wrong totals. Released by the job prod_roll_forward." in said
+    assert held in follows(built)[1]
+    assert newest_commit(built)[0].passed
+    assert_is(built, sha)
+
+    built.clone.edit("models/totals.sql", "sum(orders)", "sum(orders) * 100")
+    newest = built.clone.push("DATA-8 hundredfold")
+    assert held in built.says()
+    assert built.query("select orders from main.totals") == [(4,)]
+    assert held in order(built, "roll_forward", dry_run=True)["held"]
+    assert held in built.says()
+
+    plan = order(built, "roll_forward", reason="mended")["plan"]
+    assert f"main at **{newest[:10]}** DATA\\-8 hundredfold, by Ann" in plan
+    request = built.request()
+    assert request.tags["dbt/ticket"] == "DATA-8"
+    assert built.run(request).success
+    assert "Held" not in built.build_all()
+    assert follows(built) == (True, "Neither held nor paused.")
+    assert_is(built, newest)
+
+
+def test_the_next_push_ends_a_hold_for_good(built: Site) -> None:
+    head = git(built.clone.folder, "rev-parse", "HEAD")
+    was: dict[str, Any] = {
+        "commit": first(built),
+        "until": "next_push",
+        "reason": "no",
+        "dry_run": False,
+    }
+    said = order(built, "roll_back", **was)["next"]
+    assert "wait until the next push, or until prod_roll_forward is launched." in said
+    assert "by somebody since" in built.build_all()
+    built.clone.edit("models/totals.sql", "sum(orders)", "sum(orders) * 100")
+    newest = built.clone.push("hundredfold")
+    assert "Held" not in built.build_all()
+    assert_is(built, newest)
+    # The branch is where it was when it was held.
+    git(built.clone.folder, "push", "--quiet", "--force", "origin", f"{head}:main")
+    assert "totals" in names(built.request())
+
+
+@pytest.mark.parametrize(
+    ("form", "fields", "why"),
+    [
+        ("roll_back", {"commit": "abcdef0"}, "none of the last 2 commits of main begins with abcd"),
+        ("roll_back", {"commit": "data-70"}, "none of the last 2 commits of main names DATA-70 in"),
+        ("roll_back", {"commit": "yesterday"}, "'yesterday' is neither a SHA (4 to 40 of 0-9 and "),
+        ("roll_back", {"commit": "DATA-7", "reason": " "}, "reason: say why, for everybody whose"),
+        ("roll_forward", {}, "prod is not held: it follows main as it is."),
+        ("pause", {"reason": "\n"}, "reason: say why, for everybody whose push will wait."),
+        ("resume", {}, "prod is not paused."),
+    ],
+)
+def test_what_cannot_be_is_said_and_orders_nothing(
+    built: Site, form: str, fields: Mapping[str, Any], why: str
+) -> None:
+    act = {"dry_run": False} if form == "roll_back" else {}
+    said = failure(launch(built, form, **{"reason": "no", **fields, **act}))
+    assert said.startswith("Nothing was started: ")
+    assert why in said
+    assert "\n" not in said
+    said = built.says()
+    assert "nothing is due" in said
+    assert "Held" not in said
+    assert "Paused" not in said
+
+
+def test_only_commits_of_the_branch_that_parse_can_be_rolled_back_to(built: Site) -> None:
+    git(built.clone.folder, "checkout", "-q", "-b", "feature")
+    other = built.clone.push("DATA-9 elsewhere", branch="feature")
+    git(built.clone.folder, "checkout", "-q", "main")
+    built.clone.edit("models/customers.sql", "{{ ref(", "{{ ref((")
+    broken = built.clone.push("DATA-10 a bracket too many")
+    for commit in (other, "DATA-9"):
+        said = failure(launch(built, "roll_back", commit=commit, reason="no", dry_run=False))
+        assert "none of the last 3 commits of main" in said
+    said = failure(launch(built, "roll_back", commit="DATA-10", reason="no", dry_run=False))
+    assert f"Nothing was started: {broken[:10]}: dbt parse: " in said
+    with pytest.raises(dg.DagsterInvalidConfigError, match="next_push"):
+        launch(built, "roll_back", commit="DATA-7", until="tomorrow")
+
+
+def test_a_form_that_dies_has_ordered_nothing(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = dg.DagsterInstance.add_run_tags
+
+    def write_and_die(instance: dg.DagsterInstance, run_id: str, tags: Mapping[str, str]) -> None:
+        write(instance, run_id, tags)
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dg.DagsterInstance, "add_run_tags", write_and_die)
+        result = launch(built, "roll_back", commit=first(built), reason="no", dry_run=False)
+        assert not result.success
+        assert not launch(built, "pause", reason="no").success
+    assert "nothing is due; all 8 nodes are as it says." in built.says()
+    assert follows(built) == (True, "Neither held nor paused.")
+
+
+def test_a_held_commit_that_cannot_be_prepared_leaves_the_environment_as_it_is(
+    built: Site,
+) -> None:
+    built.clone.edit("models/customers.sql", "max(amount)", "min(amount)")
+    built.clone.push("smallest")
+    built.request()
+    job = built.loaded["prod"].resolve_job_def("prod_roll_back")
+    gone = hold_tags("prod", "0" * 40, "", "no")
+    built.instance.create_run_for_job(job, tags=gone, status=dg.DagsterRunStatus.SUCCESS)
+    for _ in range(2):
+        said = built.says()
+        assert "main at 0000000000 cannot be prepared: " in said
+        assert "has no commit 0000000000 in main any more" in said
+        assert "Held at 0000000000 by somebody since " in said
+    assert not newest_commit(built)[0].passed
+    order(built, "roll_forward")
+    assert names(built.request()) == ["big_customers", "customers"]
+
+
+def test_a_paused_environment_looks_and_starts_nothing(built: Site) -> None:
+    order(built, "pause", "ann", reason="the warehouse is moved")
+    built.clone.edit("models/customers.sql", "max(amount)", "min(amount)")
+    built.clone.push("smallest")
+    said = built.says()
+    assert "“smallest”: 2 nodes due, and not started: customers, big_customers." in said
+    paused = "UTC: the warehouse is moved. The job prod_resume lets it go on."
+    assert said.endswith(paused)
+    assert follows(built)[1].startswith("Paused by ann since ")
+    definitions = built.loaded["prod"].get_repository_def()
+    with dg.build_schedule_context(
+        instance=built.instance, scheduled_execution_time=EIGHT, repository_def=definitions
+    ) as context:
+        schedule = definitions.get_schedule_def("prod_full_build_schedule")
+        assert paused in (schedule.evaluate_tick(context).skip_message or "")
+    assert built.materialize("customers").success
+    again = failure(launch(built, "pause", reason="another one"))
+    assert "prod is paused by ann since " in again
+    assert "launch prod_resume before you give another reason." in again
+
+    assert "It was paused by ann since " in order(built, "resume")["plan"]
+    assert names(built.request()) == ["big_customers"]
+    assert follows(built) == (True, "Neither held nor paused.")
+
+
+def test_the_same_from_the_command_line(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = built.clone.home
+    settings = {
+        "project_dir": str(home / "nowhere"),
+        "profiles_dir": str(home / "profile"),
+        "state_dir": str(home / "state"),
+        "git": {"remote": str(built.clone.remote), "project_path": "dbt"},
+        "environments": {"prod": {"branch": "main", "target": "prod"}},
+    }
+    (home / "environments.yaml").write_text(yaml.safe_dump(settings))
+    (home / "dagster" / "dagster.yaml").touch()
+    monkeypatch.setenv("DBT_ORCHESTRATION_CONFIG", str(home / "environments.yaml"))
+    monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
+    built.says()
+
+    def run(*arguments: str) -> tuple[int, str]:
+        adapters.close_duckdb()
+        result = CliRunner().invoke(app, arguments)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result
+        return result.exit_code, " ".join(result.output.split())
+
+    code, said = run("rollback")
+    assert code == 0
+    assert "DATA-7" in said
+    code, said = run("rollback", "--to", first(built)[:7], "--dry-run")
+    assert code == 0
+    assert "3 partitions" in said
+    assert "Nothing was started" in said
+    assert "nothing is due" in built.says()
+    to = ("rollback", "--to", first(built), "--reason", "no", "--no-dry-run")
+    assert run(*to, "--until", "next_push")[0] == 0
+    assert f"by {getpass.getuser()} since " in built.build_all()
+    assert run("roll-forward", "--reason", "mended")[0] == 0
+    assert run("pause", "--reason", "a holiday")[0] == 0
+    code, said = run("pause", "--reason", "another one")
+    assert code == 1
+    assert f"error: Nothing was started: prod is paused by {getpass.getuser()}" in said
+    assert run("resume")[0] == 0
+    code, said = run("rollback", "--environment", "production")
+    assert code == 1
+    assert "no environment is called 'production'; there are: prod" in said
+    assert "Held" not in built.build_all()
