@@ -12,8 +12,8 @@ from urllib.parse import quote
 import dagster as dg
 
 from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.revisions.addresses import file_page
 from dbt_orchestration.revisions.kept import checkout_of
-from dbt_orchestration.revisions.remote import file_page
 from dbt_orchestration.settings.models import Settings
 
 CODE_REFERENCES = "dagster/code_references"

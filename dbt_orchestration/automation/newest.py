@@ -8,6 +8,7 @@ from __future__ import annotations
 import dagster as dg
 
 from dbt_orchestration.dbt.parse import Commit, Revision
+from dbt_orchestration.ledger.held import Hold, held
 from dbt_orchestration.ledger.pushes import (
     NEWEST_COMMIT,
     as_result,
@@ -31,21 +32,22 @@ def newest_commit_check(
     @dg.asset_check(
         asset=pushes_key(environment),
         name=NEWEST_COMMIT,
-        description=f"The newest commit of {branch} parses, and can be loaded. The push sensor"
-        " looks by itself.",
+        description=f"The newest commit of {branch}, or the one that {environment} is held at,"
+        " parses and can be loaded. The push sensor looks by itself.",
     )
-    def check() -> dg.AssetCheckResult:
-        return as_result(_look(settings, environment, branch, loaded.commit if loaded else None))
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        hold, commit = held(context.instance, environment), loaded.commit if loaded else None
+        return as_result(_look(settings, environment, branch, commit, hold))
 
     return check
 
 
 def _look(
-    settings: Settings, environment: str, branch: str, loaded: Commit | None
+    settings: Settings, environment: str, branch: str, loaded: Commit | None, hold: Hold | None
 ) -> dg.AssetCheckEvaluation:
     try:
         remote = Remote.of(settings)
-        sha = remote.head(branch)
+        sha = hold.sha if hold else remote.head(branch)
     except GitError as error:
         return cannot_be_seen(environment, branch, str(error))
     if sha is None:

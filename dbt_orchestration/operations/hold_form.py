@@ -43,7 +43,8 @@ class RollBackForm(dg.Config):
     commit: str = Field(
         default="",
         description="A commit of the branch: its SHA, the beginning of that, or a ticket that its"
-        " subject names, such as DATA-123. Empty: show the recent commits, and start nothing.",
+        " subject names, such as DATA-123. In quotes if it is a number. Empty: show the recent"
+        " commits, and start nothing.",
     )
     until: Until = Field(
         default=Until.released,

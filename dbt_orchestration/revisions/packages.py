@@ -23,8 +23,8 @@ from dbt_orchestration.dbt.layout import (
     refuse_outside,
 )
 from dbt_orchestration.dbt.parse import run_dbt
+from dbt_orchestration.revisions.addresses import transport_of
 from dbt_orchestration.revisions.git import refuse_links
-from dbt_orchestration.revisions.remote import transport_of
 
 _LOCK = "package-lock.yml"
 _FETCHED = frozenset({"https", "http", "ssh", "git"})

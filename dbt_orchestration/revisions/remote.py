@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
 from dbt_orchestration.dbt.parse import Commit
+from dbt_orchestration.revisions.addresses import (
+    commit_page,
+    host_of,
+    ticket_in,
+    transport_of,
+)
 from dbt_orchestration.revisions.git import (
     GitError,
     Repository,
@@ -28,10 +33,6 @@ from dbt_orchestration.revisions.git import (
 from dbt_orchestration.settings.models import Git, Settings
 from dbt_orchestration.settings.types import is_folder
 
-_SSH = re.compile(r"(?:ssh://)?(?:[^@/]+@)?(?P<host>[^:/]+)[:/](?:\d+/)?(?P<path>.+)")
-# How a host calls the pages of a commit and of its files: of GitHub, and of what looks like it.
-_GITHUB = ("commit", "blob")
-_PAGES = {"bitbucket.org": ("commits", "src"), "gitlab": ("-/commit", "-/blob")}
 _LOOK_SECONDS, _FETCH_SECONDS, _HISTORY_SECONDS = 20.0, 600.0, 20.0
 # How many commits are looked through for the one that changed a file.
 _DEEP = 500
@@ -163,7 +164,7 @@ class Remote:
         try:
             return self._read(branch, sha)
         except GitError:
-            return Commit(sha, branch, "somebody", "", "", self._page(sha))
+            return Commit(sha, branch, "somebody", "", "", commit_page(self._url, sha))
 
     def fetch_history(self, commit: Commit) -> None:
         """Fetch the commits before ``commit``, for ``last_change``, beside what is built from.
@@ -224,11 +225,8 @@ class Remote:
 
     def _commit(self, branch: str, said: str) -> Commit:
         sha, author, subject, committed_at = said.split("\0")
-        # Not a part of a word: FOO-12 of FOO-123 is another ticket.
-        found = re.search(rf"(?<!\w)(?:{self._git.ticket_pattern})(?!\w)", subject)
-        ticket, page = found[0] if found else "", self._git.ticket_url or ""
-        url = page.replace("{ticket}", quote(ticket)) if ticket else ""
-        return Commit(sha, branch, author, subject, committed_at, self._page(sha), ticket, url)
+        page, ticket = commit_page(self._url, sha), ticket_in(subject, self._git)
+        return Commit(sha, branch, author, subject, committed_at, page, *ticket)
 
     def checkout(self, sha: str, folder: Path) -> None:
         """Write the files of a fetched commit into ``folder``, which is empty.
@@ -274,7 +272,7 @@ class Remote:
             url = "/".join([*parts, url])
         # Whoever may commit chooses the URL: it reaches no other repository of this machine, and
         # gets no credentials but those for the same host by the same transport.
-        same, local = _host(url) == _host(self._url), transport_of(self._url) == "file"
+        same, local = host_of(url) == host_of(self._url), transport_of(self._url) == "file"
         anonymous = self._anonymous or not (same or local)
         transports = ["https", *([] if anonymous else ["ssh"]), *(["file"] if local else [])]
         git = self._git if same else Git(submodules=True)
@@ -329,43 +327,3 @@ class Remote:
                 "GIT_CONFIG_VALUE_0": f"Authorization: Basic {header}",
             }
         return variables
-
-    def _page(self, sha: str) -> str:
-        if self._url.startswith(("https://", "http://")):
-            address = urlsplit(self._url)
-            host, path = address.netloc.rpartition("@")[2], address.path.strip("/")
-        elif (ssh := _SSH.fullmatch(self._url)) and not Path(self._url).exists():
-            host, path = ssh["host"], ssh["path"]
-        else:
-            return ""
-        kind, _ = next((pages for known, pages in _PAGES.items() if known in host), _GITHUB)
-        return f"https://{host}/{path.removesuffix('.git')}/{kind}/{sha}"
-
-
-def file_page(commit: Commit, path: str) -> str:
-    """The page of a file, or a folder, of a commit on its host; "" if that is not known.
-
-    Args:
-        path: in the repository.
-    """
-    for of_commit, of_file in (*_PAGES.values(), _GITHUB):
-        repository = commit.url.removesuffix(f"/{of_commit}/{commit.sha}")
-        if repository != commit.url:
-            return f"{repository}/{of_file}/{commit.sha}/{quote(path)}".rstrip("/")
-    return ""
-
-
-def transport_of(url: str) -> str:
-    """How git reaches ``url``, in the words of its GIT_ALLOW_PROTOCOL."""
-    scheme, separator, _ = url.partition("://")
-    if separator:
-        return scheme.lower()
-    return "ssh" if re.match(r"[^/:]+:", url) else "file"
-
-
-def _host(url: str) -> tuple[str, str]:
-    """The transport and the host of ``url``; the host is "" if it is this machine."""
-    transport = transport_of(url)
-    if "://" in url:
-        return transport, urlsplit(url).netloc.rpartition("@")[2]
-    return transport, url.partition(":")[0].rpartition("@")[2] if transport == "ssh" else ""

@@ -18,6 +18,7 @@ from tests.automation.site import Site, git, names
 from tests.automation.test_from_nothing import assert_from_nothing
 from tests.automation.test_history import partitions, shown
 from tests.automation.test_jobs import EIGHT
+from tests.automation.test_newest import by_hand
 from tests.automation.test_newest import evaluations as newest_commit
 from tests.conftest import failure
 
@@ -107,6 +108,7 @@ def test_an_environment_is_rolled_back_held_and_rolled_forward(built: Site) -> N
     newest = built.clone.push("DATA-8 hundredfold")
     assert held in built.says()
     assert built.query("select orders from main.totals") == [(4,)]
+    assert by_hand(built).passed
     assert held in order(built, "roll_forward", dry_run=True)["held"]
     assert held in built.says()
 

@@ -15,8 +15,9 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from dbt_orchestration.dbt.parse import Commit
+from dbt_orchestration.revisions.addresses import commit_page, file_page
 from dbt_orchestration.revisions.git import GitError
-from dbt_orchestration.revisions.remote import Remote, file_page
+from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.settings.models import Git
 from tests.automation.site import Clone, git
 from tests.revisions.git_server import TOKEN, serve_git
@@ -47,7 +48,7 @@ def test_the_ticket_that_a_subject_names(clone: Clone) -> None:
 
     def ticket(subject: str, **settings: object) -> tuple[str, str]:
         clone.push(subject)
-        commit = remote(clone, **settings).fetch("main")
+        commit = remote(clone, None, **settings).fetch("main")
         return commit.ticket, commit.ticket_url
 
     assert ticket("Totals (DATA-12, DATA-3)") == ("DATA-12", "")
@@ -176,8 +177,8 @@ def test_submodules_are_left_out_unless_asked_for(clone: Clone, tmp_path: Path) 
         ("/srv/git/dbt.git", ""),
     ],
 )
-def test_the_page_of_a_commit(clone: Clone, url: str, page: str) -> None:
-    found = remote(clone, url)._page("abc")
+def test_the_page_of_a_commit(url: str, page: str) -> None:
+    found = commit_page(url, "abc")
     assert found == (f"{page}abc" if page else "")
 
 
@@ -190,8 +191,8 @@ def test_the_page_of_a_commit(clone: Clone, url: str, page: str) -> None:
         ("/srv/git/dbt.git", ""),
     ],
 )
-def test_the_page_of_a_file(clone: Clone, url: str, page: str) -> None:
-    commit = Commit("abc", "main", "Ann", "first", "", remote(clone, url)._page("abc"))
+def test_the_page_of_a_file(url: str, page: str) -> None:
+    commit = Commit("abc", "main", "Ann", "first", "", commit_page(url, "abc"))
     assert file_page(commit, "dbt/models/a b.sql") == (page and f"{page}/dbt/models/a%20b.sql")
     assert file_page(commit, "") == page
 
