@@ -37,8 +37,9 @@ class Loaded:
         return self.settings.environment(self.name).branch
 
     def at(self, revision: Revision) -> Loaded:
-        """At another revision."""
-        return replace(self, revision=revision, dbt=self.assets_of(revision))
+        """At another revision, whose orchestration.yml may say something else."""
+        dbt = self.assets_of(revision)
+        return replace(self, settings=dbt.env.settings, revision=revision, dbt=dbt)
 
     def newest(self, instance: dg.DagsterInstance) -> Loaded:
         """At the commit that is published now.
