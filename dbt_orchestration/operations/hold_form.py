@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from enum import Enum
+from typing import Literal
 
 import dagster as dg
 from pydantic import Field
@@ -30,13 +30,6 @@ _SHOWN = 20
 _SHA = re.compile(r"[0-9a-f]{4,40}")
 
 
-class Until(Enum):
-    """What ends a hold."""
-
-    released = "released"
-    next_push = "next_push"
-
-
 class RollBackForm(dg.Config):
     """Where to."""
 
@@ -46,8 +39,8 @@ class RollBackForm(dg.Config):
         " subject names, such as DATA-123. In quotes if it is a number. Empty: show the recent"
         " commits, and start nothing.",
     )
-    until: Until = Field(
-        default=Until.released,
+    until: Literal["released", "next_push"] = Field(
+        default="released",
         description="released: it stays there until somebody rolls forward. next_push: or until the"
         " branch has another commit.",
     )
@@ -88,7 +81,7 @@ def roll_back_job(loaded: Loaded) -> dg.JobDefinition:
         if form.dry_run:
             why = f"what it would take to roll back to {commit.short}"
             return Answer(plan, why, NOT_YET, no_hold_tags(), facts)
-        head = newest.sha if form.until is Until.next_push else ""
+        head = newest.sha if form.until == "next_push" else ""
         end = "the next push, or until" if head else "somebody launches"
         end += f" {named(environment, 'roll_forward')}"
         return Answer(
@@ -108,7 +101,6 @@ def roll_back_job(loaded: Loaded) -> dg.JobDefinition:
         f"Roll back to an older commit of {branch}, and stay there. Shows the recent commits if"
         " none is named, and only shows what it would build while dry_run is set.",
         op="hold",
-        begin={**RollBackForm().model_dump(), "until": Until.released.name},
     )
 
 
