@@ -82,13 +82,12 @@ def roll_back_job(loaded: Loaded) -> dg.JobDefinition:
             why = f"what it would take to roll back to {commit.short}"
             return Answer(plan, why, NOT_YET, no_hold_tags(), facts)
         head = newest.sha if form.until == "next_push" else ""
-        end = "the next push, or until" if head else "somebody launches"
-        end += f" {named(environment, 'roll_forward')}"
+        push = f"{branch} has another commit, or until " if head else ""
         return Answer(
             plan,
             f"holds {environment} at {commit.short}: {reason}",
-            f"The sensor {named(environment, 'push')} loads and builds it within seconds. Pushes to"
-            f" {branch} wait until {end}{' is launched' if head else ''}.",
+            f"The sensor {named(environment, 'push')} loads and builds it within seconds. It stays"
+            f" there until {push}the job {named(environment, 'roll_forward')} is launched.",
             hold_tags(environment, commit.sha, head, reason),
             facts,
         )

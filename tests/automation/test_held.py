@@ -131,7 +131,7 @@ def test_the_next_push_ends_a_hold_for_good(built: Site) -> None:
         "dry_run": False,
     }
     said = order(built, "roll_back", **was)["next"]
-    assert "wait until the next push, or until prod_roll_forward is launched." in said
+    assert "stays there until main has another commit, or until the job prod_roll_forward is" in said
     assert "by somebody since" in built.build_all()
     built.clone.edit("models/totals.sql", "sum(orders)", "sum(orders) * 100")
     newest = built.clone.push("hundredfold")
