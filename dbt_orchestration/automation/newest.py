@@ -3,8 +3,6 @@
 The push sensor keeps it up to date by itself.
 """
 
-from __future__ import annotations
-
 import dagster as dg
 
 from dbt_orchestration.dbt.parse import Commit, Revision
