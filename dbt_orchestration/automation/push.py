@@ -33,7 +33,7 @@ from dbt_orchestration.ledger.due import Ledger
 from dbt_orchestration.ledger.inspection import built_here
 from dbt_orchestration.ledger.present import keep, place_in_the_log
 from dbt_orchestration.ledger.pushes import nothing_due
-from dbt_orchestration.ledger.run_tags import RAW_TAG, REVISION_TAG, run_tags
+from dbt_orchestration.ledger.run_tags import FORM_TAG, RAW_TAG, REVISION_TAG, run_tags
 from dbt_orchestration.ledger.waiting import observed
 from dbt_orchestration.revisions.disk import full_disk
 from dbt_orchestration.revisions.warehouse import as_it_says
@@ -149,8 +149,12 @@ class _Push:
     def _build(self, revision: Revision, dbt: DbtAssets) -> None:
         tick, known = self.tick, self.tick.known
         instance = tick.context.instance
-        position = instance.event_log_storage.get_maximum_record_id()
-        now = [revision.digest, position, tick.orders]
+        # SQLite keeps a form's events apart: its run is all that tells of it.
+        forms = dg.RunsFilter(
+            tags={FORM_TAG: tick.environment}, statuses=[dg.DagsterRunStatus.SUCCESS]
+        )
+        newest = instance.event_log_storage.get_maximum_record_id()
+        now = [revision.digest, [newest, instance.get_runs_count(forms)], tick.orders]
         same = [known.get(each) for each in ("revision", "position", "orders")] == now
         before = Finding.of(known.get("built"))
         if same and before and 0 <= time.time() - known.get("at", 0.0) < _SAME_SECONDS:
