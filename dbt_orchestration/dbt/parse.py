@@ -132,6 +132,11 @@ class Revision:
         lineage: Mapping[str, Mapping[str, list[list[str]]]] = self._analysis["lineage"]
         return lineage
 
+    @property
+    def closed(self) -> frozenset[str]:
+        """Nodes that have the columns in ``lineage``, in that order, and no others."""
+        return frozenset(self._analysis.get("closed", ()))
+
     def why_unmergeable(self, unique_id: str) -> str:
         """Why the batches of a model cannot be run several at once; "" if they can."""
         why: Mapping[str, str] = self._analysis.get("unmergeable", {})

@@ -28,6 +28,9 @@ class Order:
         reasons: why each node is built, by unique id.
         left_alone: how many nodes are not due.
         seconds_saved: what those would take.
+        adopt: nodes whose relations are there already, by unique id, each with the fingerprint that
+            it was found to fit. A run that is to adopt records them as built, and builds nothing.
+        compare_rows: whether it counts their rows before.
     """
 
     rebuild: Sequence[str] = ()
@@ -35,6 +38,8 @@ class Order:
     reasons: Mapping[str, str] = field(default_factory=dict)
     left_alone: int = 0
     seconds_saved: float = 0.0
+    adopt: Mapping[str, str] = field(default_factory=dict)
+    compare_rows: bool = False
 
     @classmethod
     def of_tags(cls, tags: Mapping[str, str]) -> Order:

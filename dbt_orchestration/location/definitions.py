@@ -26,6 +26,7 @@ from dbt_orchestration.location.assets import dbt_assets
 from dbt_orchestration.location.environment import Environment
 from dbt_orchestration.location.flights import raw_assets
 from dbt_orchestration.location.project_file import with_project_file
+from dbt_orchestration.operations.adopt_form import adopt_job
 from dbt_orchestration.operations.asked import asked_sensor
 from dbt_orchestration.operations.history_form import history_job
 from dbt_orchestration.operations.hold_form import roll_back_job, roll_forward_job
@@ -156,6 +157,7 @@ def definitions_of(
             *jobs,
             *([dg.define_asset_job(load, [raw], run_tags=tags)] if raw else []),
             rebuild_job(loaded),
+            adopt_job(loaded),
             *([history_job(loaded)] if pushes else []),
             *([roll_back_job(loaded), roll_forward_job(loaded)] if pushes else []),
             *(pause_job(name), resume_job(name)),

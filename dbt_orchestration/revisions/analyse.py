@@ -81,6 +81,11 @@ def analyse(revision: Revision, target: DbtTarget, home: Path) -> None:
         "columns": columns,
         "checks": checks,
         "lineage": lineage,
+        "closed": sorted(
+            unique_id
+            for unique_id, node in prints.nodes.items()
+            if node.terms.rest is None and node.terms.positions
+        ),
         "unmergeable": unmergeable(prints.project),
     }
     write_whole(revision.analysis_path, content)

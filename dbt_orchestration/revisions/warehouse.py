@@ -185,6 +185,27 @@ def _own_materializations(manifest: Mapping[str, Any]) -> set[str]:
     return {name.rpartition("_")[0] for name in own}
 
 
+def is_missing(target: DbtTarget) -> bool:
+    """Whether the DuckDB file of a warehouse is not there yet; False of any other.
+
+    Who asks a file that is not there makes an empty one.
+    """
+    path = _duckdb_file(target)
+    return path is not None and not path.exists()
+
+
+def is_in_use(target: DbtTarget) -> bool:
+    """Whether another process has the DuckDB file of a warehouse open; False of any other."""
+    path = _duckdb_file(target)
+    return path is not None and path.exists() and not _opens(path)
+
+
+def _duckdb_file(target: DbtTarget) -> Path | None:
+    credentials = duckdb_credentials(target)
+    path = Path(credentials.path) if credentials else Path()
+    return path if path.is_absolute() else None
+
+
 def _opens(path: Path) -> bool:
     import duckdb
 

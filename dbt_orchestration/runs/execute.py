@@ -24,6 +24,7 @@ from dbt_orchestration.ledger.pushes import built_by_push, pushes_key
 from dbt_orchestration.ledger.run_tags import DISK_FULL_TAG, is_from_push, run_tags
 from dbt_orchestration.revisions.disk import full_disk
 from dbt_orchestration.runs import liveness
+from dbt_orchestration.runs.adoption import adopt
 from dbt_orchestration.runs.command import (
     command_options,
     commands,
@@ -114,6 +115,10 @@ class Build:
         wait_for_tables(context, added_to)
         wait_for_file(context, env.target)
         doubt_stopped(context.instance, env.name)
+        if self._order.adopt:
+            runs = {each.dagster_run.run_id for each in attempts}
+            yield from adopt(env, context, self._order, nodes, attempts=runs, scratch=self._scratch)
+            return
         self._inspection.before(nodes, manifest)
         types = self._inspection.columns(nodes, manifest)
         self._shadow = ShadowTables(env.target, env.nodes, planner.first_attempt, self._scratch)

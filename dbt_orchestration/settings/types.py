@@ -14,7 +14,7 @@ from pydantic import AfterValidator, SecretStr
 CONFIG_VARIABLE = "DBT_ORCHESTRATION_CONFIG"
 # Jobs of every environment, which are not chosen by selection.
 OUR_JOBS = (
-    *("full_build", "load_raw", "nothing", "rebuild", "rebuild_history"),
+    *("full_build", "load_raw", "nothing", "rebuild", "rebuild_history", "adopt"),
     *("tell_lightdash", "credits", "roll_back", "roll_forward", "pause", "resume"),
 )
 
