@@ -28,6 +28,7 @@ from dbt_orchestration.location.definitions import build_definitions
 from dbt_orchestration.revisions.working_tree import prepare
 from tests.assets.test_columns import shown
 from tests.assets.test_translator import BUILT
+from tests.automation.test_adopt import follows
 from tests.automation.test_failures import said
 from tests.conftest import (
     EVERY_NODE,
@@ -150,6 +151,15 @@ def test_a_full_build_and_the_next_one(snowflake: Snowflake) -> None:
     ]
     history = "select count(*), count(distinct dbt_scd_id) from shop.customers_snapshot"
     assert snowflake.execute(history) == [(3, 3)]
+
+    # What is there fits, as if Dagster had not built it.
+    snowflake.instance.wipe_assets([snowflake.key(name) for name in BUILT])
+    form = snowflake.definitions.resolve_job_def("prod_adopt")
+    config = {"ops": {"prod_what_is_there": {"config": {"compare_rows": True}}}}
+    found = follows(form.execute_in_process(config, instance=snowflake.instance))
+    assert len(found) == len(BUILT)
+    assert not {name: what for name, what in found.items() if not what.startswith("adopted")}
+    assert found["orders_daily"] == "adopted: 4 partitions, 2024-01-01 to 2024-01-04"
 
 
 def test_a_role_that_may_not_see_columns_fails_no_run(snowflake: Snowflake) -> None:
