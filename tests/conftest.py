@@ -52,7 +52,7 @@ LONGEST = [
     *("tests/automation/test_push.py", "tests/automation/test_history.py"),
     *("tests/snowflake/test_snowflake.py", "tests/changes/test_projects.py"),
     *("tests/automation/test_from_nothing.py", "tests/automation/test_doubt.py"),
-    "tests/automation/test_lightdash.py",
+    *("tests/automation/test_lightdash.py", "tests/automation/test_adopt.py"),
     *("tests/faults/test_broken.py", "tests/faults/test_killed_runs.py"),
     "tests/automation/telling/test_telling.py",
 ]
