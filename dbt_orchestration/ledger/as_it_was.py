@@ -15,6 +15,7 @@ import dagster as dg
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.dagster_internals import CheckStatus
 from dbt_orchestration.ledger.due import Due
 from dbt_orchestration.ledger.recorded import (
@@ -46,6 +47,7 @@ def taken_back(instance: dg.DagsterInstance, dbt: DbtAssets, due: Due) -> Iterat
         stand = {dbt.keys[u] for u in nodes | dbt.sources.keys()}
         yield from _assets(instance, dbt, runs, stand)
         checks = {key for key in dbt.checks if key.asset_key in stand}
+        checks |= {dg.AssetCheckKey(key, PARTITIONS_CHECK) for key in stand}
         yield from _checks(instance, runs, checks - {*due.checks})
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 import dagster as dg
 
@@ -12,6 +12,7 @@ from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.dagster_internals import CheckRecord, CheckStatus
 from dbt_orchestration.ledger.attempts import partitions_until, unfinished_runs
 from dbt_orchestration.ledger.doubt import doubts
+from dbt_orchestration.ledger.left import left_by
 from dbt_orchestration.ledger.present import absent_since
 from dbt_orchestration.ledger.provenance import (
     CODE_VERSION_TAG,
@@ -178,28 +179,32 @@ def _unbuilt_partitions(
 def _latest_checks(
     instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
 ) -> Mapping[dg.AssetCheckKey, CheckRecord]:
-    """The last execution of each check, without those that a run has not come to, or did not begin.
+    """The last execution of each check, without those that a run has not come to, or has left.
 
     That takes a query for each check that is planned, so it is not for all tests.
     """
     storage = instance.event_log_storage
     untouched: dict[str, bool] = {}
+    left: dict[str, Collection[str]] = {}
 
     def counts(record: CheckRecord) -> bool:
         if record.status is not CheckStatus.PLANNED:
             return True
-        if record.run_id not in untouched:
-            run = instance.get_run_record_by_id(record.run_id)
-            untouched[record.run_id] = run is not None and (
+        run_id = record.run_id
+        if run_id not in untouched:
+            run = instance.get_run_record_by_id(run_id)
+            untouched[run_id] = run is not None and (
                 not run.dagster_run.is_finished or run.start_time is None
             )
-        return not untouched[record.run_id]
+            left[run_id] = left_by(run.dagster_run) if run else ()
+        return not (untouched[run_id] or record.key.asset_key.to_user_string() in left[run_id])
 
     found: dict[dg.AssetCheckKey, CheckRecord] = {}
     for key, latest in storage.get_latest_asset_check_execution_by_key(list(keys)).items():
-        records = [latest]
+        records: Iterable[CheckRecord] = [latest]
         if is_as_it_was(latest) or not counts(latest):
-            records = list(islice(executions(instance, key), _EARLIER))
+            done = islice(executions(instance, key, COMPLETED), 1)
+            records = chain(islice(executions(instance, key), _EARLIER), done)
         if record := next(filter(counts, records), None):
             found[key] = record
     return found

@@ -46,6 +46,8 @@ RECREATES_TAG = ".dagster/dbt_recreates"
 # Of a run that works in an environment: its name. It is taken back when the run has said what it
 # left.
 WORKING_TAG = ".dagster/dbt_working"
+# With ``history.order.packed``: what a run has left as it was, and which run that is.
+LEFT_TAG = ".dagster/dbt_left"
 # What a run's queries cost, in credits of Snowflake.
 CREDITS_TAG = ".dagster/dbt_credits"
 # As versions before this one called them, in what is still to be told apart.

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.assets.context import EnvironmentContext
-from dbt_orchestration.assets.translator import MADE_FROM_CLOCK
+from dbt_orchestration.assets.translator import MADE_FROM_CLOCK, PARTITIONS_CHECK
 from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.internals import manifests, sessions
 from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation
@@ -15,11 +15,12 @@ from dbt_orchestration.dbt.operation import make_pointers
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.history.partitions import PartitionError, window
 from dbt_orchestration.history.phases import Phase, descendants, phases
-from dbt_orchestration.history.request import window_vars
+from dbt_orchestration.history.request import is_ordinary, window_vars
 from dbt_orchestration.ledger.attempts import attempts_of, unfinished_runs
 from dbt_orchestration.ledger.deferral import deferral_options
 from dbt_orchestration.ledger.doubt import announce, doubt_stopped, give_back
 from dbt_orchestration.ledger.inspection import Inspection
+from dbt_orchestration.ledger.left import say_left
 from dbt_orchestration.ledger.pushes import built_by_push, pushes_key
 from dbt_orchestration.ledger.run_tags import DISK_FULL_TAG, is_from_push, run_tags
 from dbt_orchestration.revisions.disk import full_disk
@@ -45,6 +46,7 @@ from dbt_orchestration.runs.results import (
     left_out,
     node_result,
     partition_results,
+    was_skipped,
 )
 from dbt_orchestration.runs.shadow import ShadowTables
 from dbt_orchestration.runs.summary import Summary
@@ -77,6 +79,8 @@ class Build:
         self._failures = Failures(env, context, self._order.reasons)
         self._summary = Summary(env)
         self._succeeded: dict[str, set[str]] = {}
+        self._come_to: set[str] = set()
+        self._refused = False
 
     def run(self) -> Iterator[Any]:
         """Yield a result for each node, test and batch as it lands.
@@ -88,6 +92,8 @@ class Build:
         try:
             yield from self._run()
         except (dg.Failure, OSError) as error:
+            if isinstance(error, dg.Failure):
+                self._say_left()
             full = full_disk(self._env.settings)
             if not full:
                 raise
@@ -131,6 +137,7 @@ class Build:
             manifest = self._manifest() if self._config.vars else manifest
             self._make_way()
         except (PartitionError, DbtError) as error:
+            self._refused = isinstance(error, PartitionError)
             raise PlainFailure(str(error), allow_retries=False) from None
         yield from self._work.known
         if self._work.does_nothing:
@@ -239,6 +246,7 @@ class Build:
             {"DAGSTER_RUN_ID": run_id},
             self._failures.samples.query,
         )
+        self._come_to |= wanted
         selection = shlex.join(select_options(every, wanted))
         self._context.log.info(f"Equivalent command: {invocation} {selection}")
         for event in invocation.events():
@@ -246,6 +254,8 @@ class Build:
             # Of partitions it is recorded which of them succeeded.
             self._broken.update(broken_by(event, every) - self._work.partitions.keys())
             unique_id = event["data"]["node_info"]["unique_id"]
+            if was_skipped(event):
+                self._come_to.discard(unique_id)
             yield from self._failures.of_node(event)
             for result in self._results(event):
                 if unique_id in waiting and isinstance(result, dg.AssetMaterialization):
@@ -278,6 +288,18 @@ class Build:
             every = {**manifest["nodes"], **manifest["unit_tests"]}
             yield from self._failures.add({u: left_out([every[u]]) for u in sorted(unique_ids)})
             self._problems.append(left_out([every[u] for u in sorted(unique_ids)]))
+
+    def _say_left(self) -> None:
+        """Say what the run was to build of partitions, and has not begun.
+
+        What a person chose, and was not refused, is wanted all the same.
+        """
+        tags, config = self._context.run.tags, {"full_refresh": self._config.full_refresh}
+        if self._refused or is_from_push(tags) or is_ordinary(tags, config):
+            checks = self._context.selected_asset_check_keys
+            wanted = {check.asset_key for check in checks if check.name == PARTITIONS_CHECK}
+            begun = {key for key, u in self._env.unique_ids.items() if u in self._come_to}
+            say_left(self._context, wanted - begun)
 
     def _swap_in(
         self, tables: Mapping[str, Sequence[dg.AssetMaterialization]]

@@ -133,6 +133,11 @@ def failed_by(event: Event, manifest: Mapping[str, Any]) -> Collection[str]:
     return set((test.get("depends_on") or {}).get("nodes") or ())
 
 
+def was_skipped(event: Event) -> bool:
+    """Whether dbt says that it did not begin a node or a test, because of what it depends on."""
+    return "batch_index" not in event["data"] and status(event["data"]) == "skipped"
+
+
 def broken_by(event: Event, manifest: Mapping[str, Any]) -> set[str]:
     """The node at which dbt failed, if something of what it was to make may be in its relation.
 

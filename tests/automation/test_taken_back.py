@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.ledger.built import read_built
 from tests.automation.site import Site, names
 from tests.automation.test_from_nothing import assert_from_nothing
+from tests.automation.test_push import another_run
+from tests.conftest import failure, materialized
 
 CUSTOMERS = "models/customers.sql"
 FAILS = CUSTOMERS, "sum(amount)", "sum(error('no')::int)"
 CHECK = dg.AssetCheckKey(dg.AssetKey(["prod", "customers"]), "unique_customers_customer_id")
+
+DAYS = dg.AssetCheckKey(dg.AssetKey(["prod", "daily"]), PARTITIONS_CHECK)
 
 
 def begin(site: Site) -> None:
@@ -31,9 +38,9 @@ def is_red(site: Site, name: str) -> bool:
     return not built
 
 
-def check_status(site: Site) -> AssetCheckExecutionRecordStatus:
+def check_status(site: Site, check: dg.AssetCheckKey = CHECK) -> AssetCheckExecutionRecordStatus:
     storage = site.instance.event_log_storage
-    return storage.get_latest_asset_check_execution_by_key([CHECK])[CHECK].status
+    return storage.get_latest_asset_check_execution_by_key([check])[check].status
 
 
 def break_customers(site: Site) -> None:
@@ -72,6 +79,61 @@ def test_what_was_taken_back_is_green_and_was_not_built(built: Site) -> None:
     assert "nothing is due" in built.says()
     assert built.instance.event_log_storage.get_maximum_record_id() == place
     assert_from_nothing(built)
+
+
+VIEW, GOOD, BAD = "models/stg_orders.sql", "customer_id, amount,", "customer_id, nothing as amount,"
+
+
+def break_what_daily_reads(site: Site) -> dg.DagsterRun:
+    """The run that failed."""
+    site.clone.edit(VIEW, GOOD, BAD)
+    site.clone.push("breaks stg_orders")
+    result = site.build()
+    assert "daily" not in materialized(result)
+    assert not result.success
+    run = site.instance.get_run_by_id(result.run_id)
+    assert run
+    return run
+
+
+def take_back_what_daily_reads(site: Site) -> None:
+    site.clone.edit(VIEW, BAD, GOOD)
+    site.clone.push("takes it back")
+
+
+def materialize_daily(site: Site, *above: str, **config: Any) -> dg.ExecuteInProcessResult:
+    """Two days of it, and what is above, as a person chooses them."""
+    keys = {dg.AssetKey(["prod", name]) for name in ("daily", *above)}
+    days = {"start": "2024-01-01", "end": "2024-01-02"}
+    job = site.loaded["prod"].resolve_implicit_global_asset_job_def()
+    return job.get_subset(asset_selection=keys).execute_in_process(
+        instance=site.instance,
+        run_config={"ops": {"dbt_prod": {"config": config}}},
+        tags={f"dagster/asset_partition_range_{end}": day for end, day in days.items()},
+        raise_on_error=False,
+    )
+
+
+def test_partitions_that_a_failed_push_did_not_come_to_are_not_built_again(built: Site) -> None:
+    failed = break_what_daily_reads(built)
+    take_back_what_daily_reads(built)
+    assert "nothing is due" in built.says()
+    assert check_status(built, DAYS) is AssetCheckExecutionRecordStatus.SUCCEEDED
+    refused = materialize_daily(built, full_refresh=True)
+    assert "full_refresh would drop all 3 partitions" in failure(refused)
+    assert "nothing is due" in built.says()
+    assert_from_nothing(built)
+    died = another_run(built, "daily")
+    built.instance.add_run_tags(died.run_id, failed.tags)  # as one that retries it has them
+    built.instance.report_run_failed(died)
+    assert names(built.request()) == ["daily"]
+
+
+def test_partitions_that_a_person_chose_and_a_failure_held_up_stay_due(built: Site) -> None:
+    break_what_daily_reads(built)
+    assert "daily" not in materialized(materialize_daily(built, "stg_orders"))
+    take_back_what_daily_reads(built)
+    assert names(built.request()) == ["daily"]
 
 
 def test_a_test_that_was_not_run_since_is_due_all_the_same(built: Site) -> None:
