@@ -64,6 +64,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
             variable = f"{PREFIX}ENVIRONMENTS__{name.upper()}__LIGHTDASH__TOKEN"
             said = f"a token for {lightdash.url} is set" if lightdash.token else f"set {variable}"
             yield Finding(f"{name}: lightdash", bool(lightdash.token), said)
+        if idle := settings.without_effect(name):
+            yield Finding(f"{name}: credits", False, idle)
         if not missing:
             yield _guarded(f"{name}: project", lambda name=name: _parses(settings, name))  # type: ignore[misc]
             yield _guarded(f"{name}: warehouse", lambda name=name: _connects(settings, name))  # type: ignore[misc]

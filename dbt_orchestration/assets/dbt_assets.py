@@ -186,3 +186,18 @@ def refuse_two_nodes_of_one_key(
                 f" {key.to_user_string()}: give one of them meta.dagster.asset_key"
             )
         files[key] = node["original_file_path"]
+
+
+def refuse_keys_of_ours(
+    manifest: Mapping[str, Any], keys: Mapping[str, dg.AssetKey], ours: Collection[dg.AssetKey]
+) -> None:
+    """Raises:
+    ProjectError: a node has the key of an asset that every environment has; names its file.
+    """
+    for unique_id, key in keys.items():
+        if key in ours and (node := manifest["nodes"].get(unique_id)):
+            raise ProjectError(
+                f"{node['original_file_path']}: the asset key {key.to_user_string()} is that of an"
+                " asset which the environment has besides dbt's: give the"
+                f" {node['resource_type']} another one with meta.dagster.asset_key"
+            )

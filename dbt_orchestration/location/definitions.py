@@ -9,7 +9,7 @@ from functools import partial
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator
 
-from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.assets.dbt_assets import DbtAssets, refuse_keys_of_ours
 from dbt_orchestration.assets.translator import exposure_specs, states_key
 from dbt_orchestration.automation.credits.definitions import credits_definitions
 from dbt_orchestration.automation.jobs import jobs_and_schedules
@@ -76,6 +76,8 @@ def build_definitions(
 def _build(
     settings: Settings, name: str, translator: DagsterDbtTranslator | None
 ) -> dg.Definitions:
+    if idle := settings.without_effect(name):
+        dg.get_dagster_logger().warning(idle)
     digest = loaded_revision(settings, name)
     try:
         revision = open_revision(settings, name, digest) if digest else None
@@ -133,6 +135,8 @@ def definitions_of(
         told = [lightdash_definitions(settings, name, environment.lightdash, revision, dbt)]
     checks, tellers = _telling(settings, name, dbt)
     page, writer = morning_definitions(settings, name, dbt)
+    told_keys = {key for asset, _, _ in told for key in asset.keys}
+    refuse_keys_of_ours(revision.manifest, dbt.keys, {pushes_key(name), *page.keys, *told_keys})
     costs = []
     if environment.credits and settings.warehouse_type == "snowflake":
         costs = [credits_definitions(name, dbt)]

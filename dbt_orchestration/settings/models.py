@@ -345,6 +345,16 @@ class Settings(BaseSettings):
         """The adapter type of the profile's first target, for example 'duckdb'."""
         return _warehouse_type({"profiles_dir": self.profiles_dir, "profile": self.profile})
 
+    def without_effect(self, name: str) -> str:
+        """What is set of an environment and does nothing here, and what to do; "" if all does."""
+        kind = self.warehouse_type
+        if not self.environment(name).credits or kind in (None, "snowflake"):
+            return ""
+        return (
+            f"environments.{name}.credits: only Snowflake says what queries cost, and the profile"
+            f" {self.profile} is for {kind}: nothing is written down; set it to false here"
+        )
+
     def make_state_dir(self) -> None:
         """Make ``state_dir``, if it is not there, so that git does not see what is in it."""
         if not self.state_dir.exists():

@@ -516,6 +516,13 @@ def test_a_commit_that_could_not_be_loaded_is_not_published(built: Site) -> None
     assert (
         "it cannot be loaded: models/daily.sql: meta.dagster of daily: partitions.finish: " in said
     )
+    built.clone.edit("models/daily.sql", '"finish"', '"end"')
+    for ours in ("pushes", "morning_page"):
+        built.clone.write(f"models/{ours}.sql", "select 1 as one")
+        built.clone.push("a name of ours")
+        said = f"it cannot be loaded: models/{ours}.sql: the asset key prod/{ours} is that of an a"
+        assert said in built.says()
+        (built.clone.folder / "dbt" / "models" / f"{ours}.sql").unlink()
     assert built.loaded["prod"] is good
     (built.clone.folder / "dbt" / "dbt_project.yml").write_text("name: [")
     built.clone.push("no YAML")

@@ -15,6 +15,7 @@ import pytest
 
 from dbt_orchestration.automation.credits import definitions
 from dbt_orchestration.automation.credits.query import add_up
+from dbt_orchestration.doctor import examine
 from dbt_orchestration.ledger.run_tags import CREDITS_TAG
 from dbt_orchestration.location.definitions import build_definitions
 from dbt_orchestration.settings.models import Environment
@@ -125,11 +126,18 @@ def test_what_snowflake_accounts_for_is_metadata_of_assets_runs_and_the_page(
     assert "| [delay_buckets](</assets/prod/seeds/delay_buckets>) | " in page
 
 
-def test_on_duckdb_there_is_nobody_to_ask(tmp_path: Path) -> None:
+def test_on_duckdb_there_is_nobody_to_ask(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     prod = Environment(branch="main", target="prod", credits=True)
     settings = make_settings(tmp_path, environments={"prod": prod})
     names = {job.name for job in build_definitions(settings, "prod").jobs or ()}
     assert "prod_credits" not in names
+    said = (
+        "environments.prod.credits: only Snowflake says what queries cost, and the profile duckdb"
+    )
+    assert said in caplog.text
+    found = next(each for each in examine(settings) if each.what == "prod: credits")
+    assert not found.ok
+    assert found.message.startswith(said)
 
 
 def test_tags_of_others_are_left_out() -> None:
