@@ -76,9 +76,10 @@ def push_sensor(
     def push(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         tick = Tick(settings, environment, revision, dbt, context, checks=refusal is None)
         _Push(tick, raw, refusal).look()
-        if tick.known.get("said") != tick.orders:
+        said = [*tick.orders, tick.last_push]
+        if tick.known.get("said") != said:
             tick.events.append(follows(environment, tick.hold, tick.pause))
-            tick.leave(said=tick.orders)
+            tick.leave(said=said)
         return tick.result()
 
     return push

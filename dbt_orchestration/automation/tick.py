@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import monotonic
 from typing import Any
 
@@ -17,6 +18,7 @@ from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.ledger.built import read_built
 from dbt_orchestration.ledger.held import Hold, Pause, held, paused
 from dbt_orchestration.ledger.inspection import ours
+from dbt_orchestration.ledger.pushes import pushes_key
 from dbt_orchestration.revisions.explanation import Recorded
 from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.settings.models import Settings
@@ -101,11 +103,21 @@ class Tick:
 
     def is_news(self, *newest: str) -> bool:
         """Whether the check on the newest commit does not say so already."""
-        news = digest_value(newest)
+        news = digest_value([*newest, self.last_push])
         if self.known.get("newest") == news:
             return False
         self.leave(newest=news)
         return True
+
+    @cached_property
+    def last_push(self) -> float:
+        """When a run, or a tick, said last what a push built, in seconds since 1970; 0 for never.
+
+        Dagster shows no check of the asset ``pushes`` that is older.
+        """
+        key = pushes_key(self.environment)
+        last = self.context.instance.get_latest_materialization_event(key)
+        return last.timestamp if last else 0.0
 
     @property
     def follower(self) -> Follower:

@@ -67,7 +67,14 @@ def test_a_broken_push_is_red_and_the_next_good_one_green(built: Site) -> None:
     built.clone.edit("models/customers.sql", "{{ ref((", "{{ ref(")
     built.clone.push("mended")
     built.says()
+    built.says()
     assert evaluations(built)[0].passed
+    # Dagster shows no result that is older than what was last said of the asset.
+    storage = built.instance.event_log_storage
+    [shown] = storage.get_asset_check_execution_history(KEY, limit=1)
+    pushes = built.instance.get_latest_materialization_event(KEY.asset_key)
+    assert pushes
+    assert pushes.timestamp < shown.create_timestamp
 
 
 def test_a_remote_that_does_not_answer_is_a_warning(built: Site) -> None:
