@@ -32,8 +32,8 @@ from dbt_orchestration.runs.samples import Samples
 from dbt_orchestration.runs.snowsight import query_url
 
 AGAIN = (
-    "On the run's page: Re-execute, From asset failure. That builds only what failed or was not"
-    " reached. What a push corrects is built by itself."
+    "On the run's page: Re-execute all (*) ▾ → From asset failure. That builds only what failed or"
+    " was not reached. What a push corrects is built by itself."
 )
 _FAILED = frozenset({"error", "fail", "partial success", "runtime error"})
 _BLANK = re.compile(r"\n\s*\n")
@@ -190,7 +190,6 @@ class Failures:
             metadata["relation"] = node["relation_name"]
         metadata |= commit_metadata(self._env.revision, self._reasons.get(unique_id, ""))
         metadata |= _last_changed(failed.changed)
-        metadata |= {"run again": AGAIN, "run": dg.MetadataValue.dagster_run(self._run_id)}
         self._keep(node, failed, cause, asset, metadata)
         if asset:
             said = f"Failed: {inline(cause)}"
@@ -204,9 +203,10 @@ class Failures:
         asset: dg.AssetKey | None,
         metadata: Metadata,
     ) -> None:
-        shown = [
-            v.value or "" for v in metadata.values() if isinstance(v, dg.MarkdownMetadataValue)
-        ]
+        """Remember a failure, and say in its ``metadata`` how to go on."""
+        md = dg.MarkdownMetadataValue
+        shown = [v.value or "" for v in metadata.values() if isinstance(v, md)]
+        metadata |= {"run again": AGAIN, "run": dg.MetadataValue.dagster_run(self._run_id)}
         self.found[node["unique_id"]] = Failure(_title(node), cause, asset, failed, tuple(shown))
 
     def _node(self, unique_id: str) -> Mapping[str, Any]:

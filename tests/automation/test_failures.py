@@ -58,7 +58,7 @@ def test_a_failed_model_says_why_and_where(built: Site) -> None:
     assert '"warehouse"."main"."customers"' in page["compiled SQL"]
     assert page["relation"] == '"warehouse"."main"."totals"'
     assert page["commit"] == f"{sha[:10]} count nothing"
-    assert "From asset failure" in page["run again"]
+    assert "Re-execute all (*) ▾ → From asset failure" in page["run again"]
     assert page["run"] == result.run_id
     # The same, one click from the step that failed.
     assert "model totals (models/totals.sql)" in failure(result)
@@ -143,6 +143,8 @@ def test_a_failed_test_says_how_many_rows_which_sql_and_since_when(built: Site) 
     assert "Got 1 result, configured to fail if != 0" in check["message"]
     assert "having count(*) > 1" in check["compiled SQL"]
     assert check["fails since"] == "this run"
+    assert "From asset failure" in check["run again"]
+    assert check["run"] == first.run_id
     assert said(first, "totals")["skipped because of"] == f"test {UNIQUE}"
     assert "having count(*) > 1" in told(first)["what failed"]
     built.clone.write("models/totals.sql", 'select count(*) as orders from {{ ref("customers") }}')
