@@ -101,6 +101,16 @@ def test_every_command_is_run_by_a_test(page: Path) -> None:
         assert command == "make doctor" or (known and (REPOSITORY / known).is_file()), command
 
 
+def test_every_picture_is_shown_and_taken_by_the_tests_of_the_browser() -> None:
+    kept = {picture.stem for picture in (REPOSITORY / "docs" / "images").glob("*.png")}
+    shown = {
+        name for page in PAGES for name in re.findall(r"images/([\w-]+)\.png", page.read_text())
+    }
+    tests = (REPOSITORY / "tests" / "browser" / "test_ui.py").read_text()
+    taken = set(re.findall(r"ui\.picture\(\"([\w-]+)\"\)", tests))
+    assert kept == shown == taken
+
+
 def test_make_doctor_runs_with_the_exports_of_the_page(tmp_path: Path) -> None:
     done = subprocess.run(
         ["make", "doctor"],

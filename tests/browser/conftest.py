@@ -19,6 +19,14 @@ _PATIENCE = 900_000.0  # milliseconds
 # Debian calls it chromium. Playwright would download one of its own.
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 
+DASHBOARD = """\
+exposures:
+  - name: sales
+    type: dashboard
+    owner: {email: ann@example.com}
+    depends_on: [ref('big_customers'), ref('totals')]
+"""
+
 
 @dataclass
 class Ui:
@@ -34,10 +42,19 @@ class Ui:
         """Open the page of an asset of prod."""
         self.open(f"/assets/prod/{name}?view={view}")
 
+    def menu(self, *labels: str) -> None:
+        """Click these, one after the other, in the bar at the left and on what it opens."""
+        self.open("/")
+        for label in labels:
+            self._labelled("a", label).click()
+
     def button(self, name: str) -> Locator:
+        return self._labelled("button", name)
+
+    def _labelled(self, element: str, words: str) -> Locator:
         # By its words alone: its name for a screen reader is that of its icon, too.
-        words = re.compile(f"^{re.escape(name)}$")
-        return self.page.locator("button").filter(has_text=words).first
+        exactly = re.compile(f"^{re.escape(words)}$")
+        return self.page.locator(element).filter(has_text=exactly).first
 
     def sees(self, *texts: str | re.Pattern[str]) -> None:
         """All of these are on the page, sooner or later."""
@@ -47,6 +64,7 @@ class Ui:
     def picture(self, name: str) -> None:
         """Keep what is on the screen, for the documentation: see ``make pictures``."""
         if folder := os.environ.get("PICTURES"):
+            self.page.wait_for_load_state("networkidle")  # what is shown has come
             self.page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled")
 
 
@@ -55,7 +73,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
     """The shop, built."""
     if CHROMIUM is None:
         pytest.skip("No Chromium here: apt-get install chromium")
-    site = Pushed(tmp_path_factory.mktemp("browser"))
+    site = Pushed(tmp_path_factory.mktemp("browser"), alone=True)
+    site.clone.write("models/dashboards.yml", DASHBOARD)
+    site.clone.push("first dashboard")
     site.up.start()
     site.up.first_built()
     yield site

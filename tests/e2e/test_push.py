@@ -46,22 +46,30 @@ T = TypeVar("T")
 
 
 class Pushed:
-    """A clone, and ``make up`` that follows its remote."""
+    """A clone, and ``make up`` that follows its remote.
 
-    def __init__(self, home: Path) -> None:
+    Args:
+        alone: there is no second environment, which has no commit yet, and the clone is that of
+            the person who looks at the UI.
+    """
+
+    def __init__(self, home: Path, *, alone: bool = False) -> None:
         self.clone = Clone(home)
+        self.names = ("prod",) if alone else ("prod", "dev")
+        push = {"interval_seconds": 1}
+        environments = {
+            "prod": {"branch": "main", "target": "prod", "push": push},
+            "dev": {
+                **{"branch": "dev", "target": "dev", "push": push},
+                "full_build": {"enabled": False},
+            },
+        }
         settings = {
-            "project_dir": "nowhere",
+            "project_dir": str(self.clone.folder / "dbt") if alone else "nowhere",
             "profiles_dir": str(SHOP),
             "load_raw": False,
             "git": {"remote": str(self.clone.remote), "project_path": "dbt"},
-            "environments": {
-                "prod": {"branch": "main", "target": "prod", "push": {"interval_seconds": 1}},
-                "dev": {
-                    **{"branch": "dev", "target": "dev", "push": {"interval_seconds": 1}},
-                    "full_build": {"enabled": False},
-                },
-            },
+            "environments": {name: environments[name] for name in self.names},
         }
         config = home / "environments.yaml"
         config.write_text(yaml.safe_dump(settings))
@@ -110,7 +118,7 @@ class Pushed:
             return until(what, seconds)
         except AssertionError as error:
             story = [str(error)]
-            for name in ("prod", "dev"):
+            for name in self.names:
                 ticks = self.up.query(_TICKS, name=name, sensor=f"{name}_push")["sensorState"][
                     "ticks"
                 ]
