@@ -105,7 +105,7 @@ class Up:
         answer = requests.post(
             f"http://127.0.0.1:{self.port}/graphql",
             json={"query": query, "variables": variables},
-            timeout=60,
+            timeout=PATIENCE,
         ).json()
         assert "errors" not in answer, answer
         [data] = answer["data"].values()

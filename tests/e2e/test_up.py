@@ -246,7 +246,7 @@ def test_stopped_and_started_again_it_loses_nothing_and_builds_nothing(up: Up) -
     session = up.process.pid
     assert up.stop() == 0
     # multiprocessing's tracker ends when it sees that `up` has ended, a moment later.
-    until(lambda: None if _alive_in_sessions_of(session) else True, 60)
+    until(lambda: None if _alive_in_sessions_of(session) else True)
     up.start()
     assert before <= {run["runId"] for run in up.query(_RUNS)["results"]}
     assert "First full build" not in up.output()

@@ -23,6 +23,7 @@ from dbt_orchestration.revisions.kept import revisions_home
 from dbt_orchestration.settings.models import Settings
 from tests.automation.site import Clone
 from tests.conftest import REPOSITORY
+from tests.e2e.running import PATIENCE
 
 
 def folders(settings: Settings) -> list[str]:
@@ -54,7 +55,7 @@ def test_the_same_commit_is_prepared_once(settings: Settings) -> None:
 def test_two_preparers_do_not_clash(settings: Settings) -> None:
     follower = Follower(settings, "prod")
     with ThreadPoolExecutor(2) as pool:
-        ended = list(pool.map(lambda _: follower.prepare("0" * 40, {}, 60), range(2)))
+        ended = list(pool.map(lambda _: follower.prepare("0" * 40, {}, PATIENCE), range(2)))
     assert ended == [True, True]
     assert len(folders(settings)) == 1
 
@@ -164,7 +165,7 @@ def test_a_full_disk_leaves_nothing_and_the_next_try_succeeds(
     assert done.returncode != 0
     assert folders(settings) == []
     assert find_commit(settings, "prod", sha) is None
-    assert follower.prepare(sha, {}, 60)
+    assert follower.prepare(sha, {}, PATIENCE)
     assert [folder[:40] for folder in folders(settings)] == [sha]
     assert follower.problem(sha) == ""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
@@ -180,7 +181,7 @@ def test_a_preparer_that_is_killed_leaves_nothing_whole(clone: Clone, settings: 
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert find_commit(settings, "prod", sha) is None
-    assert follower.prepare(sha, {}, 60)
+    assert follower.prepare(sha, {}, PATIENCE)
     revision = find_commit(settings, "prod", sha)
     assert revision is not None
     assert folders(settings) == [revision.digest]
@@ -197,7 +198,7 @@ def test_a_preparer_waits_for_another_and_then_does_its_own_work(
     assert not follower.prepare(sha, {}, 1)
     release = Timer(1, other.release)
     release.start()
-    assert follower.prepare(sha, {}, 60)
+    assert follower.prepare(sha, {}, PATIENCE)
     assert follower.doing == " (done)"
     release.join()
     assert find_commit(settings, "prod", sha) is not None
@@ -207,7 +208,7 @@ def test_what_went_wrong_is_said_once_for_the_commit(clone: Clone, settings: Set
     clone.edit("models/customers.sql", "{{ ref(", "{{ ref((")
     sha = clone.push("broken")
     follower = Follower(settings, "prod")
-    assert follower.prepare(sha, {}, 60)
+    assert follower.prepare(sha, {}, PATIENCE)
     assert "customers.sql" in follower.problem(sha)
     assert follower.problem("1" * 40) == ""
     note = revisions_home(settings, "prod") / "failed.json"
