@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import islice
@@ -371,6 +371,18 @@ def _took_too_long(error: DagsterUserCodeUnreachableError) -> bool:
 def set_pool_limit(instance: dg.DagsterInstance, pool: str, limit: int) -> None:
     """Set how many runs may use ``pool`` at once, as the UI's Deployment > Concurrency does."""
     instance.event_log_storage.set_concurrency_slots(pool, limit)
+
+
+def pool_limit(instance: dg.DagsterInstance, pool: str) -> int | None:
+    """How many runs may use ``pool`` at once; None if there is no limit."""
+    limits = {each.name: each.limit for each in instance.event_log_storage.get_pool_limits()}
+    default = instance.get_concurrency_config().pool_config.default_pool_limit
+    return limits.get(pool, default)
+
+
+def pools_of(run: dg.DagsterRun) -> Collection[str]:
+    """The pools that a run takes a place of."""
+    return (run.run_op_concurrency and run.run_op_concurrency.all_pools) or ()
 
 
 def start_code_servers_at_once() -> None:

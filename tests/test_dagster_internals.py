@@ -221,8 +221,8 @@ def test_code_servers_start_side_by_side(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_limit_of_a_pool_can_be_set() -> None:
     with dg.DagsterInstance.local_temp() as instance:
         dagster_internals.set_pool_limit(instance, "warehouse", 3)
-        [limit] = [p for p in instance.event_log_storage.get_pool_limits() if p.name == "warehouse"]
-        assert limit.limit == 3
+        assert dagster_internals.pool_limit(instance, "warehouse") == 3
+        assert dagster_internals.pool_limit(instance, "another") is None
 
 
 def test_a_note_is_kept_in_the_database() -> None:

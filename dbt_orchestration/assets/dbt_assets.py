@@ -88,14 +88,30 @@ def select_nodes(
     """
     selector = chosen.selector if isinstance(chosen, EnvironmentOptions) else ""
     said = selector or chosen.select
-    try:
-        selected = select_unique_ids(chosen.select, chosen.exclude, selector, project, manifest)
-    except Exception as error:
-        raise SettingsError(f"{where}: dbt does not understand {said!r}: {error}") from None
+    selected = select_resources(where, manifest, chosen, selector, project)
     nodes = {u for u in selected if u in manifest["nodes"] and _is_asset(manifest["nodes"][u])}
     if not nodes:
         raise SettingsError(f"{where}.select: {said!r} matches no model, seed or snapshot")
     return nodes
+
+
+def select_resources(
+    where: str,
+    manifest: Mapping[str, Any],
+    chosen: EnvironmentOptions | Job,
+    selector: str = "",
+    project: DbtProject | None = None,
+) -> Collection[str]:
+    """The unique ids of all that a part of the settings selects: tests and sources as well.
+
+    Raises:
+        SettingsError: the selection is wrong.
+    """
+    said = selector or chosen.select
+    try:
+        return select_unique_ids(chosen.select, chosen.exclude, selector, project, manifest)
+    except Exception as error:
+        raise SettingsError(f"{where}: dbt does not understand {said!r}: {error}") from None
 
 
 def _is_asset(node: Mapping[str, Any]) -> bool:

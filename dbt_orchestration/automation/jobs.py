@@ -12,15 +12,14 @@ from dbt_orchestration.ledger.held import paused
 from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
 from dbt_orchestration.settings.models import Environment, Job, Schedule, SettingsError
 from dbt_orchestration.settings.project_file import FILE
-from dbt_orchestration.settings.types import named
+from dbt_orchestration.settings.types import FULL_BUILD, named
 
-_FULL_BUILD = "full_build"
 SCHEDULE_TAG = "dagster/schedule_name"
 
 
 def daily_schedule(environment: str) -> str:
     """The name of the schedule that builds everything."""
-    return _schedule_name(named(environment, _FULL_BUILD))
+    return _schedule_name(named(environment, FULL_BUILD))
 
 
 def daily_tags(environment: str) -> Mapping[str, str]:
@@ -43,7 +42,7 @@ def jobs_and_schedules(
     source_checks = _checks_on(dbt, [spec.key for spec in dbt.sources.values()])
     full = _job(
         name,
-        _FULL_BUILD,
+        FULL_BUILD,
         everything(dbt),
         "Every model, seed and snapshot; incremental models for their newest partitions.",
     )

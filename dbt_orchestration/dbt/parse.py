@@ -21,6 +21,7 @@ from dbt_orchestration.dbt.facts import (
     stamp_of,
     variables_named,
 )
+from dbt_orchestration.dbt.internals import manifests, sessions
 from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget, dbt_session
 from dbt_orchestration.dbt.layout import Layout, PrepareError
 
@@ -103,6 +104,12 @@ class Revision:
     def clock(self) -> frozenset[str]:
         """Nodes whose config is made from the clock: it is as it was when dbt parsed."""
         return frozenset(self.facts["clock"])
+
+    def load_parsed(self) -> Any:
+        """dbt's own manifest, a new one: dbt changes what it runs on."""
+        manifest = sessions.load_manifest(self.partial_parse_path)
+        manifests.set_seed_folders(manifest, self.folders)
+        return manifest
 
     def take_parsed(self) -> Any:
         """dbt's own manifest, to compile with: that changes it. None if it has to be loaded."""

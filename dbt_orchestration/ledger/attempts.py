@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import dagster as dg
 
@@ -33,6 +33,26 @@ def unfinished_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
     return instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
 
 
+def assets_in(
+    instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType
+) -> set[dg.AssetKey]:
+    """The assets that a run has events of one kind about."""
+    records = instance.get_records_for_run(run_id, of_type=kind).records
+    return {record.asset_key for record in records if record.asset_key}
+
+
+def planned_by(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Collection[dg.AssetKey]:
+    """What a run is going to build; a job that is launched as a whole selects nothing."""
+    return run.asset_selection or assets_in(
+        instance, run.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    )
+
+
+def built_by(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Collection[dg.AssetKey]:
+    """What a run has built so far, of partitioned assets perhaps a part."""
+    return assets_in(instance, run.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
+
+
 def attempts_of(context: dg.AssetExecutionContext) -> Sequence[dg.RunRecord]:
     """This run and those it goes on from, back to the first attempt."""
     run_id: str | None = context.run.run_id
@@ -59,17 +79,33 @@ def built_before(
     Args:
         attempts: of a run, the last one first; none if there is no run yet.
     """
-    absent = absent_since(instance, [asset]).get(asset)
     if len(attempts) <= 1:
+        absent = absent_since(instance, [asset]).get(asset)
         built = set(instance.get_materialized_partitions(asset))
         return built if absent is None else built - partitions_until(instance, asset, absent)
-    before = dg.AssetRecordsFilter(
-        asset, before_timestamp=attempts[-1].create_timestamp.timestamp()
-    )
-    built = set()
+    return built_until(instance, asset, attempts[-1].create_timestamp.timestamp())
+
+
+def built_until(instance: dg.DagsterInstance, asset: dg.AssetKey, moment: float) -> set[str]:
+    """Partitions of an asset that were built before ``moment``, and are there.
+
+    Args:
+        moment: in seconds since 1970.
+    """
+    return _partitions(instance, dg.AssetRecordsFilter(asset, before_timestamp=moment))
+
+
+def built_since(instance: dg.DagsterInstance, asset: dg.AssetKey, moment: float) -> set[str]:
+    """Likewise, after ``moment``."""
+    return _partitions(instance, dg.AssetRecordsFilter(asset, after_timestamp=moment))
+
+
+def _partitions(instance: dg.DagsterInstance, wanted: dg.AssetRecordsFilter) -> set[str]:
+    absent = absent_since(instance, [wanted.asset_key]).get(wanted.asset_key)
+    built: set[str] = set()
     cursor: str | None = None
     while True:
-        page = instance.fetch_materializations(before, limit=_PAGE, cursor=cursor)
+        page = instance.fetch_materializations(wanted, limit=_PAGE, cursor=cursor)
         built |= {
             record.partition_key
             for record in page.records

@@ -25,6 +25,7 @@ from dbt_orchestration.ledger.run_tags import (
     CHOSEN_TAG,
     DISK_FULL_TAG,
     ENVIRONMENT_TAG,
+    FORM_TAG,
     LIGHTDASH_TAG,
     NEW_ONLY_TAG,
     PUSH_TAG,
@@ -325,7 +326,7 @@ class Ledger:
             or (
                 wanted
                 and not run.asset_selection
-                and LIGHTDASH_TAG not in run.tags
+                and run.tags.keys().isdisjoint((LIGHTDASH_TAG, FORM_TAG))
                 and run.tags.get(".dagster/repository", place).endswith(place)
             )
         ]

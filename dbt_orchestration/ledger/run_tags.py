@@ -41,6 +41,8 @@ PAUSE_TAG, PAUSED_TAG = ".dagster/dbt_pause", ".dagster/dbt_paused"
 REASON_TAG = ".dagster/dbt_reason"
 # Of a run that failed while a disk was full, which says nothing about what it was to build.
 DISK_FULL_TAG = ".dagster/dbt_disk_full"
+# Of a run that somebody wants at once: it shares no table with one that works at the same time.
+AHEAD_TAG = ".dagster/dbt_ahead"
 # Which tables a run recreates.
 RECREATES_TAG = ".dagster/dbt_recreates"
 # Of a run that works in an environment: its name. It is taken back when the run has said what it

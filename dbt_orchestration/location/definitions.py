@@ -33,6 +33,8 @@ from dbt_orchestration.operations.hold_form import roll_back_job, roll_forward_j
 from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.operations.pause_form import pause_job, resume_job
 from dbt_orchestration.operations.rebuild_form import rebuild_job
+from dbt_orchestration.operations.resume_form import resume_build_job
+from dbt_orchestration.operations.run_now import run_now_job
 from dbt_orchestration.revisions.current import loaded_revision, open_revision
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
@@ -160,6 +162,8 @@ def definitions_of(
         jobs=[
             *jobs,
             *([dg.define_asset_job(load, [raw], run_tags=tags)] if raw else []),
+            run_now_job(loaded),
+            resume_build_job(loaded),
             rebuild_job(loaded),
             adopt_job(loaded),
             *([history_job(loaded)] if pushes else []),

@@ -22,7 +22,10 @@ from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.settings.models import SettingsError
 from dbt_orchestration.settings.types import named
 
+Act = Callable[[dg.OpExecutionContext], Mapping[str, Any]]
 NOT_YET = "Nothing was started: launch it with dry_run: false."
+# Dagster takes what has more out of its queue first. Nothing else of ours has any.
+AHEAD = {"dagster/priority": "10"}
 Request = TypeVar("Request", bound=dg.Config)
 
 
@@ -43,6 +46,7 @@ class Answer:
         next: what happens now, in one line.
         tags: what a sensor reads; empty for a dry run.
         metadata: what else the run's page shows.
+        act: what the form's own run does, after the plan is shown; returns more for its page.
     """
 
     plan: str
@@ -50,6 +54,7 @@ class Answer:
     next: str = NOT_YET
     tags: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    act: Act | None = None
 
 
 def form_job(
@@ -61,6 +66,7 @@ def form_job(
     *,
     op: str,
     begin: Mapping[str, Any] | None = None,
+    pool: str | None = None,
 ) -> dg.JobDefinition:
     """A form as a job.
 
@@ -70,6 +76,7 @@ def form_job(
         answer: computes the answer; changes nothing.
         op: what its fields stand under in the Launchpad, after the environment's name.
         begin: what the Launchpad opens with. Default: the fields' defaults.
+        pool: of a form that acts itself: it takes a place in it, and others wait for it.
 
     The job's run fails with one line if ``answer`` raises ``RefusedError``, or another of our own
     errors that are for people.
@@ -87,20 +94,33 @@ def form_job(
         context.instance.add_run_tags(context.run.run_id, tags)
         context.log.info(f"{answered.plan}\n\n{answered.next}")
         plan = dg.MetadataValue.md(answered.plan)
-        context.add_output_metadata({"plan": plan, **answered.metadata, "next": answered.next})
+        more = answered.act(context) if answered.act else {}
+        shown = {"plan": plan, **answered.metadata, **more, "next": answered.next}
+        context.add_output_metadata(shown)
 
     # Dagster reads from it what the fields are.
     ask.__annotations__ = {"context": dg.OpExecutionContext, "config": request}
-    form = dg.op(name=op, description=description)(ask)
+    form = dg.op(name=op, description=description, pool=pool)(ask)
 
     @dg.job(
         name=named(environment, name),
         description=description,
         config={"ops": {op: {"config": dict(begin or request().model_dump())}}},
-        tags={ENVIRONMENT_TAG: environment, FORM_TAG: environment},
+        tags={ENVIRONMENT_TAG: environment, FORM_TAG: environment, **(AHEAD if pool else {})},
         executor_def=dg.in_process_executor,
     )
     def job() -> None:
         form()
 
     return job
+
+
+def reason_of(said: str) -> str:
+    """Why somebody wants something, in one line.
+
+    Raises:
+        RefusedError: nothing is said.
+    """
+    if reason := " ".join(said.split()):
+        return reason
+    raise RefusedError("reason: say in a few words why; it stands on the run, for everybody")

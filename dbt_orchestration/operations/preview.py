@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.changes.policy import HistoryPolicy
 from dbt_orchestration.history.rebuild import parents_first
 from dbt_orchestration.ledger.due import minutes
 from dbt_orchestration.runs.plan import Planner, RunPlan, batches_of
@@ -21,6 +23,7 @@ def preview(dbt: DbtAssets, instance: dg.DagsterInstance, request: BuildRequest)
         PartitionError: the request cannot be met; the run would say the same.
     """
     plan = Planner(dbt.env, instance, request).plan(lambda _: False)
+    anew = {u for u, node in plan.nodes.items() if request.config.full_refresh and _is_kept(node)}
     rows, total = [], 0.0
     for u in parents_first(dbt.manifest, plan.nodes):
         last = plan.stands.built.get(u)
@@ -28,16 +31,24 @@ def preview(dbt: DbtAssets, instance: dg.DagsterInstance, request: BuildRequest)
         seconds = last.seconds * count if last else 0.0
         total += seconds
         about = minutes(seconds) if last else "?"
-        rows.append(f"| {dbt.keys[u].path[-1]} | {_what(plan, u)} | {about} |")
-    lines = ["| model | what is built | about |", "| --- | --- | --- |", *rows, ""]
+        rows.append(
+            f"| {dbt.keys[u].path[-1]} | {_what(plan, u, u in {*plan.rebuilt, *anew})} | {about} |"
+        )
+    headings = ["| model | what is built | about |", "| --- | --- | --- |"]
+    lines = [*headings, *rows, ""] if rows else []
     lines += [f"{note}\n" for note in _notes(dbt, plan)]
     tests = f", and {len(plan.tests)} tests" if len(plan.tests) > 1 else ""
     lines.append(f"About {minutes(total)} of the warehouse, by what was recorded last{tests}.")
     return "\n".join(lines)
 
 
-def _what(plan: RunPlan, unique_id: str) -> str:
-    whole = unique_id in plan.rebuilt
+def _is_kept(node: Mapping[str, Any]) -> bool:
+    """Whether a build without ``full_refresh`` leaves what is in a node's table."""
+    kept = HistoryPolicy.of(node).incremental or node["resource_type"] == "seed"
+    return kept and node["config"].get("full_refresh") is not False
+
+
+def _what(plan: RunPlan, unique_id: str, whole: bool) -> str:
     if unique_id not in plan.partitions:
         return "from nothing" if whole else "as a whole"
     keys = plan.partitions[unique_id].keys

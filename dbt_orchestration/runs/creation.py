@@ -3,6 +3,9 @@
 dbt looks for the table when a model starts, and creates it with the first batch. Two runs that find
 none would both create it, and one would lose its batches. What a run adds to a table while another
 one recreates that table is gone when the new table takes its place.
+
+A run that somebody wants at once may work at the same time as others. It waits for an earlier one,
+and a later one waits for it, where the one builds what the other builds or reads.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.dagster_internals import PlainFailure
+from dbt_orchestration.ledger.attempts import built_by, planned_by
 from dbt_orchestration.ledger.built import read_built
-from dbt_orchestration.ledger.run_tags import RECREATES_TAG
+from dbt_orchestration.ledger.run_tags import AHEAD_TAG, RECREATES_TAG
+from dbt_orchestration.runs.crossing import Crossing
 
 _NOTHING, _TOO_MANY = "nothing", "more than fit here"
 _POLL_SECONDS = 1.0
@@ -44,18 +49,22 @@ def say_recreated(context: dg.AssetExecutionContext, keys: Collection[dg.AssetKe
     context.instance.add_run_tags(run_id, {RECREATES_TAG: f"{run_id[:8]}: {said}"})
 
 
-def wait_for_tables(context: dg.AssetExecutionContext, keys: Mapping[str, dg.AssetKey]) -> None:
+def wait_for_tables(
+    context: dg.AssetExecutionContext, keys: Mapping[str, dg.AssetKey], crossing: Crossing
+) -> None:
     """Wait while a run that started earlier creates or recreates one of these tables.
 
     Runs never wait for those that started after them, so none waits for another that waits for it.
 
     Args:
         keys: asset keys by unique id.
+        crossing: what counts between two runs one of which somebody wants at once.
 
     Raises:
         dagster.Failure: that takes too long. A run that waits keeps others from the warehouse.
     """
-    earlier = _Earlier(context.instance, context.run.run_id, keys)
+    ahead = AHEAD_TAG in context.run.tags
+    earlier = _Earlier(context.instance, context.run.run_id, keys, crossing, ahead)
     said: set[str] = set()
     until = time.monotonic() + _MOST_HOURS * 3_600
     while waiting := dict(earlier.busy()):
@@ -80,17 +89,27 @@ class _Earlier:
     instance: dg.DagsterInstance
     run_id: str
     keys: Mapping[str, dg.AssetKey]
-    _planned: dict[str, set[dg.AssetKey]] = field(default_factory=dict)
+    crossing: Crossing
+    ahead: bool
+    _planned: dict[str, Collection[dg.AssetKey]] = field(default_factory=dict)
 
     def busy(self) -> Iterator[tuple[str, str]]:
         """Those to wait for, and why."""
         own = self.instance.get_run_record_by_id(self.run_id)
-        if not self.keys or own is None:
+        if own is None:
             return
         started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
         for record in self.instance.get_run_records(started):
-            if _order(record) < _order(own) and (why := self._why(record.dagster_run)):
-                yield record.dagster_run.run_id, why
+            run = record.dagster_run
+            if _order(record) < _order(own) and (why := self._crossed(run) or self._why(run)):
+                yield run.run_id, why
+
+    def _crossed(self, run: dg.DagsterRun) -> str:
+        if self.ahead or AHEAD_TAG in run.tags:
+            done = built_by(self.instance, run)
+            for name in self.crossing.shared(self._builds(run), done):
+                return f"builds {name}"
+        return ""
 
     def _why(self, run: dg.DagsterRun) -> str:
         shared = {u: key for u, key in self.keys.items() if key in self._builds(run)}
@@ -106,26 +125,16 @@ class _Earlier:
         recreated = {
             u for u in shared if names == _TOO_MANY or _name(shared, [u]) in names.split(", ")
         }
-        if recreated and (left := {u for u in recreated if shared[u] not in self._succeeded(run)}):
+        if recreated and (
+            left := {u for u in recreated if shared[u] not in built_by(self.instance, run)}
+        ):
             return f"recreates {_name(shared, left)}"
         return ""
 
     def _builds(self, run: dg.DagsterRun) -> Collection[dg.AssetKey]:
-        """What a run is going to build; a job that is launched as a whole selects nothing."""
-        if run.asset_selection:
-            return run.asset_selection
         if run.run_id not in self._planned:
-            self._planned[run.run_id] = self._assets(
-                run, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
-            )
+            self._planned[run.run_id] = planned_by(self.instance, run)
         return self._planned[run.run_id]
-
-    def _succeeded(self, run: dg.DagsterRun) -> Collection[dg.AssetKey]:
-        return self._assets(run, dg.DagsterEventType.ASSET_MATERIALIZATION)
-
-    def _assets(self, run: dg.DagsterRun, kind: dg.DagsterEventType) -> set[dg.AssetKey]:
-        records = self.instance.get_records_for_run(run.run_id, of_type=kind).records
-        return {record.asset_key for record in records if record.asset_key}
 
 
 def _order(record: dg.RunRecord) -> tuple[float, str]:

@@ -9,7 +9,7 @@ import dagster as dg
 from dbt_orchestration.assets.context import EnvironmentContext
 from dbt_orchestration.assets.translator import MADE_FROM_CLOCK, PARTITIONS_CHECK
 from dbt_orchestration.dagster_internals import PlainFailure
-from dbt_orchestration.dbt.internals import manifests, sessions
+from dbt_orchestration.dbt.internals import manifests
 from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation
 from dbt_orchestration.dbt.operation import make_pointers
 from dbt_orchestration.history.order import Order
@@ -34,6 +34,7 @@ from dbt_orchestration.runs.command import (
 )
 from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.creation import adds_to_its_table, say_recreated, wait_for_tables
+from dbt_orchestration.runs.crossing import Crossing
 from dbt_orchestration.runs.failures import Failures
 from dbt_orchestration.runs.in_place import InPlace
 from dbt_orchestration.runs.plan import Planner, batches_of
@@ -118,8 +119,8 @@ class Build:
             context.log.warning(f"{', '.join(clock)}: config {MADE_FROM_CLOCK} ({parsed} UTC).")
         manifest = self._saved_parse()
         added_to = {u: env.keys[u] for u, node in nodes.items() if adds_to_its_table(node)}
-        wait_for_tables(context, added_to)
-        wait_for_file(context, env.target)
+        wait_for_tables(context, added_to, Crossing(env, nodes.keys()))
+        wait_for_file(context.log, env.target)
         doubt_stopped(context.instance, env.name)
         if self._order.adopt:
             runs = {each.dagster_run.run_id for each in attempts}
@@ -428,7 +429,4 @@ class Build:
         return DbtInvocation(self._env.target, [*command, "--quiet"]).finish()
 
     def _saved_parse(self) -> Any:
-        revision = self._env.revision
-        manifest = sessions.load_manifest(revision.partial_parse_path)
-        manifests.set_seed_folders(manifest, revision.folders)
-        return manifest
+        return self._env.revision.load_parsed()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -54,16 +55,28 @@ class BuildRequest:
         nodes: Collection[str],
         order: Order,
         checks: Collection[dg.AssetCheckKey] = (),
+        *,
+        config: BuildConfig | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> BuildRequest:
         """Build ``nodes`` (unique ids) with every test on them, and run ``checks``.
 
         What is adopted is not tested: nobody would know afterwards that it never was.
+
+        Args:
+            config: what a person has set; it may say that no test is to run.
+            tags: of the run.
         """
+        config = config or BuildConfig()
+        untested = order.adopt or config.exclude_tests
         assets = {dbt.keys[unique_id] for unique_id in nodes}
-        on_them = {spec.key for spec in dbt.definition.check_specs if spec.asset_key in assets}
-        if order.adopt:
-            on_them = {key for key in on_them if key.name == PARTITIONS_CHECK}
-        return cls(assets, on_them | set(checks), order=order)
+        on_them = {
+            spec.key
+            for spec in dbt.definition.check_specs
+            if spec.asset_key in assets
+            if not untested or spec.name == PARTITIONS_CHECK
+        }
+        return cls(assets, on_them | set(checks), config, order, tags or {})
 
     @staticmethod
     def is_in(tags: Mapping[str, str]) -> bool:
@@ -81,12 +94,29 @@ class BuildRequest:
         if said is None:  # as the version before this one wrote it
             said = json.loads(tags[_REQUEST])
             said["order"] = said["config"]
-        return cls.of_nodes(dbt, said["nodes"], Order(**said["order"]))
+            said.pop("config")
+        known = {tuple(_words(key)): key for key in dbt.checks}
+        return cls.of_nodes(
+            dbt,
+            said["nodes"],
+            Order(**said["order"]),
+            [key for words in said.get("checks", ()) if (key := known.get(tuple(words)))],
+            config=BuildConfig(**said.get("config", {})),
+            tags=said.get("tags", {}),
+        )
 
     def as_tags(self, dbt: DbtAssets) -> dict[str, str]:
-        """Nodes and order, for the run of a form that asks for it."""
+        """All of it, for the run of a form that asks for it."""
         nodes = sorted(u for u, key in dbt.nodes.items() if key in self.assets)
-        return packed(_REQUEST, {"nodes": nodes, "order": asdict(self.order)})
+        alone = sorted(_words(key) for key in self.checks if key.asset_key not in self.assets)
+        said = {
+            "nodes": nodes,
+            "order": asdict(self.order),
+            "checks": alone,
+            "config": self.config.model_dump(),
+            "tags": dict(self.tags),
+        }
+        return packed(_REQUEST, said)
 
     def run_request(
         self, dbt: DbtAssets, run_key: str, why: str, tags: Mapping[str, str] | None = None
@@ -102,13 +132,24 @@ class BuildRequest:
             run_key=run_key,
             asset_selection=sorted(self.assets),
             asset_check_keys=sorted(self.checks),
+            run_config=self._run_config(dbt),
             tags={
                 **run_tags(dbt.env.name, dbt.env.revision, why),
                 **CRASH_TAGS,
                 **self.order.as_tags(),
+                **self.tags,
                 **(tags or {}),
             },
         )
+
+    def _run_config(self, dbt: DbtAssets) -> dict[str, Any]:
+        if self.config == BuildConfig():
+            return {}
+        return {"ops": {dbt.definition.op.name: {"config": self.config.model_dump()}}}
+
+
+def _words(key: dg.AssetCheckKey) -> list[str]:
+    return [key.name, *key.asset_key.path]
 
 
 def order_of(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from time import monotonic, sleep
-
-import dagster as dg
 
 from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.invocation import DbtError, DbtTarget
@@ -18,8 +17,11 @@ _POLL_SECONDS = 2.0
 _HOLDER = re.compile(r"Conflicting lock is held in (.+? \(PID \d+\))")
 
 
-def wait_for_file(context: dg.AssetExecutionContext, target: DbtTarget) -> None:
+def wait_for_file(log: logging.Logger, target: DbtTarget) -> None:
     """Wait until no other process has the file open that ``target`` writes.
+
+    Args:
+        log: is told of what is waited for.
 
     Raises:
         dagster.Failure: one has had it open for an hour; says which.
@@ -40,7 +42,7 @@ def wait_for_file(context: dg.AssetExecutionContext, target: DbtTarget) -> None:
             )
         if holder != said:
             said = holder
-            context.log.info(f"Waiting for {holder}, which has {path} open.")
+            log.info(f"Waiting for {holder}, which has {path} open.")
         sleep(_POLL_SECONDS)
 
 

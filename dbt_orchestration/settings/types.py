@@ -12,9 +12,12 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, SecretStr
 
 CONFIG_VARIABLE = "DBT_ORCHESTRATION_CONFIG"
+# The job that builds everything each day.
+FULL_BUILD = "full_build"
 # Jobs of every environment, which are not chosen by selection.
 OUR_JOBS = (
-    *("full_build", "load_raw", "nothing", "rebuild", "rebuild_history", "adopt"),
+    *(FULL_BUILD, "load_raw", "nothing", "rebuild", "rebuild_history", "adopt"),
+    *("run_now", "resume_daily_build"),
     *("tell_lightdash", "credits", "roll_back", "roll_forward", "pause", "resume"),
 )
 

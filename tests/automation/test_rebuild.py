@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 from dagster._core.execution.api import create_execution_plan
 
+from dbt_orchestration import dagster_internals
 from dbt_orchestration.history.order import Order
 from tests.automation import test_history
 from tests.automation.site import Site, names
@@ -197,7 +198,8 @@ def test_the_form_waits_for_no_build(built: Site) -> None:
         job = definitions.resolve_job_def(f"prod_{name}")
         plan = create_execution_plan(job)
         run = built.instance.create_run_for_job(job, execution_plan=plan)
-        return set((run.run_op_concurrency and run.run_op_concurrency.all_pools) or ())
+        return set(dagster_internals.pools_of(run))
 
-    assert pools("full_build")
-    assert not pools("rebuild") | pools("rebuild_history")
+    assert pools("full_build") == {built.settings.pool}
+    forms = ("rebuild", "rebuild_history", "run_now", "resume_daily_build")
+    assert not set[str]().union(*map(pools, forms))

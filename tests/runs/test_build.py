@@ -13,11 +13,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.events import StepMaterializationData
 from filelock import FileLock
 
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.ledger.failures import RunFailure
-from dbt_orchestration.ledger.run_tags import RECREATES_TAG
+from dbt_orchestration.ledger.run_tags import AHEAD_TAG, RECREATES_TAG
 from dbt_orchestration.settings.models import Environment, Settings
 from dbt_orchestration.settings.project_meta import ProjectError
 from tests.assets.test_translator import BUILT
@@ -288,6 +289,12 @@ class Earlier:
         event = dg.AssetMaterialization(self.warehouse.key(name), partition=partition)
         self.warehouse.instance.report_runless_asset_event(event)
 
+    def builds(self, run: dg.DagsterRun, name: str) -> None:
+        data = StepMaterializationData(dg.AssetMaterialization(self.warehouse.key(name)))
+        kind = dg.DagsterEventType.ASSET_MATERIALIZATION.value
+        event = dg.DagsterEvent(kind, run.job_name, event_specific_data=data)
+        self.warehouse.instance.report_dagster_event(event, run.run_id)
+
 
 @pytest.fixture
 def earlier(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Earlier:
@@ -344,6 +351,26 @@ def test_a_run_waits_until_one_that_makes_its_table_anew_has_it_in_its_place(
     )
     assert warehouse.build("orders_daily", partitions=("2024-01-01", "2024-01-02")).success
     assert len(earlier.waited) == 4
+
+
+@pytest.mark.parametrize("ahead", ["this", "that", "neither"])
+def test_runs_one_of_which_is_wanted_at_once_share_no_table(
+    warehouse: Warehouse, earlier: Earlier, ahead: str
+) -> None:
+    """Whichever started first goes first, until it has built what the other builds or reads."""
+    warehouse.build("orders", "stg_orders")
+    wanted = {AHEAD_TAG: "prod"}
+    first = earlier.start("prod_full_build", "orders", "stg_orders", "time_spine")
+    warehouse.instance.add_run_tags(first.run_id, wanted if ahead == "that" else {})
+    earlier.then(
+        nothing,
+        lambda: earlier.builds(first, "stg_orders"),
+        lambda: earlier.builds(first, "orders"),
+    )
+    assert warehouse.build("rated", tags=wanted if ahead == "this" else {}).success
+    assert len(earlier.waited) == (0 if ahead == "neither" else 3)
+    assert warehouse.build("slow", tags=wanted).success
+    assert len(earlier.waited) == (0 if ahead == "neither" else 3)
 
 
 def test_a_run_does_not_wait_for_ever(
