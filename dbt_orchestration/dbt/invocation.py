@@ -30,6 +30,7 @@ CANCEL_SECONDS = 30.0
 _BAD = ("error", "fail", "partial success")
 # What one of our own macros logs before its answer.
 _ANSWER = "dbt_orchestration: "
+_FROM_JINJA = ("JinjaLogInfo", "JinjaLogWarning", "PrintEvent")
 _DATABASE_SAID = re.compile(r"returned the following error:\s*>?(.*?)\n\nCheck your", re.DOTALL)
 # And what of a project's own `flags` is ours to say: docs/dbt.md.
 _QUIET = (
@@ -178,6 +179,7 @@ class DbtInvocation:
         self._hidden: Mapping[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="dbt", daemon=True)
         self.answer: Any = None  # of one of our own macros
+        self.logged: list[str] = []  # by the project's Jinja, to be shown
         self.result: Any = None  # dbt.cli.main.dbtRunnerResult, once dbt has ended
 
     def events(self) -> Iterator[dict[str, Any]]:
@@ -294,6 +296,8 @@ class DbtInvocation:
             errors.append(event.data.exc.removeprefix("Exception on worker thread. "))
         elif event.info.name == "JinjaLogDebug" and event.data.msg.startswith(_ANSWER):
             self.answer = json.loads(event.data.msg.removeprefix(_ANSWER))
+        elif event.info.name in _FROM_JINJA:
+            self.logged.append(event.data.msg)
         elif event.info.name == "RunningOperationCaughtError":
             self._operation_error = " ".join(event.data.exc.split())
         elif event.info.name == "DebugCmdResult" and (

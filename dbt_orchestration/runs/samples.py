@@ -82,11 +82,11 @@ class Samples:
         nodes, sources = self._manifest["nodes"], self._manifest["sources"]
         for u in (unique_id, *nodes[unique_id]["depends_on"]["nodes"]):
             node = nodes.get(u) or sources.get(u)
-            if node and _has(node, self._settings.hidden_by):
+            if node and is_marked(node, self._settings.hidden_by):
                 yield f"{node['resource_type']} {node['name']}"
 
 
-def _has(node: Mapping[str, Any], key: str) -> bool:
+def is_marked(node: Mapping[str, Any], key: str) -> bool:
     """Whether a node, or one of its columns, has a tag ``key``, or that under its ``meta``."""
     parts = [node, *(node.get("columns") or {}).values()]
     configs = [part.get("config") or {} for part in parts]

@@ -1,0 +1,177 @@
+"""A dbt command from the Launchpad: what builds becomes a run of assets, the rest runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from dbt_orchestration.dagster_internals import PlainFailure
+from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.history.order import Order
+from dbt_orchestration.operations.asked import asked_sensor_name
+from dbt_orchestration.operations.chosen import check_words, choose, choose_tests
+from dbt_orchestration.operations.dbt_command import (
+    BUILDS,
+    OPERATION,
+    SHOW,
+    TEST,
+    DbtForm,
+    check,
+)
+from dbt_orchestration.operations.dbt_here import Here
+from dbt_orchestration.operations.dbt_shown import shown
+from dbt_orchestration.operations.form import Answer, RefusedError, form_job, reason_of
+from dbt_orchestration.operations.loaded import Loaded
+from dbt_orchestration.operations.preview import preview
+from dbt_orchestration.revisions.kept import revisions_home, revisions_in
+from dbt_orchestration.runs.config import BuildConfig
+from dbt_orchestration.runs.request import BuildRequest
+from dbt_orchestration.runs.samples import is_marked
+from dbt_orchestration.settings.types import named
+
+_SHORTEST_SHA = 7
+_MAY_DIFFER = (
+    "What a macro does to tables is not on record: a table that it has changed differs from what"
+    " its asset says, until it is built again."
+)
+
+
+def dbt_job(loaded: Loaded) -> dg.JobDefinition:
+    """The form as a job."""
+
+    def answer(instance: dg.DagsterInstance, form: DbtForm) -> Answer:
+        at = loaded.newest(instance)
+        check(at.name, form)
+        if form.command in BUILDS:
+            return _build(at, instance, form)
+        return _here(at, form)
+
+    return form_job(
+        loaded.name,
+        "dbt",
+        DbtForm,
+        answer,
+        "A dbt command without a terminal. What builds becomes a run of its own, on the newest"
+        " commit that is loaded, and is recorded on its assets. What compile, show, list, source"
+        " freshness, docs generate and run-operation find is shown on the run's page.",
+        op="command",
+        pool=loaded.settings.pool,
+    )
+
+
+def _build(at: Loaded, instance: dg.DagsterInstance, form: DbtForm) -> Answer:
+    """What builds nodes or runs tests: a run of assets, as any other."""
+    commit = at.revision.commit
+    if form.commit and not (commit and commit.sha.startswith(form.commit.lower())):
+        newest = f", which is {commit.short}" if commit else ""
+        raise RefusedError(
+            f"commit: dbt {form.command} builds the newest commit that is loaded{newest}: to build"
+            f" another one, launch {named(at.name, 'roll_back')}"
+        )
+    reason = reason_of(form.reason)
+    kinds, only = BUILDS[form.command], form.command != "build"
+    config = BuildConfig(full_refresh=form.full_refresh, vars=form.vars, exclude_tests=only)
+    if form.command == TEST:
+        tests = choose_tests(at.dbt, form.select, form.exclude)
+        request = BuildRequest((), tests, BuildConfig(vars=form.vars))
+    else:
+        chosen = choose(at.dbt, form.select, form.exclude)
+        nodes = {u for u in chosen if at.dbt.manifest["nodes"][u]["resource_type"] in kinds}
+        if not nodes:
+            what = f"builds {' and '.join(kinds)}s, and {form.select!r} has none"
+            raise RefusedError(f"select: dbt {form.command} {what}")
+        request = BuildRequest.of_nodes(at.dbt, nodes, Order(), config=config)
+    text = f"{preview(at.dbt, instance, request)}\n\nReason: {reason}"
+    said = f"dbt {form.command} {form.select}"
+    if form.dry_run:
+        return Answer(text, f"what {said} would do")
+    return Answer(
+        text,
+        f"wants {said}: {reason}",
+        f"The sensor {asked_sensor_name(at.name)} starts it within seconds as a run of its own:"
+        " see Runs.",
+        request.as_tags(at.dbt),
+    )
+
+
+def _here(at: Loaded, form: DbtForm) -> Answer:
+    """What the form's own run does."""
+    here = Here(at, _revision(at, form.commit), form)
+    manifest, rows = here.revision.manifest, at.settings.environment(at.name).failed_rows
+    check_words(manifest, "select", form.select)
+    check_words(manifest, "exclude", form.exclude)
+    reason = " ".join(form.reason.split())
+    if form.command == OPERATION:
+        reason = reason_of(form.reason)
+        _check_macro(manifest, form.macro)
+    if form.command == SHOW and not rows.enabled:
+        said = "failed_rows.enabled is false in the environment's settings"
+        raise RefusedError(f"command: rows are not to be shown ({said})")
+    what = form.macro or form.select or ("a query" if form.inline else "")
+    why = f"dbt {form.command} {what}".strip() + (f": {reason}" if reason else "")
+    commit = here.revision.commit
+    plan = f"`{here.command}`" + (f" at {commit.short}" if commit else "")
+    if form.dry_run:
+        return Answer(plan, f"what would be run: {why}")
+    then = _MAY_DIFFER if form.command == OPERATION else "It has run."
+    return Answer(plan, why, then, act=partial(_run, here, rows.hidden_by))
+
+
+def _revision(at: Loaded, said: str) -> Revision:
+    """The revision of the commit that is wanted.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    said, newest = said.strip().lower(), at.revision
+    if not said or (newest.commit and newest.commit.sha.startswith(said)):
+        return newest
+    if len(said) < _SHORTEST_SHA:
+        raise RefusedError(f"commit: {said!r} is too short: write {_SHORTEST_SHA} characters")
+    for revision in revisions_in(revisions_home(at.settings, at.name)):
+        if revision.commit and revision.commit.sha.startswith(said):
+            return revision
+    raise RefusedError(f"commit: {said} is not prepared")
+
+
+def _check_macro(manifest: Mapping[str, Any], wanted: str) -> None:
+    kind = manifest["metadata"].get("adapter_type")
+    own = {
+        name
+        for macro in manifest["macros"].values()
+        if macro["package_name"] not in ("dbt", f"dbt_{kind}")
+        for name in (macro["name"], f"{macro['package_name']}.{macro['name']}")
+    }
+    if wanted not in own:
+        near = get_close_matches(wanted, sorted(own), n=1)
+        raise RefusedError(
+            f"macro: the project and its packages have no macro {wanted!r}"
+            + (f": did you mean {near[0]}?" if near else "")
+        )
+
+
+def _run(here: Here, hidden_by: str, context: dg.OpExecutionContext) -> Mapping[str, Any]:
+    done = here.run(context)
+    if here.form.command == SHOW:
+        _refuse_hidden(here.revision.manifest, done.result, hidden_by)
+    return {
+        "result": dg.MetadataValue.md(shown(here.form.command, done.result, done.logged)),
+        "artifacts": dg.MetadataValue.path(done.folder),
+    }
+
+
+def _refuse_hidden(manifest: Mapping[str, Any], result: Any, key: str) -> None:
+    """Do not show the rows of what is marked with ``key``: see the settings of failed rows."""
+    every = {**manifest["nodes"], **manifest["sources"]}
+    for each in result.results:
+        own = each.node.unique_id
+        for u in [own] if own in every else each.node.depends_on.nodes:  # of a query: what it reads
+            if u in every and is_marked(every[u], key):
+                raise PlainFailure(
+                    f"select: {every[u]['name']} has {key}, so none of its rows are shown",
+                    allow_retries=False,
+                )
