@@ -29,6 +29,7 @@ from dbt_orchestration.location.project_file import with_project_file
 from dbt_orchestration.operations.adopt_form import adopt_job
 from dbt_orchestration.operations.asked import asked_sensor
 from dbt_orchestration.operations.dbt_form import dbt_job
+from dbt_orchestration.operations.docs_form import docs_job
 from dbt_orchestration.operations.history_form import history_job
 from dbt_orchestration.operations.hold_form import roll_back_job, roll_forward_job
 from dbt_orchestration.operations.loaded import Loaded
@@ -166,6 +167,7 @@ def definitions_of(
             run_now_job(loaded),
             resume_build_job(loaded),
             dbt_job(loaded),
+            docs_job(loaded),
             rebuild_job(loaded),
             adopt_job(loaded),
             *([history_job(loaded)] if pushes else []),

@@ -17,7 +17,7 @@ FULL_BUILD = "full_build"
 # Jobs of every environment, which are not chosen by selection.
 OUR_JOBS = (
     *(FULL_BUILD, "load_raw", "nothing", "rebuild", "rebuild_history", "adopt"),
-    *("run_now", "resume_daily_build", "dbt"),
+    *("run_now", "resume_daily_build", "dbt", "docs"),
     *("tell_lightdash", "credits", "roll_back", "roll_forward", "pause", "resume"),
 )
 

@@ -78,9 +78,11 @@ def test_what_only_reads_is_shown_on_the_runs_page(built: Site) -> None:
     assert [row[:2] for row in rows(result_of(command="source freshness"))] == [
         ["raw\\.raw\\_orders", "warn"]
     ]
-    page = shown(launch(built, "dbt", command="docs generate", arguments=["--static"]))
-    assert "nodes" in page["result"]
-    assert (Path(page["artifacts"]) / "static_index.html").is_file()
+    page = shown(launch(built, "dbt", command="docs generate", arguments=["--empty-catalog"]))
+    assert (Path(page["artifacts"]) / "index.html").is_file()
+    written = Path(shown(launch(built, "docs"))["docs"])
+    assert written.parent == built.settings.state_dir / "docs" / "prod"
+    assert "big_customers" in written.read_text()
     hidden = failure(launch(built, "dbt", command="show", select="customers"))
     assert "customers has contains_pii, so none of its rows are shown" in hidden
     wrong = failure(launch(built, "dbt", command="show", inline="select * from nowhere"))
