@@ -12,6 +12,7 @@ import dagster as dg
 from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.order import Order
+from dbt_orchestration.markdown import code, inline
 from dbt_orchestration.operations.asked import asked_sensor_name
 from dbt_orchestration.operations.chosen import check_words, choose, choose_tests
 from dbt_orchestration.operations.dbt_command import (
@@ -33,7 +34,7 @@ from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.runs.samples import is_marked
 from dbt_orchestration.settings.types import named
 
-_SHORTEST_SHA = 7
+_SHORTEST_SHA, _NAMED = 7, 5
 _MAY_DIFFER = (
     "What a macro does to tables is not on record: a table that it has changed differs from what"
     " its asset says, until it is built again."
@@ -85,7 +86,7 @@ def _build(at: Loaded, instance: dg.DagsterInstance, form: DbtForm) -> Answer:
             what = f"builds {' and '.join(kinds)}s, and {form.select!r} has none"
             raise RefusedError(f"select: dbt {form.command} {what}")
         request = BuildRequest.of_nodes(at.dbt, nodes, Order(), config=config)
-    text = f"{preview(at.dbt, instance, request)}\n\nReason: {reason}"
+    text = f"{preview(at.dbt, instance, request)}\n\nReason: {inline(reason)}"
     said = f"dbt {form.command} {form.select}"
     if form.dry_run:
         return Answer(text, f"what {said} would do")
@@ -114,7 +115,7 @@ def _here(at: Loaded, form: DbtForm) -> Answer:
     what = form.macro or form.select or ("a query" if form.inline else "")
     why = f"dbt {form.command} {what}".strip() + (f": {reason}" if reason else "")
     commit = here.revision.commit
-    plan = f"`{here.command}`" + (f" at {commit.short}" if commit else "")
+    plan = code(here.command) + (f"\n\nat {commit.short}" if commit else "")
     if form.dry_run:
         return Answer(plan, f"what would be run: {why}")
     then = _MAY_DIFFER if form.command == OPERATION else "It has run."
@@ -132,10 +133,12 @@ def _revision(at: Loaded, said: str) -> Revision:
         return newest
     if len(said) < _SHORTEST_SHA:
         raise RefusedError(f"commit: {said!r} is too short: write {_SHORTEST_SHA} characters")
-    for revision in revisions_in(revisions_home(at.settings, at.name)):
+    prepared = [r for r in revisions_in(revisions_home(at.settings, at.name)) if r.commit]
+    for revision in prepared:
         if revision.commit and revision.commit.sha.startswith(said):
             return revision
-    raise RefusedError(f"commit: {said} is not prepared")
+    there = ", ".join(r.commit.short for r in prepared[:_NAMED] if r.commit)
+    raise RefusedError(f"commit: {said} is not prepared here; the last that are: {there}")
 
 
 def _check_macro(manifest: Mapping[str, Any], wanted: str) -> None:

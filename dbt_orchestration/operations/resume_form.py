@@ -13,7 +13,7 @@ from dbt_orchestration.dagster_internals import is_to_be_retried
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.ledger.attempts import unfinished_runs
 from dbt_orchestration.ledger.unfinished import Left, Unfinished, last_attempts
-from dbt_orchestration.markdown import shortened, table
+from dbt_orchestration.markdown import code, shortened, table
 from dbt_orchestration.operations.asked import asked_sensor_name
 from dbt_orchestration.operations.form import Answer, RefusedError, form_job
 from dbt_orchestration.operations.loaded import Loaded
@@ -104,7 +104,7 @@ def _names(at: Loaded, left: Left) -> list[str]:
 def _what_happened(at: Loaded, which: str, left: Left) -> Iterator[str]:
     yield f"{which[0].upper()}{which[1:]} did not build all."
     if left.said:
-        yield left.said
+        yield code(shortened(left.said, _MOST_CHARACTERS))
     keys, tests = at.dbt.keys, {u: key for key, u in at.dbt.checks.items()}
     on = {tests[u].asset_key: tests[u].name for u in left.failed.keys() & tests.keys()}
     rows = [

@@ -13,6 +13,7 @@ from dbt_orchestration import dagster_internals
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.ledger.attempts import built_by, planned_by, unfinished_runs
 from dbt_orchestration.ledger.run_tags import AHEAD_TAG, FORM_TAG
+from dbt_orchestration.markdown import inline
 from dbt_orchestration.operations.asked import asked_sensor_name
 from dbt_orchestration.operations.chosen import choose
 from dbt_orchestration.operations.form import AHEAD, Answer, form_job, reason_of
@@ -21,6 +22,8 @@ from dbt_orchestration.operations.preview import preview
 from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.crossing import Crossing
 from dbt_orchestration.runs.request import BuildRequest
+
+_NAMED = 5
 
 
 class RunNowForm(dg.Config):
@@ -60,7 +63,11 @@ def run_now_job(loaded: Loaded) -> dg.JobDefinition:
             at.dbt, nodes, Order(), config=config, tags={**AHEAD, AHEAD_TAG: at.name}
         )
         text = "\n\n".join(
-            [preview(at.dbt, instance, request), *_when(at, instance, nodes), f"Reason: {reason}"]
+            [
+                preview(at.dbt, instance, request),
+                *_when(at, instance, nodes),
+                f"Reason: {inline(reason)}",
+            ]
         )
         if form.dry_run:
             return Answer(text, f"what it would take to run {form.select} now")
@@ -86,19 +93,20 @@ def run_now_job(loaded: Loaded) -> dg.JobDefinition:
 def _when(at: Loaded, instance: dg.DagsterInstance, nodes: AbstractSet[str]) -> Iterator[str]:
     """When it starts, beside what works at this moment."""
     pool = at.settings.pool
-    working = [
-        run
-        for run in unfinished_runs(instance)
-        if run.status is not dg.DagsterRunStatus.QUEUED and FORM_TAG not in run.tags
+    begun = [
+        run for run in unfinished_runs(instance) if run.status is not dg.DagsterRunStatus.QUEUED
     ]
+    working = [run for run in begun if FORM_TAG not in run.tags]
     crossing = Crossing(at.dbt.env, nodes)
     for run in working:
         who = f"Run {run.run_id[:8]}"
         if shared := crossing.shared(planned_by(instance, run), built_by(instance, run)):
-            yield f"{who} has still to build {', '.join(shared)}: this waits until that is built."
+            names = ", ".join(map(inline, shared[:_NAMED]))
+            more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
+            yield f"{who} has still to build {names}{more}: this waits until that is built."
         else:
             yield f"{who} shares no table with this: neither waits for the other."
-    in_pool = sum(pool in dagster_internals.pools_of(run) for run in working)
+    in_pool = sum(pool in dagster_internals.pools_of(run) for run in begun)
     limit = dagster_internals.pool_limit(instance, pool)
     if limit is not None and in_pool >= limit:
         yield (

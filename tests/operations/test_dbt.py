@@ -123,7 +123,7 @@ WRONG: Sequence[tuple[Mapping[str, Any], str]] = [
     ({"command": "list", "macro": "x"}, "macro: dbt list takes none: leave it empty"),
     ({"command": "run-operation", "macro": "drop_relation", "reason": "x"}, "macro: the proj"),
     ({"command": "build", "select": "kept", "commit": "abcdef0"}, "commit: dbt build builds"),
-    ({"command": "list", "commit": "abcdef0"}, "commit: "),
+    ({"command": "list", "commit": "abcdef0"}, "commit: abcdef0 is not prepared here; the last"),
 ]
 
 
