@@ -52,8 +52,8 @@ class DbtForm(dg.Config):
     )
     commit: str = Field(
         default="",
-        description="compile, show, list, docs generate: the SHA of a commit of the branch that was"
-        " loaded before, or its beginning. Empty: the newest that is loaded.",
+        description="compile, show, list, docs generate: the SHA of a commit of the branch, its"
+        " beginning, or a ticket. Empty: the newest that is loaded.",
     )
     reason: str = Field(
         default="",

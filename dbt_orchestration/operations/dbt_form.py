@@ -26,15 +26,16 @@ from dbt_orchestration.operations.dbt_command import (
 from dbt_orchestration.operations.dbt_here import Here
 from dbt_orchestration.operations.dbt_shown import shown
 from dbt_orchestration.operations.form import Answer, RefusedError, form_job, reason_of
+from dbt_orchestration.operations.hold_form import find_commit_of
 from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.operations.preview import preview
-from dbt_orchestration.revisions.kept import revisions_home, revisions_in
+from dbt_orchestration.revisions.commits import prepare_commit
+from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.runs.samples import is_marked
 from dbt_orchestration.settings.types import named
 
-_SHORTEST_SHA, _NAMED = 7, 5
 _MAY_DIFFER = (
     "What a macro does to tables is not on record: a table that it has changed differs from what"
     " its asset says, until it is built again."
@@ -123,22 +124,22 @@ def _here(at: Loaded, form: DbtForm) -> Answer:
 
 
 def _revision(at: Loaded, said: str) -> Revision:
-    """The revision of the commit that is wanted.
+    """The revision of the commit that is wanted, which is prepared if it was not yet.
 
     Raises:
-        RefusedError: there is none.
+        RefusedError: the branch has none.
+        GitError, PrepareError: it cannot be fetched, or does not parse.
     """
-    said, newest = said.strip().lower(), at.revision
-    if not said or (newest.commit and newest.commit.sha.startswith(said)):
+    said, newest = said.strip(), at.revision
+    if not said:
         return newest
-    if len(said) < _SHORTEST_SHA:
-        raise RefusedError(f"commit: {said!r} is too short: write {_SHORTEST_SHA} characters")
-    prepared = [r for r in revisions_in(revisions_home(at.settings, at.name)) if r.commit]
-    for revision in prepared:
-        if revision.commit and revision.commit.sha.startswith(said):
-            return revision
-    there = ", ".join(r.commit.short for r in prepared[:_NAMED] if r.commit)
-    raise RefusedError(f"commit: {said} is not prepared here; the last that are: {there}")
+    settings, pattern = at.settings, at.settings.git.ticket_pattern
+    remote = Remote.of(settings)
+    recent = remote.recent(remote.fetch(at.branch))
+    commit = find_commit_of(recent, said, at.branch, pattern, show="write another one")
+    if newest.commit and newest.commit.sha == commit.sha:
+        return newest
+    return prepare_commit(settings, at.name, commit.sha)
 
 
 def _check_macro(manifest: Mapping[str, Any], wanted: str) -> None:

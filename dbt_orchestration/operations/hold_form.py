@@ -139,19 +139,24 @@ def roll_forward_job(loaded: Loaded) -> dg.JobDefinition:
 
 
 def find_commit_of(
-    recent: Sequence[Commit], wanted: str, branch: str, ticket_pattern: str
+    recent: Sequence[Commit],
+    wanted: str,
+    branch: str,
+    ticket_pattern: str,
+    *,
+    show: str = "leave commit empty to see them",
 ) -> Commit:
     """The commit that a person means; of several that name a ticket the newest.
 
     Args:
         recent: commits of the branch, the newest first.
         wanted: a SHA, the beginning of one, or a ticket.
+        show: what to do if there is none.
 
     Raises:
         RefusedError: there is none, or several.
     """
     some = f"the last {len(recent):,} commits of {branch}"
-    show = "leave commit empty to see them"
     if _SHA.fullmatch(wanted.lower()):
         found = [commit for commit in recent if commit.sha.startswith(wanted.lower())]
         if len(found) > 1:

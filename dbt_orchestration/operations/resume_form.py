@@ -73,7 +73,7 @@ def resume_build_job(loaded: Loaded) -> dg.JobDefinition:
         answer,
         "Build what is left of the last daily build, on the newest commit that is loaded: what"
         " failed and what was not reached, without what was built since. One click.",
-        op="resume",
+        op="resume_build",
     )
 
 

@@ -13,7 +13,7 @@ from tests.automation.test_rebuild import started
 __all__ = ["launch", "rows", "shown", "started"]
 
 # What the fields of each form stand under.
-_OPS = {"run_now": "now", "resume_daily_build": "resume", "dbt": "command", "docs": "docs_of"}
+_OPS = {"run_now": "now", "resume_daily_build": "resume_build", "dbt": "command", "docs": "docs_of"}
 
 
 def launch(site: Site, form: str, **fields: Any) -> dg.ExecuteInProcessResult:

@@ -10,7 +10,7 @@ import pytest
 
 from dbt_orchestration.operations.dbt_command import DbtForm, argv
 from dbt_orchestration.operations.form import RefusedError
-from tests.automation.site import Site, git, names
+from tests.automation.site import Site, names
 from tests.conftest import checks, failure, materialized
 from tests.operations.forms import launch, rows, shown, started
 
@@ -60,7 +60,7 @@ def test_what_only_reads_is_shown_on_the_runs_page(built: Site) -> None:
     def result_of(**form: Any) -> str:
         return shown(launch(built, "dbt", **form))["result"]
 
-    older = git(built.clone.folder, "rev-parse", "HEAD")
+    unseen = built.clone.commit("never loaded")
     built.clone.write("models/sources.yml", SOURCE)
     built.clone.edit("models/models.yml", "columns", "config: {tags: [contains_pii]}\n    columns")
     built.clone.push("sources")
@@ -88,7 +88,7 @@ def test_what_only_reads_is_shown_on_the_runs_page(built: Site) -> None:
     wrong = failure(launch(built, "dbt", command="show", inline="select * from nowhere"))
     assert wrong.startswith("dbt show failed: ")
     assert started(built) == []
-    before = result_of(command="list", commit=older[:10], arguments=["--resource-type source"])
+    before = result_of(command="list", commit=unseen[:10], arguments=["--resource-type source"])
     assert "0 found" in before
 
 
@@ -123,7 +123,7 @@ WRONG: Sequence[tuple[Mapping[str, Any], str]] = [
     ({"command": "list", "macro": "x"}, "macro: dbt list takes none: leave it empty"),
     ({"command": "run-operation", "macro": "drop_relation", "reason": "x"}, "macro: the proj"),
     ({"command": "build", "select": "kept", "commit": "abcdef0"}, "commit: dbt build builds"),
-    ({"command": "list", "commit": "abcdef0"}, "commit: abcdef0 is not prepared here; the last"),
+    ({"command": "list", "commit": "abcdef0"}, "commit: none of the last 2 commits of"),
 ]
 
 
