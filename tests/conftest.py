@@ -65,7 +65,7 @@ HALVED = [
     *("automation/test_from_nothing.py", "automation/test_lightdash.py", "runs/test_build.py"),
     *("automation/telling/test_telling.py", "changes/test_projects.py"),
     *("location/test_environments.py", "revisions/test_compare.py"),
-    "snowflake/test_snowflake.py",
+    *("snowflake/test_snowflake.py", "operations/test_dbt.py"),
 ]
 
 
