@@ -58,8 +58,8 @@ LONGEST = [
 ]
 
 
-# Long lists of cases that each build a warehouse. `make test` tries half of them, and with each
-# commit another half. `make test CASES=all` tries all, and so does pytest that is started by hand.
+# Long lists of cases that each build a warehouse. `make test` tries half of them, each week another
+# half. `make test CASES=all` tries all, and so does pytest that is started by hand.
 HALVED = [
     *("automation/test_push.py", "automation/test_history.py", "automation/test_doubt.py"),
     *("automation/test_from_nothing.py", "automation/test_lightdash.py", "runs/test_build.py"),
@@ -85,8 +85,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """What takes longest first; of what is halved, half."""
     folder = REPOSITORY / "tests"
     if os.environ.get("CASES") == "half":
-        halved, head = {folder / file for file in HALVED}, _head()
-        left_out = {i for i in items if i.path in halved and _is_left_out(f"{head} {i.nodeid}")}
+        halved, week = {folder / file for file in HALVED}, _week()
+        left_out = {i for i in items if i.path in halved and _is_left_out(f"{week} {i.nodeid}")}
         config.hook.pytest_deselected(items=[*left_out])
         items[:] = [item for item in items if item not in left_out]
     quick = {folder / file for file in QUICK}
@@ -98,13 +98,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_report_header() -> str:
-    """Which half it is: the same commit has the same one everywhere."""
+    """Which half it is: a commit has the same one everywhere, and whenever it is tested."""
     halved = os.environ.get("CASES") == "half"
-    return f"half of the cases of {len(HALVED)} files, as of {_head()}" if halved else ""
+    return f"half of the cases of {len(HALVED)} files: that of week {_week()}" if halved else ""
 
 
-def _head() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
+def _week() -> str:
+    """In which the commit was made that is tested."""
+    command = ["git", "show", "--no-patch", "--format=%cd", "--date=format:%G-%V", "HEAD"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
