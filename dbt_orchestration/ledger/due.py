@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
 
 import dagster as dg
 from dagster_dbt.asset_utils import get_upstream_unique_ids
@@ -36,6 +38,7 @@ from dbt_orchestration.revisions.explanation import PARTIAL, Explanation, Record
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
 
+NewOnly = Mapping[str, Collection[str]]
 _NAMED = 5
 # A run that is killed each time, for want of memory, is not to be started for ever.
 _MOST_DEATHS = 5
@@ -143,7 +146,7 @@ class Ledger:
         self,
         explain: Callable[[Collection[Recorded]], bool],
         allowed: Collection[str] = (),
-        new_only: Collection[str] = (),
+        new_only: NewOnly = MappingProxyType({}),
         *,
         remember: bool = True,
     ) -> Due | None:
@@ -153,7 +156,7 @@ class Ledger:
             explain: explains nodes that were built with these fingerprints; False if that will take
                 longer.
             allowed: nodes whose history a person may be about to start, by unique id.
-            new_only: nodes whose history a person may be about to leave as it is.
+            new_only: as of ``staleness``, of a person who is about to leave history as it is.
             remember: as of ``staleness``.
         """
         due = self._due(explain, allowed, new_only, remember=remember and not new_only)
@@ -166,7 +169,7 @@ class Ledger:
         self,
         explain: Callable[[Collection[Recorded]], bool],
         allowed: Collection[str],
-        new_only: Collection[str],
+        new_only: NewOnly,
         *,
         remember: bool,
     ) -> Due | None:
@@ -275,11 +278,15 @@ class Ledger:
                 found |= {*chosen}
         return found
 
-    def _new_only(self) -> set[str]:
-        """The nodes whose history people have let stay as it is."""
-        return {u for chosen in self._ordered(NEW_ONLY_TAG) for u in chosen or ()}
+    def _new_only(self) -> NewOnly:
+        """The nodes whose history people have let stay as it is, as of ``staleness``."""
+        found: dict[str, list[str]] = {}
+        for chosen in self._ordered(NEW_ONLY_TAG):
+            for unique_id, versions in chosen.items():
+                found.setdefault(unique_id, []).extend(versions)
+        return found
 
-    def _ordered(self, tag: str) -> Iterator[Sequence[str] | None]:
+    def _ordered(self, tag: str) -> Iterator[Any]:
         """What the forms have chosen that left this tag for the revision."""
         tags = {ENVIRONMENT_TAG: self.environment, tag: self.revision.digest}
         done = dg.RunsFilter(tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])

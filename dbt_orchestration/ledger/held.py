@@ -27,6 +27,7 @@ from dbt_orchestration.ledger.run_tags import (
 from dbt_orchestration.settings.types import named
 
 _SOMEBODY = "somebody"
+_RECENT = 5
 _YES, _NO = "yes", "no"
 
 
@@ -148,8 +149,9 @@ def pause_tags(environment: str, reason: str, *, goes_on: bool = False) -> Mappi
 
 def _newest(instance: dg.DagsterInstance, tag: str, environment: str) -> dg.RunRecord | None:
     wanted = dg.RunsFilter(tags={tag: environment}, statuses=[dg.DagsterRunStatus.SUCCESS])
-    records = instance.get_run_records(wanted, limit=1)
-    return records[0] if records else None
+    records = instance.get_run_records(wanted, limit=_RECENT)
+    # Dagster lists first what was launched last, and that may have ended before another one did.
+    return max(records, key=lambda record: record.end_time or 0.0, default=None)
 
 
 def _said(record: dg.RunRecord) -> tuple[str, float, str, str]:

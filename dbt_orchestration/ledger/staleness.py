@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -70,7 +71,7 @@ def staleness(
     keys: Mapping[str, dg.AssetKey],
     *,
     explain: Callable[[Collection[Recorded]], bool] = lambda _: True,
-    new_only: Collection[str] = (),
+    new_only: Mapping[str, Collection[str]] = MappingProxyType({}),
     remember: bool = True,
 ) -> Staleness | None:
     """How the nodes ``keys`` stand; None if that is not known yet.
@@ -79,8 +80,8 @@ def staleness(
         keys: asset keys by unique id.
         explain: explains nodes that were built with these fingerprints; False if that will take
             longer. Without it, what is not explained counts as changed.
-        new_only: models whose partitions stay as they are, by unique id: only new ones are built
-            with the code of the revision.
+        new_only: models of which only new partitions are built with the code of the revision, by
+            unique id, each with the fingerprints of the partitions that stay as they are.
         remember: keep what was found out of old partitions; not of what may never be loaded.
     """
     nodes, now = revision.manifest["nodes"], revision.fingerprints
@@ -94,8 +95,8 @@ def staleness(
     settled = _Settled(instance, environment, kept)
     for u in kept:
         settled.forget(u, now[u])
-    for u in kept & built.keys() & {*new_only}:
-        for version in {*_versions(built[u])} - {now[u]}:
+    for u in kept & built.keys() & new_only.keys():
+        for version in {*_versions(built[u])} & {*new_only[u]} - {now[u]}:
             settled.settle(u, version, now[u])
     wanted = {(u, last.fingerprint) for u, last in built.items()}
     wanted |= {(u, settled.of(u, v)) for u in rewritten & built.keys() for v in _versions(built[u])}

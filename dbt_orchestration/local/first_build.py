@@ -15,6 +15,7 @@ from dbt_orchestration.dbt.invocation import DbtError, DbtTarget
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.ledger.attempts import unfinished_runs
 from dbt_orchestration.ledger.built import read_built
+from dbt_orchestration.ledger.held import paused
 from dbt_orchestration.ledger.inspection import inspect, ours
 from dbt_orchestration.ledger.run_tags import PUSH_TAG, RAW_TAG
 from dbt_orchestration.local.dagster_process import HOST, stop_if_interrupted
@@ -57,7 +58,11 @@ def first_build(dagster: Running) -> None:
         if revision:
             _inspect(settings, name, revision, instance)
     # On any other warehouse than a DuckDB file that is left to a person.
-    prepared = ((name, revision) for name, revision in dagster.revisions.items() if revision)
+    prepared = (
+        (name, revision)
+        for name, revision in dagster.revisions.items()
+        if revision and not paused(dagster.instance, name)
+    )
     name, revision = next(prepared, ("", None))
     if settings.warehouse_type != "duckdb" or revision is None:
         return

@@ -99,6 +99,8 @@ def _build(
                 follows_check(name, settings.environment(name).branch),
                 *checks,
             ],
+            # Whoever adopts what is there has to pause before the first commit is loaded.
+            jobs=[pause_job(name), resume_job(name)],
             sensors=[push_sensor(settings, name, None, None, refusal=refusal), *tellers],
         )
     return definitions_of(settings, name, revision, translator)

@@ -48,11 +48,19 @@ def _merged(everywhere: Said, here: Said | None) -> Said:
     if here is None:
         return everywhere
     return Said(
-        full_build=here.full_build or everywhere.full_build,
+        full_build=_both(everywhere.full_build, here.full_build),
         on_change=here.on_change or everywhere.on_change,
         jobs={**everywhere.jobs, **here.jobs},
         routes={**everywhere.routes, **here.routes},
     )
+
+
+def _both(everywhere: Schedule | None, here: Schedule | None) -> Schedule | None:
+    """What is said of a schedule, here and everywhere; no more than that counts as said."""
+    stated = {
+        k: v for s in (everywhere, here) if s for k, v in s.model_dump(exclude_unset=True).items()
+    }
+    return Schedule(**stated) if stated else None
 
 
 def _refuse(said: Said, environment: Environment) -> None:

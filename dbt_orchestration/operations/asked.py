@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets, of_environment
-from dbt_orchestration.ledger.run_tags import FORM_TAG, WHY_TAG
+from dbt_orchestration.ledger.run_tags import FORM_TAG, WHY_TAG, shortened
+from dbt_orchestration.revisions.store import published
 from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.settings.types import named
 
@@ -38,7 +39,14 @@ def asked_sensor(environment: str, dbt: DbtAssets) -> dg.SensorDefinition:
                 updated_after=datetime.now(UTC) - _LOOK_BACK,
             )
         )
-        asked = [run for run in forms if BuildRequest.is_in(run.tags)]
+        newest = published(environment, context.instance.defs_state_storage)
+        asked = [
+            run
+            for run in forms
+            if BuildRequest.is_in(run.tags)
+            # A form may know of a commit that this code location has still to load.
+            if BuildRequest.revision_in(run.tags) != newest or newest == dbt.env.revision.digest
+        ]
         done = set(json.loads(context.cursor or "[]"))
         requests, said = [], []
         for run in asked:
@@ -47,7 +55,9 @@ def asked_sensor(environment: str, dbt: DbtAssets) -> dg.SensorDefinition:
             try:
                 request = BuildRequest.of_tags(dbt, run.tags)
             except KeyError as error:
-                said.append(f"Run {run.run_id[:8]} cannot be done any more: {error} is gone.")
+                gone = f"cannot be done any more: {error} is gone"
+                context.instance.add_run_tags(run.run_id, {WHY_TAG: shortened(gone)})
+                said.append(f"Run {run.run_id[:8]} {gone}.")
                 continue
             why = f"run {run.run_id[:8]} {run.tags.get(WHY_TAG, 'asks to rebuild it')}"
             requests.append(request.run_request(dbt, f"rebuild {run.run_id}", why))

@@ -139,7 +139,7 @@ def _revision(at: Loaded, said: str) -> Revision:
     commit = find_commit_of(recent, said, at.branch, pattern, show="write another one")
     if newest.commit and newest.commit.sha == commit.sha:
         return newest
-    return prepare_commit(settings, at.name, commit.sha)
+    return prepare_commit(settings, at.name, commit.sha, check=at.check)
 
 
 def _check_macro(manifest: Mapping[str, Any], wanted: str) -> None:

@@ -19,6 +19,7 @@ from dbt_orchestration.dbt.parse import PrepareError
 from dbt_orchestration.history.partitions import PartitionError
 from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG, FORM_TAG, WHY_TAG, shortened
 from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.settings.models import SettingsError
 from dbt_orchestration.settings.types import named
 
@@ -90,7 +91,8 @@ def form_job(
             said = " ".join(str(error).split())
             end = "" if said.endswith(("?", ".")) else "."
             raise PlainFailure(f"Nothing was started: {said}{end}", allow_retries=False) from None
-        tags = {WHY_TAG: shortened(answered.why), **answered.tags}
+        # Re-executed, a form has the tags that it was left with.
+        tags = {WHY_TAG: shortened(answered.why), **BuildRequest.nothing(), **answered.tags}
         context.instance.add_run_tags(context.run.run_id, tags)
         context.log.info(f"{answered.plan}\n\n{answered.next}")
         plan = dg.MetadataValue.md(answered.plan)

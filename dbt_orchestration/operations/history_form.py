@@ -13,7 +13,7 @@ from pydantic import Field
 from dbt_orchestration.history.order import packed
 from dbt_orchestration.history.partitions import PartitionError
 from dbt_orchestration.history.rebuild import find_model
-from dbt_orchestration.ledger.due import Due, Ledger
+from dbt_orchestration.ledger.due import Due, Ledger, NewOnly
 from dbt_orchestration.ledger.provenance import ancestors_of
 from dbt_orchestration.ledger.run_tags import (
     APPROVED_TAG,
@@ -57,7 +57,8 @@ def history_job(loaded: Loaded) -> dg.JobDefinition:
             return Answer("Nothing waits.", "nothing waits", said, metadata=waiting)
         started, does, tag = due, "lets be done what waits: to", APPROVED_TAG
         if form.new_partitions_only:
-            started = _without_history(at.ledger(instance), due)
+            kept = {u: sorted({*due.built[u].partitions.values()}) for u in due.asked}
+            started = _without_history(at.ledger(instance), due, kept)
             does, tag = "builds new partitions only, and does not", NEW_ONLY_TAG
         whys = {**started.waiting, **started.nodes}
         nodes = {u: why for u, why in whys.items() if u in due.waiting}
@@ -65,8 +66,8 @@ def history_job(loaded: Loaded) -> dg.JobDefinition:
         text = preview(at.dbt, instance, BuildRequest.of_nodes(at.dbt, nodes, order))
         if form.dry_run:
             return Answer(text, f"what it would take to {waits}", metadata={"waits": waits})
-        all_of_it = not form.models and not form.new_partitions_only
-        chosen = {} if all_of_it else packed(CHOSEN_TAG, sorted(due.asked))
+        chosen = packed(CHOSEN_TAG, sorted(due.asked)) if form.models else {}
+        chosen = packed(CHOSEN_TAG, kept) if form.new_partitions_only else chosen
         return Answer(
             text,
             f"{does} {waits}",
@@ -87,8 +88,11 @@ def history_job(loaded: Loaded) -> dg.JobDefinition:
     )
 
 
-def _without_history(ledger: Ledger, due: Due) -> Due:
+def _without_history(ledger: Ledger, due: Due, kept: NewOnly) -> Due:
     """What would be due if the history that waits stayed as it is.
+
+    Args:
+        kept: as of ``staleness``.
 
     Raises:
         PartitionError: a model has no partitions, or its table has to be built from nothing.
@@ -103,7 +107,7 @@ def _without_history(ledger: Ledger, due: Due) -> Due:
                 f"new_partitions_only: the change of {name} calls for a table that is built from"
                 " nothing: launch it without new_partitions_only, or push another change"
             )
-    after = ledger.due(lambda _: True, new_only=asked.keys())
+    after = ledger.due(lambda _: True, new_only=kept)
     assert after is not None
     return after
 

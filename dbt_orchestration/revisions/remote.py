@@ -218,7 +218,8 @@ class Remote:
         """
         self.fetch_history(newest)
         said = run_git(self._history, "log", f"-{_DEEP}", _COMMIT, newest.sha)
-        return [self._commit(newest.branch, line) for line in said.splitlines()]
+        # A subject may have what Python takes for the end of a line.
+        return [self._commit(newest.branch, line) for line in said.split("\n") if line]
 
     def _read(self, branch: str, name: str) -> Commit:
         return self._commit(branch, run_git(self._mirror, "log", "-1", _COMMIT, name))

@@ -98,7 +98,9 @@ class _Earlier:
         own = self.instance.get_run_record_by_id(self.run_id)
         if own is None:
             return
-        started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+        # One that is being terminated may still send what it has begun.
+        working = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+        started = dg.RunsFilter(statuses=working)
         for record in self.instance.get_run_records(started):
             run = record.dagster_run
             if _order(record) < _order(own) and (why := self._crossed(run) or self._why(run)):

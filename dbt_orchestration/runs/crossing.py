@@ -10,6 +10,7 @@ from functools import cached_property
 import dagster as dg
 
 from dbt_orchestration.assets.context import EnvironmentContext
+from dbt_orchestration.history.phases import descendants
 from dbt_orchestration.ledger.provenance import ancestors_of
 
 
@@ -39,18 +40,18 @@ class Crossing:
         planned_ids = {ids[key] for key in planned if key in ids}
         done = {ids[key] for key in built if key in ids}
         left = {u for u in planned_ids if u not in done or self._has_partitions(u)}
-        ours = {*self.builds, *self._read}
-        found = {u for u in left if u in ours or self._above(u) & self.builds}
-        return sorted(keys[u].path[-1] for u in found)
+        return sorted(keys[u].path[-1] for u in left & self._ours)
 
     @cached_property
-    def _read(self) -> AbstractSet[str]:
-        return self._above(*self.builds)
-
-    def _above(self, *unique_ids: str) -> AbstractSet[str]:
-        """What these read, at any depth: a view reads when it is read."""
-        every = {**self.env.nodes, **self.env.revision.manifest["sources"]}
-        return ancestors_of(every, *unique_ids)
+    def _ours(self) -> AbstractSet[str]:
+        """What this run builds, reads or is read by, at any depth: a view reads when it is read."""
+        manifest = self.env.revision.manifest
+        every = {**self.env.nodes, **manifest["sources"]}
+        return {
+            *self.builds,
+            *ancestors_of(every, *self.builds),
+            *descendants(manifest, self.builds),
+        }
 
     def _has_partitions(self, unique_id: str) -> bool:
         return unique_id in self.env.nodes and self.env.model(unique_id) is not None

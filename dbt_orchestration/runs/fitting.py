@@ -179,8 +179,11 @@ class _Looking:
         if not good:
             said = "each partition has others" if here else "there are none"
             return replace(fit, why=f"rows: {said}")
-        # What has come after them is built with the next day, as always.
+        # What has come after them is built with the next day, as always. The last one may have been
+        # built while it had not ended yet.
         by_itself = {*newest(model, set(good), now, lookback)}
+        half = {good[-1]} - by_itself if code is None and len(good) > 1 else set()
+        good = [key for key in good if key not in half]
         missing = [key for key in every if key not in {*good, *by_itself}]
         return replace(fit, partitions=good, missing=missing)
 

@@ -21,6 +21,8 @@ from dbt_orchestration.runs.config import BuildConfig
 
 # Of the run of a form: what it asks for. Dagster's UI shows no tag that begins like this.
 _REQUEST = ".dagster/dbt_rebuild"
+# For which revision it asked.
+_REVISION = ".dagster/dbt_rebuild_at"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class BuildRequest:
         """What ``as_tags`` wrote.
 
         Raises:
-            KeyError: a node is not among the assets any more.
+            KeyError: a node is not among the assets any more, or a test among the checks.
         """
         said = unpacked(_REQUEST, tags)
         if said is None:  # as the version before this one wrote it
@@ -96,11 +98,16 @@ class BuildRequest:
             said["order"] = said["config"]
             said.pop("config")
         known = {tuple(_words(key)): key for key in dbt.checks}
+        checks = []
+        for words in said.get("checks", ()):
+            if tuple(words) not in known:
+                raise KeyError(words[0])
+            checks.append(known[tuple(words)])
         return cls.of_nodes(
             dbt,
             said["nodes"],
             Order(**said["order"]),
-            [key for words in said.get("checks", ()) if (key := known.get(tuple(words)))],
+            checks,
             config=BuildConfig(**said.get("config", {})),
             tags=said.get("tags", {}),
         )
@@ -116,7 +123,17 @@ class BuildRequest:
             "config": self.config.model_dump(),
             "tags": dict(self.tags),
         }
-        return packed(_REQUEST, said)
+        return {**packed(_REQUEST, said), _REVISION: dbt.env.revision.digest}
+
+    @staticmethod
+    def revision_in(tags: Mapping[str, str]) -> str:
+        """The digest of the revision for which ``as_tags`` wrote these; "" if that is not known."""
+        return tags.get(_REVISION, "")
+
+    @staticmethod
+    def nothing() -> dict[str, str]:
+        """The tags of a form that asks for no run, also if it is launched again after it has."""
+        return {**packed(_REQUEST, None), _REVISION: ""}
 
     def run_request(
         self, dbt: DbtAssets, run_key: str, why: str, tags: Mapping[str, str] | None = None

@@ -21,6 +21,12 @@ OUR_JOBS = (
     *("tell_lightdash", "credits", "roll_back", "roll_forward", "pause", "resume"),
 )
 
+# What the fields of their forms stand under, which no job may be called either.
+_OUR_OPS = (
+    *("approve", "command", "docs_of", "form", "go_on", "hold", "now", "release"),
+    *("resume_build", "stop", "wait_for_the_first_commit", "what_is_there"),
+)
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 # What `git check-ref-format --branch` refuses.
 _NO_BRANCH = re.compile(
@@ -74,7 +80,7 @@ def _check_name(value: str) -> str:
 def _check_job_name(value: str) -> str:
     import dagster as dg
 
-    if value in OUR_JOBS:
+    if value in OUR_JOBS or value in _OUR_OPS:
         raise ValueError("the name is taken by a job that is there already: choose another")
     try:
         dg.GraphDefinition(name=value)

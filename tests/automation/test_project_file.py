@@ -113,6 +113,11 @@ def ruled(settings: Settings, **rules: Any) -> Settings:
             "the name is taken by a job that is there already: choose another",
         ),
         (
+            "jobs: {hold: {select: b}}",
+            {},
+            "the name is taken by a job that is there already: choose another",
+        ),
+        (
             "full_build: {cron: '* * * * *'}",
             {},
             "full_build.cron: '* * * * *' starts twice within 1 minute; 15 minutes",
@@ -168,6 +173,17 @@ def test_routes_of_a_commit_go_where_the_platform_has_said_how(
     assert notify.email == mail
     with pytest.raises(SettingsError, match=r"ann@example\.com is not at corp\.example"):
         with_project_file(ruled(told, email_domains=["corp.example"]), "prod", tmp_path)
+
+
+def test_an_environment_says_only_what_is_otherwise_there(
+    platform: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "orchestration.yml").write_text(
+        "full_build: {cron: 0 7 * * *}\n"
+        "environments: {prod: {full_build: {timezone: Europe/Berlin}}}"
+    )
+    build = with_project_file(platform, "prod", tmp_path).environment("prod").full_build
+    assert (build.cron, build.timezone) == ("0 7 * * *", "Europe/Berlin")
 
 
 def test_what_another_commit_said_does_not_count(platform: Settings, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from dagster._core.execution.api import create_execution_plan
 
 from dbt_orchestration import dagster_internals
+from dbt_orchestration.automation.outcome import Outcome, findings
 from dbt_orchestration.history.order import Order
 from tests.automation import test_history
 from tests.automation.site import Site, names
@@ -121,6 +122,22 @@ def test_a_request_whose_model_is_gone_is_refused(built: Site) -> None:
     (built.clone.folder / "dbt/models/peak.sql").unlink()
     built.clone.push("no peak")
     built.says()
+    assert started(built) == []
+
+
+def test_an_order_waits_for_the_commit_that_it_is_about(built: Site) -> None:
+    """A webserver may know of a commit before the sensor beside the form does."""
+    built.load()
+    built.clone.write("models/fresh.sql", "select 1 as one")
+    built.clone.push("a model")
+    while Outcome.LOADING not in [f.outcome for f in findings(built.cursors.get("prod"))]:
+        built.tick()
+    asked = fill_in(built, model="fresh", dry_run=False)
+    assert asked.success, failure(asked)
+    assert started(built) == []
+    built.load()
+    [request] = started(built)
+    assert names(request) == ["fresh"]
     assert started(built) == []
 
 

@@ -65,10 +65,12 @@ def test_an_older_commit_of_the_branch(
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
     monkeypatch.setenv("GIT_CONFIG_KEY_0", "protocol.version")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", str(protocol))
-    shas = [clone.push(str(number)) for number in range(3)]
+    # What Python takes for the end of a line may stand in a subject.
+    subjects = ["0", "1\u2028one", "2"]
+    shas = [clone.push(subject) for subject in subjects]
     newest = remote(clone).fetch("main")
     recent = remote(clone).recent(newest)
-    assert [commit.subject for commit in recent] == ["2", "1", "0", "first"]
+    assert [commit.subject for commit in recent] == [*reversed(subjects), "first"]
     older = remote(clone).fetch_commit("main", shas[0])
     assert older == recent[2]
     remote(clone).checkout(older.sha, tmp_path / "files")
