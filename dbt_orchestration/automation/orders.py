@@ -8,7 +8,7 @@ import dagster as dg
 from dbt_orchestration.ledger.held import Hold, Pause, held, paused
 from dbt_orchestration.ledger.pushes import as_result, pushes_key
 
-FOLLOWS = "follows_its_branch"
+FOLLOWS = "not_held_or_paused"
 
 
 def follows_check(environment: str, branch: str) -> dg.AssetChecksDefinition:

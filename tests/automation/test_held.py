@@ -22,7 +22,7 @@ from tests.automation.test_newest import by_hand
 from tests.automation.test_newest import evaluations as newest_commit
 from tests.conftest import failure
 
-FOLLOWS = dg.AssetCheckKey(dg.AssetKey(["prod", "pushes"]), "follows_its_branch")
+FOLLOWS = dg.AssetCheckKey(dg.AssetKey(["prod", "pushes"]), "not_held_or_paused")
 ROLLED_BACK = ["big_customers", "customers", "daily", "kept", "raw_orders", "stg_orders"]
 OPS = {"roll_back": "hold", "roll_forward": "release", "pause": "stop", "resume": "go_on"}
 

@@ -110,6 +110,7 @@ def test_a_push_that_cannot_be_built_is_red(ui: Ui) -> None:
     said = f"main at {broken[:10]} cannot be prepared"
     ui.site.until(lambda: True if ui.site.says().startswith(said) else None)
     ui.asset("pushes", "checks")
+    ui.page.get_by_text("newest_commit_can_be_built").first.click()
     ui.sees("newest_commit_can_be_built", "Failed", re.compile("models/customers.sql"))
     ui.sees(re.compile("SHOP-1: typo"), re.compile("cannot be built"))
     ui.sees(re.compile("Compilation Error in model customers .models/customers.sql"))

@@ -338,6 +338,7 @@ def test_a_first_commit_that_cannot_be_built_is_told(
 
 def test_in_quiet_hours_only_webhooks_are_told(office: Office) -> None:
     hours = {"begin": "22:00", "end": "07:00", "timezone": "Asia/Seoul"}
+    set_environment(office, full_build=Schedule(cron="0 12 * * *", timezone="Asia/Seoul"))
     office.told(office.everything(quiet_hours=hours))
     office.now = datetime(2024, 5, 1, 14, 30, tzinfo=UTC).timestamp()  # 23:30 in Seoul
     break_customers(office.site)
@@ -353,6 +354,7 @@ def test_in_quiet_hours_only_webhooks_are_told(office: Office) -> None:
 
 
 def test_what_is_over_when_quiet_hours_end_is_not_told(office: Office) -> None:
+    set_environment(office, full_build=Schedule(cron="0 20 * * *", timezone="Asia/Seoul"))
     office.told(office.slack_alone(quiet_hours={"begin": "10:00", "end": "11:00"}))
     office.now = datetime(2024, 5, 1, 1, 30, tzinfo=UTC).timestamp()  # in the zone of the build
     break_customers(office.site)
