@@ -1,7 +1,7 @@
 # make up · make check · make test · make oldest · make pictures · make demo · make plan · make bench.   A Python other than python3: make PYTHON=… up
 
 PORT ?= 3000
-CASES ?= half
+CASES ?= some
 RUN := .venv/bin
 
 OLDEST := .venv-dbt-1.11
