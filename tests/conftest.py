@@ -58,8 +58,8 @@ LONGEST = [
 ]
 
 
-# Long lists of cases that each build a warehouse. `make test` tries a third of them, each week another
-# one. `make test CASES=all` tries all, and so does pytest that is started by hand.
+# Long lists of cases that each build a warehouse. `make test` tries a third of them, each week
+# another one. `make test CASES=all` tries all, and so does pytest that is started by hand.
 SAMPLED = [
     *("automation/test_push.py", "automation/test_history.py", "automation/test_doubt.py"),
     *("automation/test_from_nothing.py", "automation/test_lightdash.py", "runs/test_build.py"),
