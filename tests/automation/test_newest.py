@@ -74,7 +74,8 @@ def test_a_broken_push_is_red_and_the_next_good_one_green(built: Site) -> None:
     [shown] = storage.get_asset_check_execution_history(KEY, limit=1)
     pushes = built.instance.get_latest_materialization_event(KEY.asset_key)
     assert pushes
-    assert pushes.timestamp < shown.create_timestamp
+    assert shown.event
+    assert pushes.timestamp < shown.event.timestamp
 
 
 def test_a_remote_that_does_not_answer_is_a_warning(built: Site) -> None:

@@ -272,7 +272,7 @@ def test_history_stays_where_the_type_of_a_defs_yaml_is_changed(
         assert (mine.group_name, mine.owners, mine.parent_keys) == (
             *(theirs.group_name, theirs.owners, theirs.parent_keys),
         )
-    ours = {"all_partitions_built", "newest_commit_can_be_built"}
+    ours = {"all_partitions_built", "newest_commit_can_be_built", "not_held_or_paused"}
     checks = {key for key in graph.asset_check_keys if key.name not in ours}
     assert checks == before.asset_check_keys
     assert {s.name for s in after.sensors or ()} == {f"prod_{what}" for what in _SENSORS}
