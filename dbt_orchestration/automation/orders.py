@@ -8,7 +8,7 @@ import dagster as dg
 from dbt_orchestration.ledger.held import Hold, Pause, held, paused
 from dbt_orchestration.ledger.pushes import as_result, pushes_key
 
-FOLLOWS = "not_held_or_paused"
+NOT_HELD = "not_held_or_paused"
 
 
 def follows_check(environment: str, branch: str) -> dg.AssetChecksDefinition:
@@ -16,7 +16,7 @@ def follows_check(environment: str, branch: str) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(
         asset=pushes_key(environment),
-        name=FOLLOWS,
+        name=NOT_HELD,
         description=f"{environment} is neither held at an older commit of {branch} nor paused. The"
         " push sensor looks by itself.",
     )
@@ -37,7 +37,7 @@ def follows(environment: str, hold: Hold | None, pause: Pause | None) -> dg.Asse
         metadata |= {"by": each.who, "reason": each.reason, "run": each.run_id}
     return dg.AssetCheckEvaluation(
         asset_key=pushes_key(environment),
-        check_name=FOLLOWS,
+        check_name=NOT_HELD,
         passed=not orders,
         severity=dg.AssetCheckSeverity.WARN,
         description=" ".join(map(str, orders)) or "Neither held nor paused.",

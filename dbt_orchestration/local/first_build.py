@@ -58,13 +58,9 @@ def first_build(dagster: Running) -> None:
         if revision:
             _inspect(settings, name, revision, instance)
     # On any other warehouse than a DuckDB file that is left to a person.
-    prepared = (
-        (name, revision)
-        for name, revision in dagster.revisions.items()
-        if revision and not paused(dagster.instance, name)
-    )
+    prepared = ((name, revision) for name, revision in dagster.revisions.items() if revision)
     name, revision = next(prepared, ("", None))
-    if settings.warehouse_type != "duckdb" or revision is None:
+    if settings.warehouse_type != "duckdb" or revision is None or paused(instance, name):
         return
     steps = list(_steps(settings, name, revision, instance))
     if steps and revision.commit:

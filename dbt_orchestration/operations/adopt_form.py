@@ -16,7 +16,7 @@ from dbt_orchestration.dbt.internals import adapters
 from dbt_orchestration.dbt.invocation import DbtError
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.operations.asked import asked_sensor_name
-from dbt_orchestration.operations.form import NOT_YET, Answer, RefusedError, form_job
+from dbt_orchestration.operations.form import NOT_YET, Answer, RefusedError, form_job, reason_of
 from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.revisions.warehouse import is_in_use
 from dbt_orchestration.runs.adoption import how_it_stands, never_built
@@ -53,9 +53,8 @@ def adopt_job(loaded: Loaded) -> dg.JobDefinition:
     environment = loaded.name
 
     def answer(instance: dg.DagsterInstance, form: AdoptForm) -> Answer:
-        reason = " ".join(form.reason.split())
-        if not form.dry_run and not reason:
-            raise RefusedError("reason: say why, for whoever looks at it later")
+        words = "say why, for whoever looks at it later"
+        reason = reason_of(form.reason, words, needed=not form.dry_run)
         at = loaded.newest(instance)
         env = at.dbt.env
         nodes = _chosen(at.dbt, instance, form)

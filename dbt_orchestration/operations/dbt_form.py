@@ -106,9 +106,8 @@ def _here(at: Loaded, form: DbtForm) -> Answer:
     manifest, rows = here.revision.manifest, at.settings.environment(at.name).failed_rows
     check_words(manifest, "select", form.select)
     check_words(manifest, "exclude", form.exclude)
-    reason = " ".join(form.reason.split())
+    reason = reason_of(form.reason, needed=form.command == OPERATION)
     if form.command == OPERATION:
-        reason = reason_of(form.reason)
         _check_macro(manifest, form.macro)
     if form.command == SHOW and not rows.enabled:
         said = "failed_rows.enabled is false in the environment's settings"

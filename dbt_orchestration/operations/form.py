@@ -27,6 +27,7 @@ Act = Callable[[dg.OpExecutionContext], Mapping[str, Any]]
 NOT_YET = "Nothing was started: launch it with dry_run: false."
 # Dagster takes what has more out of its queue first. Nothing else of ours has any.
 AHEAD = {"dagster/priority": "10"}
+FOR_PUSHES = "say why, for everybody whose push will wait"
 Request = TypeVar("Request", bound=dg.Config)
 
 
@@ -117,12 +118,21 @@ def form_job(
     return job
 
 
-def reason_of(said: str) -> str:
-    """Why somebody wants something, in one line.
+def reason_of(
+    said: str,
+    words: str = "say in a few words why; it stands on the run, for everybody",
+    *,
+    needed: bool = True,
+) -> str:
+    """Why somebody wants something, in one line; "" if nothing is said, and none is needed.
+
+    Args:
+        words: what to do if one is.
 
     Raises:
-        RefusedError: nothing is said.
+        RefusedError: one is needed, and nothing is said.
     """
-    if reason := " ".join(said.split()):
-        return reason
-    raise RefusedError("reason: say in a few words why; it stands on the run, for everybody")
+    reason = " ".join(said.split())
+    if needed and not reason:
+        raise RefusedError(f"reason: {words}")
+    return reason

@@ -17,7 +17,14 @@ from dbt_orchestration.dbt.parse import Commit, Revision
 from dbt_orchestration.ledger.held import held, hold_tags, no_hold_tags, release_tags
 from dbt_orchestration.ledger.pushes import about_commit
 from dbt_orchestration.markdown import inline, table
-from dbt_orchestration.operations.form import NOT_YET, Answer, RefusedError, form_job
+from dbt_orchestration.operations.form import (
+    FOR_PUSHES,
+    NOT_YET,
+    Answer,
+    RefusedError,
+    form_job,
+    reason_of,
+)
 from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.operations.preview import preview
 from dbt_orchestration.revisions.commits import prepare_commit
@@ -72,9 +79,7 @@ def roll_back_job(loaded: Loaded) -> dg.JobDefinition:
             return Answer(shown, f"the recent commits of {branch}", tags=no_hold_tags())
         pattern = loaded.settings.git.ticket_pattern
         commit = find_commit_of(recent, form.commit.strip(), branch, pattern)
-        reason = " ".join(form.reason.split())
-        if not (form.dry_run or reason):
-            raise RefusedError("reason: say why, for everybody whose push will wait")
+        reason = reason_of(form.reason, FOR_PUSHES, needed=not form.dry_run)
         revision = prepare_commit(loaded.settings, environment, commit.sha, check=loaded.check)
         plan = f"{_title(commit)}\n\n{_plan(loaded, revision, instance)}"
         facts = about_commit(commit)
@@ -110,7 +115,7 @@ def roll_forward_job(loaded: Loaded) -> dg.JobDefinition:
     def answer(instance: dg.DagsterInstance, form: RollForwardForm) -> Answer:
         if (hold := held(instance, environment)) is None:
             raise RefusedError(f"{environment} is not held: it follows {branch} as it is")
-        revision = prepare_commit(loaded.settings, environment, "", check=loaded.check)
+        revision = prepare_commit(loaded.settings, environment, check=loaded.check)
         commit = revision.commit
         assert commit is not None
         plan = f"{_title(commit)}\n\n{_plan(loaded, revision, instance)}"
@@ -118,7 +123,7 @@ def roll_forward_job(loaded: Loaded) -> dg.JobDefinition:
         if form.dry_run:
             why = f"what it would take to roll forward to {commit.short}"
             return Answer(plan, why, NOT_YET, no_hold_tags(), facts)
-        reason = " ".join(form.reason.split())
+        reason = reason_of(form.reason, needed=False)
         return Answer(
             plan,
             f"lets {environment} follow {branch} again{reason and f': {reason}'}",

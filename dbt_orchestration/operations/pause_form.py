@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from dbt_orchestration.ledger.held import pause_tags, paused
-from dbt_orchestration.operations.form import Answer, RefusedError, form_job
+from dbt_orchestration.operations.form import FOR_PUSHES, Answer, RefusedError, form_job, reason_of
 from dbt_orchestration.settings.types import named
 
 
@@ -31,9 +31,7 @@ def pause_job(environment: str) -> dg.JobDefinition:
     """The form that pauses an environment."""
 
     def answer(instance: dg.DagsterInstance, form: PauseForm) -> Answer:
-        reason = " ".join(form.reason.split())
-        if not reason:
-            raise RefusedError("reason: say why, for everybody whose push will wait")
+        reason = reason_of(form.reason, FOR_PUSHES)
         if pause := paused(instance, environment):
             resume = named(environment, "resume")
             said = f"paused {pause.origin}: launch {resume} before you give another reason"
@@ -63,7 +61,7 @@ def resume_job(environment: str) -> dg.JobDefinition:
     def answer(instance: dg.DagsterInstance, form: ResumeForm) -> Answer:
         if (pause := paused(instance, environment)) is None:
             raise RefusedError(f"{environment} is not paused")
-        reason = " ".join(form.reason.split())
+        reason = reason_of(form.reason, needed=False)
         return Answer(
             f"Pushes and schedules of {environment} start again. It was paused {pause.origin}.",
             f"lets {environment} go on{reason and f': {reason}'}",

@@ -27,28 +27,10 @@ def find_commit(settings: Settings, environment: str, sha: str) -> Revision | No
     return find(home, sha, partial(DbtTarget.of, settings, environment))
 
 
-def prepare_newest(
-    settings: Settings,
-    environment: str,
-    say: Say = lambda _: None,
-    check: Validate = lambda _: None,
-) -> Revision:
-    """Prepare the newest commit of the environment's branch, unless that was done.
-
-    Args:
-        check: raises if the code location could not be made of the revision.
-
-    Raises:
-        GitError: the remote cannot be reached or refuses.
-        PrepareError: the commit does not parse, or its packages cannot be installed.
-    """
-    return prepare_commit(settings, environment, "", say, check)
-
-
 def prepare_commit(
     settings: Settings,
     environment: str,
-    sha: str,
+    sha: str = "",
     say: Say = lambda _: None,
     check: Validate = lambda _: None,
 ) -> Revision:
@@ -59,7 +41,8 @@ def prepare_commit(
         check: raises if the code location could not be made of the revision.
 
     Raises:
-        GitError, PrepareError: as ``prepare_newest``; or the branch has no such commit.
+        GitError: the remote cannot be reached or refuses, or the branch has no such commit.
+        PrepareError: the commit does not parse, or its packages cannot be installed.
     """
     remote, branch = Remote.of(settings), settings.environment(environment).branch
     say("fetching")
@@ -80,7 +63,7 @@ def prepare_followed(
     lies in no repository: then the environment is the project as it lies.
 
     Raises:
-        GitError, PrepareError: as ``prepare_newest``.
+        GitError, PrepareError: as ``prepare_commit``.
     """
     followed = settings.environment(environment)
     if not followed.push.enabled:
@@ -98,7 +81,7 @@ def prepare_again(settings: Settings, environment: str, revision: Revision) -> R
     """The same commit as ``revision``, prepared as it would be now; needs no remote.
 
     Raises:
-        PrepareError: as ``prepare_newest``.
+        PrepareError: as ``prepare_commit``.
     """
     commit = revision.commit
     if commit is None or is_current(settings, environment, revision):

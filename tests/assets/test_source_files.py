@@ -10,7 +10,7 @@ import dagster as dg
 
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.location.assets import dbt_assets
-from dbt_orchestration.revisions.commits import prepare_newest
+from dbt_orchestration.revisions.commits import prepare_commit
 from dbt_orchestration.settings.models import Git, Settings
 from tests.automation.site import Clone, follow
 from tests.revisions.test_packages import write
@@ -37,7 +37,7 @@ def test_on_a_host_it_is_the_file_at_the_commit(tmp_path: Path) -> None:
     )
     sha = clone.push("first")
     settings = follow(tmp_path, str(clone.remote))
-    prepared = prepare_newest(settings, "prod")
+    prepared = prepare_commit(settings, "prod")
     assert prepared.commit
     commit = replace(prepared.commit, url=f"https://github.com/acme/shop/commit/{sha}")
     revision = replace(prepared, commit=commit)
@@ -49,7 +49,7 @@ def test_on_a_host_it_is_the_file_at_the_commit(tmp_path: Path) -> None:
 def test_on_a_laptop_it_is_the_users_own_file(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
     settings = follow(tmp_path, "", project_dir=clone.folder / "dbt", git=Git())
-    revision = prepare_newest(settings, "prod")
+    revision = prepare_commit(settings, "prod")
     assert opened(settings, revision, "customers") == [
         str(clone.folder / "dbt" / "models" / "customers.sql")
     ]
@@ -57,4 +57,4 @@ def test_on_a_laptop_it_is_the_users_own_file(tmp_path: Path) -> None:
 
 def test_the_servers_copy_is_nobodys(tmp_path: Path) -> None:
     settings = follow(tmp_path, str(Clone(tmp_path).remote))
-    assert opened(settings, prepare_newest(settings, "prod"), "customers") == []
+    assert opened(settings, prepare_commit(settings, "prod"), "customers") == []

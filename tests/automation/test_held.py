@@ -22,7 +22,7 @@ from tests.automation.test_newest import by_hand
 from tests.automation.test_newest import evaluations as newest_commit
 from tests.conftest import failure
 
-FOLLOWS = dg.AssetCheckKey(dg.AssetKey(["prod", "pushes"]), "not_held_or_paused")
+NOT_HELD = dg.AssetCheckKey(dg.AssetKey(["prod", "pushes"]), "not_held_or_paused")
 ROLLED_BACK = ["big_customers", "customers", "daily", "kept", "raw_orders", "stg_orders"]
 OPS = {"roll_back": "hold", "roll_forward": "release", "pause": "stop", "resume": "go_on"}
 
@@ -64,7 +64,7 @@ def first(site: Site) -> str:
 def follows(site: Site) -> tuple[bool, str]:
     """What the check on the asset ``pushes`` says last."""
     storage = site.instance.event_log_storage
-    [record] = storage.get_asset_check_execution_history(FOLLOWS, limit=1)
+    [record] = storage.get_asset_check_execution_history(NOT_HELD, limit=1)
     event = record.event.dagster_event if record.event else None
     assert event is not None
     found = event.asset_check_evaluation_data

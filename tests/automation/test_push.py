@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.automation import tick, wanted
@@ -26,7 +27,7 @@ from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.revisions.remote import Remote
 from dbt_orchestration.revisions.store import publish, published
 from dbt_orchestration.settings.models import Environment, Git, Push
-from dbt_orchestration.settings.types import OUR_JOBS
+from dbt_orchestration.settings.types import OUR_JOBS, JobName
 from tests.automation.site import (
     ALWAYS,
     SHOP,
@@ -579,8 +580,15 @@ def test_a_full_disk_is_not_the_commits_fault(built: Site, monkeypatch: pytest.M
 
 
 def test_every_job_of_ours_has_a_name_that_settings_refuse(built: Site) -> None:
-    names = {str(job.name).removeprefix("prod_") for job in built.load().jobs or ()}
+    jobs = built.load().jobs or ()
+    names = {str(job.name).removeprefix("prod_") for job in jobs}
     assert names | {"load_raw", "nothing", "tell_lightdash", "credits"} == set(OUR_JOBS)
+    # Nor may one be called as what the fields of a form stand under.
+    ops = {node.name for job in jobs if isinstance(job, dg.JobDefinition) for node in job.nodes}
+    assert "prod_hold" in ops
+    for op in ops:
+        with pytest.raises(ValidationError):
+            TypeAdapter(JobName).validate_python(op.removeprefix("prod_"))
 
 
 def test_a_run_that_died_and_is_not_started_again_is_asked_for_again(built: Site) -> None:

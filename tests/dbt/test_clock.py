@@ -9,7 +9,7 @@ import pytest
 from dbt_orchestration.dbt import clock, facts
 from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.dbt.parse import Revision
-from dbt_orchestration.revisions.commits import find_commit, prepare_newest
+from dbt_orchestration.revisions.commits import find_commit, prepare_commit
 from dbt_orchestration.revisions.prepare import ProjectFolder, prepare
 from tests.automation.site import Clone, follow
 from tests.dbt.test_compile import write
@@ -66,13 +66,13 @@ def test_the_next_day_it_is_evaluated_anew(tmp_path: Path, monkeypatch: pytest.M
     )
     sha = clone.push("clock")
     settings = follow(tmp_path, str(clone.remote))
-    first = prepare_newest(settings, "prod")
+    first = prepare_commit(settings, "prod")
     assert first.clock == {"model.shop.totals"}
-    assert prepare_newest(settings, "prod") == first
+    assert prepare_commit(settings, "prod") == first
     monkeypatch.setattr(facts, "today", lambda: "2100-01-01")
     assert clock.today() != "2100-01-01"
     assert find_commit(settings, "prod", sha) is None
-    second = prepare_newest(settings, "prod")
+    second = prepare_commit(settings, "prod")
     names = {r.manifest["nodes"]["model.shop.totals"]["alias"] for r in (first, second)}
     assert len(names) == 2
     assert first.digest[:40] == second.digest[:40]

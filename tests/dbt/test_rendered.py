@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dbt_orchestration.location.definitions import check_revision
-from dbt_orchestration.revisions.commits import is_current, prepare_newest
+from dbt_orchestration.revisions.commits import is_current, prepare_commit
 from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings.models import Settings
 from tests.automation.site import Clone, follow
@@ -92,7 +92,7 @@ def settings(tmp_path: Path) -> Settings:
 def test_a_commit_is_prepared_anew_for_every_variable_that_dbt_has_read(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = prepare_newest(settings, "prod")
+    first = prepare_commit(settings, "prod")
     assert first.folders["local"].resolve() == first.project_dir.resolve() / "local"
     assert (first.project_dir / "installed" / "local").is_symlink()
     assert not (first.project_dir / "dbt_packages").exists()
@@ -112,7 +112,7 @@ def test_a_commit_is_prepared_anew_for_every_variable_that_dbt_has_read(
         "SHOP_DEEP": "model.local.deep",
     }.items():
         monkeypatch.setenv(name, "2")
-        now = prepare_newest(settings, "prod").fingerprints
+        now = prepare_commit(settings, "prod").fingerprints
         assert {u for u in now if now[u] != first.fingerprints[u]} == {node}
         monkeypatch.delenv(name)
 

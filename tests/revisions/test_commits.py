@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from dbt_orchestration.dbt.parse import PrepareError
-from dbt_orchestration.revisions.commits import find_commit, is_current, prepare_newest
+from dbt_orchestration.revisions.commits import find_commit, is_current, prepare_commit
 from dbt_orchestration.revisions.follow import Follower
 from dbt_orchestration.revisions.kept import revisions_home
 from dbt_orchestration.settings.models import Settings
@@ -33,7 +33,7 @@ def folders(settings: Settings) -> list[str]:
 
 def test_a_commit_has_its_files_manifest_and_fingerprints(clone: Clone, settings: Settings) -> None:
     sha = clone.push("second")
-    revision = prepare_newest(settings, "prod")
+    revision = prepare_commit(settings, "prod")
     assert revision.digest.startswith(f"{sha}-")
     assert revision.commit is not None
     assert revision.commit.subject == "second"
@@ -46,9 +46,9 @@ def test_a_commit_has_its_files_manifest_and_fingerprints(clone: Clone, settings
 
 
 def test_the_same_commit_is_prepared_once(settings: Settings) -> None:
-    first = prepare_newest(settings, "prod")
+    first = prepare_commit(settings, "prod")
     written = first.manifest_path.stat().st_mtime_ns
-    assert prepare_newest(settings, "prod") == first
+    assert prepare_commit(settings, "prod") == first
     assert first.manifest_path.stat().st_mtime_ns == written
 
 
@@ -62,7 +62,7 @@ def test_two_preparers_do_not_clash(settings: Settings) -> None:
 
 def test_a_large_file_is_on_the_disk_once(clone: Clone, settings: Settings) -> None:
     def checked_out() -> Path:
-        return prepare_newest(settings, "prod").project_dir / "large.bin"
+        return prepare_commit(settings, "prod").project_dir / "large.bin"
 
     clone.write("large.bin", "a" * 2**21)
     clone.push("large")
@@ -82,7 +82,7 @@ def test_a_commit_that_does_not_parse_leaves_nothing(clone: Clone, settings: Set
     clone.edit("models/customers.sql", "{{ ref(", "{{ ref((")
     sha = clone.push("broken")
     with pytest.raises(PrepareError, match=rf"^{sha[:10]}: dbt parse: (.|\n)*customers\.sql"):
-        prepare_newest(settings, "prod")
+        prepare_commit(settings, "prod")
     assert folders(settings) == []
 
 
@@ -90,7 +90,7 @@ def test_a_package_that_cannot_be_installed_says_which(clone: Clone, settings: S
     clone.write("packages.yml", "packages: [{local: ../missing}]\n")
     sha = clone.push("package")
     with pytest.raises(PrepareError, match=rf"^{sha[:10]}: dbt deps: (.|\n)*missing"):
-        prepare_newest(settings, "prod")
+        prepare_commit(settings, "prod")
     assert folders(settings) == []
 
 
@@ -103,12 +103,12 @@ def test_packages_are_copied_while_they_are_the_same(
     (package / "models" / "extra.sql").write_text("select 1 as one")
     clone.write("packages.yml", "packages: [{local: ../package}]\n")
     clone.push("package")
-    first = prepare_newest(settings, "prod")
+    first = prepare_commit(settings, "prod")
     assert "model.extra.extra" in first.fingerprints
     monkeypatch.setattr("dbt_orchestration.revisions.packages.run_dbt", None)
     (package / "models" / "extra.sql").write_text("select 2 as one")
     clone.push("edited")
-    second = prepare_newest(settings, "prod")
+    second = prepare_commit(settings, "prod")
     shutil.rmtree(first.directory)
     # A local package is the commit's own.
     assert second.fingerprints["model.extra.extra"] != ""
@@ -121,12 +121,12 @@ def test_another_profile_or_variable_prepares_the_commit_anew(
 ) -> None:
     clone.edit("models/totals.sql", "sum(orders)", "{{ env_var('FACTOR', '1') }} * sum(orders)")
     clone.push("variable")
-    first = prepare_newest(settings, "prod")
+    first = prepare_commit(settings, "prod")
     monkeypatch.setenv("UNRELATED", "2")
-    assert prepare_newest(settings, "prod") == first
+    assert prepare_commit(settings, "prod") == first
     monkeypatch.setenv("FACTOR", "2")
     assert not is_current(settings, "prod", first)
-    second = prepare_newest(settings, "prod")
+    second = prepare_commit(settings, "prod")
     assert second.digest[:40] == first.digest[:40]
     assert second.fingerprints["model.shop.totals"] != first.fingerprints["model.shop.totals"]
     profiles = settings.profiles_dir / "profiles.yml"
@@ -139,7 +139,7 @@ def test_another_profile_or_variable_prepares_the_commit_anew(
 def test_a_project_that_is_not_where_it_was_said(clone: Clone, settings: Settings) -> None:
     elsewhere = settings.git.model_copy(update={"project_path": "elsewhere"})
     with pytest.raises(PrepareError, match=r"no dbt_project\.yml in elsewhere \(git\.project_path"):
-        prepare_newest(settings.model_copy(update={"git": elsewhere}), "prod")
+        prepare_commit(settings.model_copy(update={"git": elsewhere}), "prod")
 
 
 def test_a_full_disk_leaves_nothing_and_the_next_try_succeeds(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dbt_orchestration.dbt.parse import PrepareError
-from dbt_orchestration.revisions.commits import prepare_newest
+from dbt_orchestration.revisions.commits import prepare_commit
 from dbt_orchestration.revisions.compare import Comparison, compare
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.settings.models import Settings
@@ -57,7 +57,7 @@ def test_a_link_out_of_the_checkout_is_refused(
     attack(clone, outside)
     sha = clone.push("a link")
     with pytest.raises(PrepareError, match=rf"^{sha[:10]}: {path} is a symbolic link to .*outside"):
-        prepare_newest(settings, "prod")
+        prepare_commit(settings, "prod")
     wanted = Comparison(clone.folder / "dbt", sha, cache=settings.state_dir / "cache")
     with pytest.raises(GitError, match=f"{path} is a symbolic link to"):
         compare(wanted, lambda _: None)
@@ -68,7 +68,7 @@ def test_a_link_inside_is_followed(clone: Clone, settings: Settings) -> None:
     (models / "totals.sql").rename(clone.folder / "totals.sql")
     (models / "totals.sql").symlink_to("../../totals.sql")
     clone.push("a link")
-    assert "model.shop.totals" in prepare_newest(settings, "prod").fingerprints
+    assert "model.shop.totals" in prepare_commit(settings, "prod").fingerprints
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_path_out_of_the_checkout_is_refused(
     sha = clone.push("a path")
     said = rf"^{sha[:10]}: dbt_project.yml: {key}: .* is outside the repository"
     with pytest.raises(PrepareError, match=said):
-        prepare_newest(settings, "prod")
+        prepare_commit(settings, "prod")
     assert not list(settings.state_dir.parent.rglob("installed"))
 
 
@@ -105,7 +105,7 @@ def test_a_path_out_of_a_package_is_refused(
     clone.write("packages.yml", "packages: [{local: ../pkg}]\n")
     clone.push("a package")
     with pytest.raises(PrepareError, match=r"pkg/dbt_project.yml: seed-paths: .* is outside"):
-        prepare_newest(settings, "prod")
+        prepare_commit(settings, "prod")
 
 
 @pytest.mark.parametrize(
@@ -132,4 +132,4 @@ def test_a_package_from_outside_is_refused(
     sha = clone.push("a package")
     said = rf"^{sha[:10]}: \.\./pkg/packages.yml, line 3: .* outside the repository"
     with pytest.raises(PrepareError, match=said):
-        prepare_newest(settings, "prod")
+        prepare_commit(settings, "prod")

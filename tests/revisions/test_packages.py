@@ -8,7 +8,7 @@ import pytest
 
 from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.revisions import packages
-from dbt_orchestration.revisions.commits import prepare_newest
+from dbt_orchestration.revisions.commits import prepare_commit
 from dbt_orchestration.revisions.packages import stated_packages
 from dbt_orchestration.settings.models import Settings
 from tests.automation.site import Clone
@@ -35,7 +35,7 @@ def test_a_local_package_that_wants_another_one_gets_it(
     )
     clone.edit("models/totals.sql", "sum(orders)", "{{ shared.shared() }} * sum(orders)")
     clone.push("shared")
-    first = prepare_newest(settings, "prod")
+    first = prepare_commit(settings, "prod")
     assert set(first.folders) == {"shop", "shared"}
     # Its own file is all that says so. dbt takes the path from the root project.
     write(
@@ -44,13 +44,13 @@ def test_a_local_package_that_wants_another_one_gets_it(
         shared__macros__shared_sql="{% macro shared() %}{{ deep.deep() }}{% endmacro %}",
     )
     clone.push("deep")
-    second = prepare_newest(settings, "prod")
+    second = prepare_commit(settings, "prod")
     assert set(second.folders) == {"shop", "shared", "deep"}
     # What the packages consist of is read where they lie, and needs no installation.
     monkeypatch.setattr(packages, "run_dbt", None)
     write(clone.folder, deep__macros__deep_sql="{% macro deep() %}2{% endmacro %}")
     clone.push("edited")
-    third = prepare_newest(settings, "prod")
+    third = prepare_commit(settings, "prod")
     totals = "model.shop.totals"
     assert third.fingerprints[totals] != second.fingerprints[totals]
     assert {folder.resolve().is_relative_to(third.directory) for folder in third.folders.values()}
