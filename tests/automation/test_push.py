@@ -769,6 +769,8 @@ def test_an_idle_tick_asks_only_for_the_branch(
     built: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert built.says() == built.says()
+    while built.tick().asset_events:
+        pass  # what a tick has said itself is news for the next one
     monkeypatch.setattr("dbt_orchestration.ledger.staleness.read_built", None)
     assert "nothing is due" in built.says()
 
