@@ -3,9 +3,10 @@
 A chain is an environment's life: a remote, the real sensor, the real runs, a DuckDB file. Its first
 commit is built; then come pushes of random edits (those of ``benchmarks.soundness``, and those of
 ``benchmarks.history_edits``), and between them failed, stopped and resumed runs, restarts with
-other environment variables, reverts, full builds, clicks, days that pass. After every push that
-settles each relation has to equal the same commit built from nothing: rows, columns, their order
-and types; nothing may be due, and nothing may have been built whose code did not change.
+other environment variables, reverts, full builds, clicks, days that pass, roll backs and pauses.
+After every push that settles each relation has to equal the same commit built from nothing, or the
+one that is held: rows, columns, their order and types; nothing may be due, and nothing may have
+been built whose code did not change.
 
     python -m benchmarks.history --pushes 1000 --seed 1
     python -m benchmarks.history --reproduce 1:17 [--shrink]

@@ -74,6 +74,10 @@ def script(seed: int, chain: int, pushes: int) -> list[Deed]:
         for kind, chance in (("approve", 0.5), ("drop", 0.3), ("reload", 0.15)):
             if rng.random() < chance:
                 add(kind)
+        if rng.random() < 0.15:
+            add("roll back")
+        if rng.random() < 0.05:
+            add("pause", 1)
     add("end")
     return deeds
 
@@ -493,6 +497,55 @@ class Life:
                 self.site.forget(relation)
             self._settle_again()
 
+    def _roll_back(self, deed: Deed) -> None:
+        """To an earlier commit, and forward again; half of the time after another push."""
+        rng = deed.chance()
+        earlier = [(sha, s) for sha, s in self.commits if s.files != self.state.files]
+        if not self._is_settled or not earlier:
+            return
+        sha, then = rng.choice(earlier)
+        held = State(dict(then.files), dict(self.state.environment))
+        try:
+            with self._timed("from nothing"):
+                whole = self.nothing.build(held)
+        except NotBuiltError:
+            return
+        with self._timed("sensor and runs"):
+            refused = self.site.order("roll_back", commit=sha, reason="whatever", dry_run=False)
+        if refused:
+            self.step.did.append(refused)
+            if "none of the last" not in refused:  # a forced push has taken it out of the branch
+                self.step.wrong["roll back"] = refused
+            return
+        self.step.did.append(f"rolled back to {sha[:10]}")
+        head, head_whole, good = self.state, self.whole, self.good
+        self.state, self.whole = held, whole
+        self._settle_again()
+        if self.step.wrong:
+            return
+        if self._is_settled and rng.random() < 0.5:
+            self.step.did.append("and pushed")
+            self.site.commit(head, "while it is held")
+            self._settle_again()
+        self.step.did += filter(None, [self.site.order("roll_forward")])
+        self.state, self.whole, self.good, self.mend = head, head_whole, good, False
+        self._settle_again()
+
+    def _pause(self, deed: Deed) -> None:
+        """While it is paused, a push starts nothing."""
+        if not self._is_settled:
+            return
+        self.step.did += filter(None, [self.site.order("pause", reason="whatever")])
+        self._push(deed)
+        with self._timed("sensor and runs"):
+            settled = self.site.settle()
+        self._record(settled)
+        if settled.runs:
+            self.step.wrong["paused"] = "and yet a run was started"
+        self._check_unchanged()
+        self.step.did += filter(None, [self.site.order("resume")])
+        self._settle_again()
+
     def _reload(self) -> None:
         if self._is_settled:
             self.site.cursors.clear()
@@ -539,6 +592,8 @@ _DEEDS: Mapping[str, Callable[[Life, Deed], None]] = {
     "approve": lambda life, _: life._approve(),
     "drop": lambda life, _: life._drop(),
     "reload": lambda life, _: life._reload(),
+    "roll back": Life._roll_back,
+    "pause": Life._pause,
     "end": lambda life, _: life._end(),
 }
 

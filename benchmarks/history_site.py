@@ -287,6 +287,18 @@ class Living(Site):
             job = self.loaded[NAME].resolve_job_def(f"{NAME}_rebuild_history")
             job.execute_in_process(instance=self.instance)
 
+    def order(self, form: str, **fields: Any) -> str:
+        """Launch a form; why it was refused, or "" if it was not."""
+        with quiet(), alone():
+            job = self.loaded[NAME].resolve_job_def(f"{NAME}_{form}")
+            [op] = job.nodes
+            result = job.execute_in_process(
+                instance=self.instance,
+                run_config={"ops": {op.name: {"config": fields}}},
+                raise_on_error=False,
+            )
+        return "" if result.success else self._ran(result, False).failure
+
     def forget(self, relation: str) -> None:
         """Drop a table or view that no node has any more."""
         schema, name = relation.split(".", 1)

@@ -50,10 +50,14 @@ class _Order:
     run_id: str
 
     @property
+    def began(self) -> str:
+        """Since when, as people read it."""
+        return datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+    @property
     def origin(self) -> str:
         """Who ordered it, since when and why, in words."""
-        since = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        return f"by {self.who} since {since}: {self.reason.rstrip('.')}"
+        return f"by {self.who} since {self.began}: {self.reason.rstrip('.')}"
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ _WEEK = 7 * _DAY
 _MOST_RUNS, _MOST_FAILED, _MOST_TESTS = 1_000, 100, 100
 _MOST_ASKED = 50
 _TIMES, _WARNS = 20, 3
+_WAITS = {Kind.HISTORY_WAITS, Kind.HELD, Kind.PAUSED}
 _LATE = {Kind.BUILD_NOT_STARTED, Kind.BUILD_LATE, Kind.NOT_FRESH}
 _HOW = {
     dg.DagsterRunStatus.SUCCESS: How.SUCCEEDED,
@@ -85,7 +86,7 @@ class Reader:
     def morning(self) -> Morning:
         """How the environment is."""
         wrong = sorted(self._wrong(), key=lambda each: (each.kind.rank, each.node))
-        waits = [each for each in wrong if each.kind is Kind.HISTORY_WAITS]
+        waits = [each for each in wrong if each.kind in _WAITS]
         late = [each for each in wrong if each.kind in _LATE]
         days = self._daily
         newest = days[-1] if days else max(([each] for each in self._runs), key=_size, default=[])

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What can go wrong; the most important first."""
+    """What can go wrong, or waits for a person; the most important first."""
 
     COMMIT_BROKEN = "commit_broken"
     BUILD_FAILED = "build_failed"
@@ -19,6 +19,8 @@ class Kind(StrEnum):
     TEST_FAILED = "test_failed"
     NOT_FRESH = "not_fresh"
     HISTORY_WAITS = "history_waits"
+    HELD = "held"
+    PAUSED = "paused"
 
     @property
     def rank(self) -> int:

@@ -24,7 +24,7 @@ from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.dagster_internals import CheckStatus
 from dbt_orchestration.dbt.parse import Commit
 from dbt_orchestration.ledger.failures import Failed, RunFailure
-from dbt_orchestration.ledger.held import paused
+from dbt_orchestration.ledger.held import held, paused
 from dbt_orchestration.ledger.provenance import CODE_VERSION_TAG
 from dbt_orchestration.ledger.recorded import evaluation_in, last_build
 from dbt_orchestration.ledger.run_tags import PUSH_TAG, SHA_TAG
@@ -70,7 +70,7 @@ class Look:
 
     def incidents(self) -> Mapping[str, Incident]:
         """What is wrong, by key."""
-        rules = [self._commit(), self._waiting(), self._build(), self._push()]
+        rules = [self._commit(), self._waiting(), self._orders(), self._build(), self._push()]
         if self.dbt:
             rules += [self._models(self.dbt), self._tests(self.dbt), self._freshness(self.dbt)]
         else:
@@ -116,6 +116,19 @@ class Look:
                 groups=self._groups(specs),
                 owners=tuple(sorted({owner for spec in specs for owner in spec.owners})),
             )
+
+    def _orders(self) -> Iterator[Incident]:
+        """What a person has ordered, and may forget."""
+        environment = self.environment
+        hold, pause = held(self.instance, environment), paused(self.instance, environment)
+        for kind, order, job in (
+            (Kind.HELD, hold, "roll_forward"),
+            (Kind.PAUSED, pause, "resume"),
+        ):
+            if order:
+                facts = {"who": order.who, "time": order.began, "reason": order.reason.rstrip(".")}
+                facts |= {"sha": hold.sha[:10] if hold else "", "job": named(environment, job)}
+                yield Incident(kind, version=order.run_id, facts=_short(facts))
 
     # Runs
 

@@ -85,6 +85,9 @@ _EN = Texts(
         Kind.NOT_FRESH: "{type} {what} is out of date",
         Kind.HISTORY_WAITS: "the rebuild of {what} waits for you (partitions: {partitions}):"
         " launch the job {job}",
+        Kind.HELD: "it is held at {sha} by {who} since {time}: {reason}. The job {job} releases it",
+        Kind.PAUSED: "no push and no schedule starts anything: paused by {who} since {time}:"
+        " {reason}. The job {job} lets it go on",
     },
     over={
         Kind.COMMIT_BROKEN: "{branch} can be built again",
@@ -96,6 +99,8 @@ _EN = Texts(
         Kind.TEST_FAILED: "{type} {what} on {model} passes again",
         Kind.NOT_FRESH: "{type} {what} is up to date again",
         Kind.HISTORY_WAITS: "no rebuild of {what} waits any more",
+        Kind.HELD: "it follows its branch again",
+        Kind.PAUSED: "pushes and schedules start runs again",
     },
     types={
         **{name: name for name in ("model", "seed", "snapshot", "test")},
@@ -180,6 +185,10 @@ _KO = Texts(
         Kind.NOT_FRESH: "{type} 데이터가 오래되었습니다: {what}",
         Kind.HISTORY_WAITS: "{what}의 과거 재구축이 클릭을 기다립니다(파티션 {partitions}개):"
         " {job} 작업을 실행하세요",
+        Kind.HELD: "{sha} 커밋에 고정되어 있습니다({time}부터, {who}): {reason}. {job} 작업으로"
+        " 해제합니다",
+        Kind.PAUSED: "일시 중지되어 푸시와 스케줄이 아무것도 시작하지 않습니다({time}부터, {who}):"
+        " {reason}. {job} 작업으로 다시 시작합니다",
     },
     over={
         Kind.COMMIT_BROKEN: "{branch} 커밋을 다시 빌드할 수 있습니다",
@@ -191,6 +200,8 @@ _KO = Texts(
         Kind.TEST_FAILED: "{type} 다시 통과: {model}의 {what}",
         Kind.NOT_FRESH: "{type} 데이터가 다시 최신입니다: {what}",
         Kind.HISTORY_WAITS: "{what}: 기다리는 과거 재구축이 없습니다",
+        Kind.HELD: "다시 브랜치를 따라갑니다",
+        Kind.PAUSED: "푸시와 스케줄이 다시 실행을 시작합니다",
     },
     types={
         "model": "모델",

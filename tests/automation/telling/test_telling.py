@@ -25,6 +25,7 @@ from tests.automation.telling.stubs import (
     TEAMS_SIGNATURE,
     TOKEN,
 )
+from tests.automation.test_held import order
 from tests.conftest import REPOSITORY
 
 FAILS = ("models/customers.sql", "sum(amount)", "error('no')")
@@ -541,6 +542,30 @@ def test_history_that_waits_for_a_click_is_told(office: Office) -> None:
     office.tick()
     assert office.slack.shown()[1:] == [
         "  :white_check_mark: *prod: no rebuild of daily waits any more*"
+    ]
+
+
+def test_a_roll_back_and_a_pause_are_told_until_they_are_over(office: Office) -> None:
+    site = office.site
+    office.told(office.slack_alone())
+    office.tick()
+    sha = git(site.clone.folder, "rev-parse", "HEAD")[:10]
+    order(site, "roll_back", "ann", commit=sha, reason="wrong totals.", dry_run=False)
+    order(site, "pause", reason="the warehouse is moved")
+    office.tick()
+    held, paused = sorted(office.slack.shown())
+    assert held.startswith(f":red_circle: *prod: it is held at {sha} by ann since 20")
+    assert held.endswith("UTC: wrong totals. The job prod_roll_forward releases it*")
+    assert paused.startswith(
+        ":red_circle: *prod: no push and no schedule starts anything: paused by somebody since 20"
+    )
+    assert paused.endswith("the warehouse is moved. The job prod_resume lets it go on*")
+    order(site, "roll_forward")
+    order(site, "resume")
+    office.tick()
+    assert sorted(said for said in office.slack.shown() if said.startswith("  ")) == [
+        "  :white_check_mark: *prod: it follows its branch again*",
+        "  :white_check_mark: *prod: pushes and schedules start runs again*",
     ]
 
 
