@@ -14,6 +14,7 @@ from dbt_orchestration.settings.types import named
 _TICK_SECONDS = 5
 # The daemon may have been down for so long. Dagster starts each only once, by its run key.
 _LOOK_BACK = timedelta(days=1)
+_TWICE = "asks for what another one asked for at the same time: only one of them is started"
 
 
 def asked_sensor_name(environment: str) -> str:
@@ -48,7 +49,7 @@ def asked_sensor(environment: str, dbt: DbtAssets) -> dg.SensorDefinition:
             if BuildRequest.revision_in(run.tags) != newest or newest == dbt.env.revision.digest
         ]
         done = set(json.loads(context.cursor or "[]"))
-        requests, said = [], []
+        requests, said, wanted = [], [], []
         for run in asked:
             if run.run_id in done:
                 continue
@@ -59,6 +60,11 @@ def asked_sensor(environment: str, dbt: DbtAssets) -> dg.SensorDefinition:
                 context.instance.add_run_tags(run.run_id, {WHY_TAG: shortened(gone)})
                 said.append(f"Run {run.run_id[:8]} {gone}.")
                 continue
+            if request in wanted:
+                context.instance.add_run_tags(run.run_id, {WHY_TAG: _TWICE})
+                said.append(f"Run {run.run_id[:8]} {_TWICE}.")
+                continue
+            wanted.append(request)
             why = f"run {run.run_id[:8]} {run.tags.get(WHY_TAG, 'asks to rebuild it')}"
             requests.append(request.run_request(dbt, f"rebuild {run.run_id}", why))
         return dg.SensorResult(
