@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -235,16 +235,50 @@ def resume(
     _launch(environment, "resume", {"reason": reason})
 
 
-def _launch(environment: str | None, form: str, fields: Mapping[str, object]) -> None:
-    """Launch a form, and show what it says."""
+@app.command(
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_extra_args": True,
+        "help_option_names": [],
+    }
+)
+def launch(
+    context: typer.Context,
+    form: Annotated[str, typer.Argument(help="Its name. Default: list them.")] = "",
+    environment: OfEnvironment = None,
+) -> None:
+    """Launch any form that the UI has, with its fields as options: launch run_now --help."""
+    if form and not form.startswith("-"):
+        _launch(environment, form, context.args)
+        return
+    with errors.status("starting"):
+        from dbt_orchestration.local.dagster_process import LaptopError
+        from dbt_orchestration.local.forms import list_forms
+
+        try:
+            forms = list_forms(_settings(), environment)
+        except LaptopError as error:
+            raise _stop(error) from None
+    for name, what in forms.items():
+        console.print(f"[bold]{name}[/]: {escape(what)}")
+
+
+def _launch(
+    environment: str | None, form: str, fields: Mapping[str, object] | Sequence[str]
+) -> None:
+    """Launch a form, and show what it says.
+
+    Args:
+        fields: by name, or as options of the command line.
+    """
     with errors.status("starting"):
         from rich.markdown import Markdown
 
         from dbt_orchestration.local.dagster_process import LaptopError
-        from dbt_orchestration.local.forms import launch
+        from dbt_orchestration.local.forms import launch as launch_form
 
         try:
-            plan, then = launch(_settings(), environment, form, fields)
+            plan, then = launch_form(_settings(), environment, form, fields)
         except LaptopError as error:
             raise _stop(error) from None
     Console(highlight=False).print(Markdown(plan), "")

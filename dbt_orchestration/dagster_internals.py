@@ -300,6 +300,13 @@ def _location(context: Context) -> str | None:
     return job.location_name if job else None
 
 
+def field_descriptions(op: dg.NodeDefinition) -> Mapping[str, str]:
+    """What an op's ``Config`` says of its fields, by name."""
+    assert isinstance(op, dg.OpDefinition)
+    fields = op.config_schema.as_field().config_type.fields  # type: ignore[attr-defined]
+    return {name: field.description or "" for name, field in fields.items()}
+
+
 def last_cron_tick(cron: str, timezone: str, before: datetime) -> datetime:
     """When a schedule was to start something the last time."""
     return get_latest_completed_cron_tick(cron, before, timezone)

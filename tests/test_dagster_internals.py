@@ -30,6 +30,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.scheduler.instigation import InstigatorStatus, ScheduleInstigatorData
 from dagster._core.workspace.load_target import CompositeTarget, PythonFileTarget
+from pydantic import Field
 
 from dbt_orchestration import dagster_internals
 from tests.automation.site import dagster_in
@@ -354,6 +355,18 @@ def test_a_line_in_the_log_of_a_run_has_metadata() -> None:
         assert entry.dagster_event is not None
         assert entry.dagster_event.message == "done"
         assert entry.dagster_event.engine_event_data.metadata["built"].value == "| 1 |"
+
+
+def test_the_fields_of_a_form_are_described() -> None:
+    class Form(dg.Config):
+        since: str = Field(default="", description="First day.")
+        days: int = 3
+
+    def ask(config: dg.Config) -> None: ...
+
+    ask.__annotations__ = {"config": Form}
+    found = dagster_internals.field_descriptions(dg.op(ask))
+    assert found == {"since": "First day.", "days": ""}
 
 
 @dg.op

@@ -57,6 +57,11 @@ RUN_BY = {
     "dbt-orchestration roll-forward": "tests/automation/test_held.py",
     'dbt-orchestration pause --reason "the warehouse is moved"': "tests/automation/test_held.py",
     "dbt-orchestration resume": "tests/automation/test_held.py",
+    "dbt-orchestration launch": "tests/automation/test_held.py",
+    "dbt-orchestration launch run_now --help": "tests/automation/test_held.py",
+    'dbt-orchestration launch run_now --select customers --reason "wrong totals" --dry-run': (
+        "tests/automation/test_held.py"
+    ),
     "dg check defs": "tests/location/test_dg.py",
     "dg scaffold defs dbt_orchestration.DbtEnvironmentComponent warehouse --project-path dbt": (
         "tests/location/test_dg.py"

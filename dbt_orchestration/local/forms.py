@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import dagster as dg
+import yaml
 
+from dbt_orchestration import dagster_internals
 from dbt_orchestration.dbt.parse import PrepareError
-from dbt_orchestration.ledger.run_tags import USER_TAG
+from dbt_orchestration.ledger.run_tags import FORM_TAG, USER_TAG
 from dbt_orchestration.local.dagster_process import LaptopError
 from dbt_orchestration.local.up import home_of
 from dbt_orchestration.location.definitions import build_definitions
@@ -22,20 +26,53 @@ _QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
 
 
 def launch(
-    settings: Settings, environment: str | None, form: str, fields: Mapping[str, Any]
+    settings: Settings,
+    environment: str | None,
+    form: str,
+    fields: Mapping[str, Any] | Sequence[str],
 ) -> tuple[str, str]:
     """Launch a form of an environment, and wait for what it says.
 
     Args:
         environment: its name; None for the first one.
-        form: the job's name, after the environment's.
+        form: the job's name, with or without the environment's before it.
+        fields: by name; or as options: ``--dry-run``, ``--select orders+``, ``--help``.
 
     Returns:
         Its plan, in Markdown, and what happens now.
 
     Raises:
         LaptopError: it refuses, or cannot be launched here.
+        SystemExit: the options ask for help.
     """
+    with _forms(settings, environment) as (name, forms, instance):
+        wanted = form.replace("-", "_").removeprefix(named(name, ""))
+        if wanted not in forms:
+            raise LaptopError(
+                f"{name} has no {form}; there are: {', '.join(sorted(forms))}"
+                if forms
+                else f"{name} has no {form}: it follows no branch, or no commit was prepared yet"
+            )
+        job = forms[wanted]
+        said = fields if isinstance(fields, Mapping) else _parse(wanted, job, fields)
+        return _launch(job, said, instance)
+
+
+def list_forms(settings: Settings, environment: str | None) -> Mapping[str, str]:
+    """What each form of an environment is for, by name.
+
+    Raises:
+        LaptopError: as ``launch``.
+    """
+    with _forms(settings, environment) as (_, forms, _):
+        return {name: job.description or "" for name, job in sorted(forms.items())}
+
+
+@contextmanager
+def _forms(
+    settings: Settings, environment: str | None
+) -> Iterator[tuple[str, Mapping[str, dg.JobDefinition], dg.DagsterInstance]]:
+    """The environment's name, its forms and the instance of Dagster that has it."""
     name = environment or next(iter(settings.environments))
     home = os.environ.get("DAGSTER_HOME") or str(home_of(settings))
     if not (Path(home) / "dagster.yaml").is_file():
@@ -47,31 +84,72 @@ def launch(
     try:
         settings.environment(name)
         with dg.DagsterInstance.get() as instance:
-            return _launch(settings, name, form, fields, instance)
+            jobs = build_definitions(settings, name).jobs or ()
+            forms = {
+                job.name.removeprefix(named(name, "")): job
+                for job in jobs
+                if isinstance(job, dg.JobDefinition) and FORM_TAG in job.tags
+            }
+            yield name, forms, instance
     except (SettingsError, PrepareError) as error:
         raise LaptopError(str(error)) from None
 
 
-def _launch(
-    settings: Settings,
-    name: str,
-    form: str,
-    fields: Mapping[str, Any],
-    instance: dg.DagsterInstance,
-) -> tuple[str, str]:
-    jobs = {job.name: job for job in build_definitions(settings, name).jobs or ()}
-    job = jobs.get(named(name, form))
-    if not isinstance(job, dg.JobDefinition):
-        raise LaptopError(
-            f"{name} has no {form}: it follows no branch, or no commit of it was prepared yet"
-        )
+def _parse(name: str, job: dg.JobDefinition, options: Sequence[str]) -> Mapping[str, Any]:
+    command = click.Command(name, params=_options(job), help=job.description)
+    try:
+        with command.make_context(name, list(options)) as context:
+            given = context.params
+    except click.ClickException as error:
+        raise LaptopError(f"{name}: {error.format_message()}") from None
+    except click.exceptions.Exit as shown:  # its help
+        raise SystemExit(shown.exit_code) from None
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+
+
+def _options(job: dg.JobDefinition) -> list[click.Parameter]:
+    """A form's fields as options; of what type they are is told by what the form begins with."""
     [op] = job.nodes
-    result = job.execute_in_process(
-        instance=instance,
-        run_config={"ops": {op.name: {"config": dict(fields)}}, "loggers": _QUIET},
-        tags=_user(),
-        raise_on_error=False,
-    )
+    begins: Mapping[str, Any] = (job.run_config or {})["ops"][op.name]["config"]
+    described = dagster_internals.field_descriptions(op.definition)
+    options: list[click.Parameter] = []
+    for name, value in begins.items():
+        flag, words = name.replace("_", "-"), described.get(name)
+        if isinstance(value, bool):
+            option = click.Option([f"--{flag}/--no-{flag}"], default=value, help=words)
+        elif isinstance(value, list):
+            option = click.Option([f"--{flag}"], multiple=True, default=value, help=words)
+        elif isinstance(value, dict):
+            option = click.Option([f"--{flag}"], type=_mapping, default=value, help=words)
+        else:
+            option = click.Option([f"--{flag}"], default=value, help=words)
+        options.append(option)
+    return options
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    try:
+        found = value if isinstance(value, dict) else yaml.safe_load(str(value))
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(value)  # noqa: TRY004 (what click takes for wrong input)
+    return found
+
+
+def _launch(
+    job: dg.JobDefinition, fields: Mapping[str, Any], instance: dg.DagsterInstance
+) -> tuple[str, str]:
+    [op] = job.nodes
+    try:
+        result = job.execute_in_process(
+            instance=instance,
+            run_config={"ops": {op.name: {"config": dict(fields)}}, "loggers": _QUIET},
+            tags=_user(),
+            raise_on_error=False,
+        )
+    except dg.DagsterInvalidConfigError as error:
+        raise LaptopError(" ".join(error.errors[0].message.split())) from None
     for event in result.all_events:
         if event.is_successful_output:
             said = event.step_output_data.metadata

@@ -268,6 +268,30 @@ def test_the_same_from_the_command_line(built: Site, monkeypatch: pytest.MonkeyP
     assert code == 1
     assert f"error: Nothing was started: prod is paused by {getpass.getuser()}" in said
     assert run("resume")[0] == 0
+    code, said = run("launch", "pause", "--reason", "a move", "--environment", "prod")
+    assert code == 0
+    assert run("launch", "prod_resume")[0] == 0
+    code, said = run(
+        "launch", "run-now", "--select", "customers", "--reason", "wrong totals", "--dry-run"
+    )
+    assert code == 0
+    assert "customers as a whole" in said.replace("│", " ").replace("  ", " ")
+    code, said = run("launch")
+    assert code == 0
+    assert "run_now: Run models at once" in said
+    code, said = run("launch", "run_now", "--help")
+    assert code == 0
+    assert "--vars" in said
+    for words, why in (
+        (("run_now", "--selct", "customers"), "run_now: No such option '--selct'. (Did you mean"),
+        (("run_now", "--vars", "3"), "run_now: Invalid value for '--vars': 3"),
+        (("run_now", "--select", "customers"), "Nothing was started: reason: say in a few words"),
+        (("roll_back", "--until", "tomorrow"), "tomorrow"),
+        (("rol_back",), "prod has no rol_back; there are: adopt, dbt, docs, "),
+    ):
+        code, said = run("launch", *words)
+        assert code == 1
+        assert why in said
     code, said = run("rollback", "--environment", "production")
     assert code == 1
     assert "no environment is called 'production'; there are: prod" in said
