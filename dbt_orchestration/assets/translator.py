@@ -119,6 +119,7 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         fingerprints: by unique id.
         clock: nodes whose config is made from the clock.
         files: where people open the files of nodes.
+        docs: the address of the environment's dbt docs; "" if there is none.
         translator: says how they look.
     """
 
@@ -130,6 +131,7 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         clock: Collection[str],
         *,
         files: SourceFiles,
+        docs: str = "",
         translator: DagsterDbtTranslator,
     ) -> None:
         super().__init__(translator.settings)
@@ -139,6 +141,7 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         self._fingerprints = fingerprints
         self._clock = clock
         self._files = files
+        self._docs = docs
         self._partitions: dict[str, PartitionConfig | None] = {}
         self._told_apart: Collection[str] = ()
         self._specs: dict[str, dg.AssetSpec] = {}
@@ -158,6 +161,9 @@ class EnvironmentTranslator(DagsterDbtTranslator):
         spec = self._translator.get_asset_spec(manifest, unique_id, project)
         metadata = {key: value for key, value in spec.metadata.items() if key not in _NOT_OURS}
         metadata |= self._files.metadata(node)
+        if self._docs:
+            page = f"{self._docs}#!/{node['resource_type']}/{unique_id}"
+            metadata["docs"] = dg.MetadataValue.url(page)
         if unique_id in self._clock:
             metadata["config"] = MADE_FROM_CLOCK
         told_apart = unique_id in self._told_apart

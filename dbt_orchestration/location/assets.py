@@ -58,6 +58,7 @@ def dbt_assets(
         revision.fingerprints,
         revision.clock,
         files=SourceFiles.of(settings, revision),
+        docs=settings.docs.page_of(environment),
         translator=translator or DefaultTranslator([environment], environment),
     )
     translated.tell_sources_apart(manifest)

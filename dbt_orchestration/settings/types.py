@@ -181,6 +181,11 @@ def _check_folder(path: Path) -> Path:
     return whole
 
 
+def _check_place(value: str) -> str:
+    """A folder of this machine, from where relative paths start, or one that has a scheme."""
+    return value if "://" in value else str(_check_folder(Path(value)))
+
+
 def _check_not_folder(path: Path) -> Path:
     whole = root() / path
     if whole.is_dir():
@@ -209,5 +214,6 @@ Token = Annotated[SecretStr, AfterValidator(_check_token)]
 InRepository = Annotated[str, AfterValidator(_check_inside)]
 RootPath = Annotated[Path, AfterValidator(lambda path: root() / path)]
 Folder = Annotated[Path, AfterValidator(_check_folder)]
+Place = Annotated[str, AfterValidator(_check_place)]
 File = Annotated[Path, AfterValidator(_check_not_folder)]
 ExistingFile = Annotated[Path, AfterValidator(_check_file)]

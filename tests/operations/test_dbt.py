@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
+from upath import UPath
 
 from dbt_orchestration.operations.dbt_command import DbtForm, argv
 from dbt_orchestration.operations.form import RefusedError
+from dbt_orchestration.settings.docs import Docs
 from tests.automation.site import Site, names
 from tests.conftest import checks, failure, materialized
 from tests.operations.forms import launch, rows, shown, started
@@ -83,6 +86,23 @@ def test_what_only_reads_is_shown_on_the_runs_page(built: Site) -> None:
     written = Path(shown(launch(built, "docs"))["docs"])
     assert written.parent == built.settings.state_dir / "docs" / "prod"
     assert "big_customers" in written.read_text()
+    served = {"folder": "memory://site/docs", "url": "https://docs.example.com/"}
+    settings = built.settings
+    built.settings = settings.model_copy(update={"docs": Docs(**served)})
+    built.load()
+    address = "https://docs.example.com/prod/index.html"
+    assert shown(launch(built, "docs"))["docs"] == address
+    assert "big_customers" in UPath("memory://site/docs/prod/index.html").read_text()
+    assets = built.loaded["prod"].resolve_asset_graph()
+    metadata = assets.get(dg.AssetKey(["prod", "customers"])).metadata
+    assert metadata["docs"] == dg.MetadataValue.url(f"{address}#!/model/model.shop.customers")
+    built.settings = settings.model_copy(update={"docs": Docs(folder="gs://nobody/docs")})
+    built.load()
+    said = failure(launch(built, "docs"))
+    assert "docs.folder: gs://nobody/docs/prod/index.html cannot be written: " in said
+    assert "\n" not in said
+    built.settings = settings
+    built.load()
     hidden = failure(launch(built, "dbt", command="show", select="customers"))
     assert "customers has contains_pii, so none of its rows are shown" in hidden
     wrong = failure(launch(built, "dbt", command="show", inline="select * from nowhere"))
