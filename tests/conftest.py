@@ -67,7 +67,7 @@ SAMPLED = [
     *("location/test_environments.py", "revisions/test_compare.py"),
     *("snowflake/test_snowflake.py", "operations/test_dbt.py", "automation/test_failures.py"),
     *("automation/test_dropped.py", "automation/test_rebuild.py"),
-    "automation/morning/test_morning_page.py",
+    *("automation/morning/test_morning_page.py", "automation/test_year.py"),
 ]
 _PARTS = 4
 
