@@ -33,6 +33,7 @@ from dbt_orchestration.operations.docs_form import docs_job
 from dbt_orchestration.operations.history_form import history_job
 from dbt_orchestration.operations.hold_form import roll_back_job, roll_forward_job
 from dbt_orchestration.operations.loaded import Loaded
+from dbt_orchestration.operations.orphans_form import orphans_job
 from dbt_orchestration.operations.pause_form import pause_job, resume_job
 from dbt_orchestration.operations.rebuild_form import rebuild_job
 from dbt_orchestration.operations.resume_form import resume_build_job
@@ -172,6 +173,7 @@ def definitions_of(
             docs_job(loaded),
             rebuild_job(loaded),
             adopt_job(loaded),
+            orphans_job(loaded),
             *([history_job(loaded)] if pushes else []),
             *([roll_back_job(loaded), roll_forward_job(loaded)] if pushes else []),
             *(pause_job(name), resume_job(name)),

@@ -16,14 +16,14 @@ CONFIG_VARIABLE = "DBT_ORCHESTRATION_CONFIG"
 FULL_BUILD = "full_build"
 # Jobs of every environment, which are not chosen by selection.
 OUR_JOBS = (
-    *(FULL_BUILD, "load_raw", "nothing", "rebuild", "rebuild_history", "adopt"),
+    *(FULL_BUILD, "load_raw", "nothing", "rebuild", "rebuild_history", "adopt", "drop_orphans"),
     *("run_now", "resume_daily_build", "dbt", "docs"),
     *("tell_lightdash", "credits", "roll_back", "roll_forward", "pause", "resume"),
 )
 
 # What the fields of their forms stand under, which no job may be called either.
 _OUR_OPS = (
-    *("approve", "command", "docs_of", "form", "go_on", "hold", "now", "release"),
+    *("approve", "command", "docs_of", "form", "go_on", "hold", "left_over", "now", "release"),
     *("resume_build", "stop", "wait_for_the_first_commit", "what_is_there"),
 )
 

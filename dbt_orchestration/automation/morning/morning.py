@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from dbt_orchestration.automation.telling.incidents import Incident
 from dbt_orchestration.dbt.parse import Commit
+from dbt_orchestration.ledger.orphans import Orphan
 
 
 class How(StrEnum):
@@ -99,14 +100,6 @@ class Unsteady:
     asset: str
     bad: int
     times: int
-
-
-@dataclass(frozen=True)
-class Orphan:
-    """A relation whose model is gone."""
-
-    asset: str
-    relation: str
 
 
 @dataclass(frozen=True)

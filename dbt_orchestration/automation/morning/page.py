@@ -11,6 +11,7 @@ from dbt_orchestration.automation.morning.morning import Model, Morning, Pushed
 from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.automation.telling.texts import Texts
 from dbt_orchestration.markdown import code, inline
+from dbt_orchestration.settings.types import named
 
 _MOST = 20
 _MOST_MODELS = 10
@@ -159,7 +160,7 @@ class Page:
 
     def _orphans(self, morning: Morning) -> Iterator[str]:
         if morning.orphans:
-            yield self.texts.page.orphans
+            yield self.texts.page.orphans.format(job=named(morning.environment, "drop_orphans"))
         yield from self._list(inline(each.relation) for each in morning.orphans)
 
     def _cost(self, morning: Morning) -> Iterator[str]:

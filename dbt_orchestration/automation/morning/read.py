@@ -21,7 +21,6 @@ from dbt_orchestration.automation.morning.morning import (
     How,
     Model,
     Morning,
-    Orphan,
     Pushed,
     Spent,
     Unsteady,
@@ -30,17 +29,16 @@ from dbt_orchestration.automation.outcome import Finding, Outcome
 from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.automation.telling.look import Look
 from dbt_orchestration.automation.telling.memory import Memory
-from dbt_orchestration.changes.relation_names import relation_name
 from dbt_orchestration.dagster_internals import CheckStatus
 from dbt_orchestration.ledger.failures import RunFailure
 from dbt_orchestration.ledger.held import held
-from dbt_orchestration.ledger.provenance import RELATION, SECONDS, UNIQUE_ID
+from dbt_orchestration.ledger.orphans import Orphan, orphans
+from dbt_orchestration.ledger.provenance import SECONDS
 from dbt_orchestration.ledger.pushes import pushes_key
 from dbt_orchestration.ledger.recorded import (
     COMPLETED,
     evaluation_in,
     executions,
-    last_build,
 )
 from dbt_orchestration.ledger.run_tags import CREDITS_TAG, ENVIRONMENT_TAG, is_from_push
 from dbt_orchestration.runs.figures import ROW_COUNT, number
@@ -106,7 +104,7 @@ class Reader:
             [*self._models(newest, compared)],
             [*self._flapping()],
             [*self._warning()],
-            sorted(self._orphans(), key=lambda each: each.relation),
+            self._orphans(),
             self._spent(),
             self._dearest(),
         )
@@ -299,30 +297,9 @@ class Reader:
 
     # Relations
 
-    def _orphans(self) -> Iterator[Orphan]:
-        if held(self.instance, self.environment):
-            return  # what the held commit does not have is there again once it is released
-        here, nodes = set(self.dbt.keys.values()), self.dbt.manifest["nodes"].values()
-        names = {
-            relation_name(node).lower()
-            for node in nodes
-            if node["config"].get("materialized") != "ephemeral"
-        }
-        gone = [key for key in self.instance.all_asset_keys() if key not in here]
-        found: dict[str, list[Orphan]] = {}
-        for record in self.instance.get_asset_records(gone):
-            last = last_build(self.instance, record)
-            event = last.asset_materialization if last else None
-            if last and event and UNIQUE_ID in event.metadata:
-                relation = _text(event.metadata, RELATION)
-                if relation and relation.lower() not in names:
-                    asset = "/".join(event.asset_key.path)
-                    found.setdefault(last.run_id, []).append(Orphan(asset, relation))
-        if found:
-            # Without the environment's name in its key an asset may be of another one.
-            tags = {ENVIRONMENT_TAG: self.environment}
-            for run in self.instance.get_runs(dg.RunsFilter(run_ids=[*found], tags=tags)):
-                yield from found[run.run_id]
+    def _orphans(self) -> Sequence[Orphan]:
+        # What a held commit does not have is there again once it is released.
+        return [] if held(self.instance, self.environment) else orphans(self.instance, self.dbt)
 
 
 def _size(attempts: Sequence[dg.RunRecord]) -> int:

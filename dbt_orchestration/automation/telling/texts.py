@@ -165,7 +165,8 @@ _EN = Texts(
         flaps="{name} on {asset} fails and passes by turns: it failed {bad} of the last {times}"
         " times",
         warns="{name} on {asset} warned each of the last {times} times",
-        orphans="Dagster built these, and the commit has no such model. Drop what nobody reads:",
+        orphans="Dagster built these, and the commit has no such model. The job {job} says who"
+        " reads them, and drops them:",
         cost="How long runs took.",
         credits="How long runs took, and what Snowflake says that their queries cost. It says so"
         " 8 hours later.",
@@ -269,7 +270,8 @@ _KO = Texts(
         flaps="{asset}의 {name} 테스트가 실패와 통과를 되풀이합니다: 최근 {times}번 중"
         " {bad}번 실패",
         warns="{asset}의 {name} 테스트가 최근 {times}번 모두 경고했습니다",
-        orphans="Dagster가 만들었지만 커밋에 그런 모델이 없습니다. 아무도 읽지 않으면 삭제하세요:",
+        orphans="Dagster가 만들었지만 커밋에 그런 모델이 없습니다. {job} 작업이 누가 읽는지 알려"
+        " 주고 삭제합니다:",
         cost="실행에 걸린 시간.",
         credits="실행에 걸린 시간과 Snowflake가 알려 준 쿼리 비용. Snowflake는 8시간 뒤에"
         " 알려 줍니다.",

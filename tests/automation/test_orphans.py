@@ -1,0 +1,121 @@
+"""Relations of models that are gone: who sees them, and what drops them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from dbt_orchestration.dbt.internals import adapters
+from tests.automation.site import Site, git
+from tests.automation.test_dropped import WHY, reasons
+from tests.automation.test_held import order
+from tests.automation.test_history import shown
+from tests.conftest import failure
+
+TOTALS = dg.AssetKey(["prod", "totals"])
+
+
+def begin(site: Site) -> None:
+    assert site.build().success
+    site.clone.write("models/again.sql", "select * from main.totals")
+    site.clone.write("models/seen.sql", "select 1 as one")
+    site.clone.push("one that names a table")
+    assert site.build().success
+    site.query("create view main.by_hand as select * from main.totals")
+    for name in ("totals", "seen"):
+        (site.clone.folder / "dbt" / "models" / f"{name}.sql").unlink()
+    site.clone.push("without totals and seen")
+    assert "nothing is due" in site.build_all()
+
+
+def launch(site: Site, **fields: Any) -> dg.ExecuteInProcessResult:
+    adapters.close_duckdb()  # the process of a form has not opened it
+    job = (site.loaded.get("prod") or site.load()).resolve_job_def("prod_drop_orphans")
+    return job.execute_in_process(
+        instance=site.instance,
+        run_config={"ops": {"prod_left_over": {"config": fields}}},
+        raise_on_error=False,
+    )
+
+
+def tables(site: Site) -> set[str]:
+    found = site.query("select table_name from information_schema.tables")
+    return {str(name) for (name,) in found}
+
+
+def test_what_is_left_is_shown_and_dropped_by_name(built: Site) -> None:
+    plan = shown(launch(built))
+    [seen, totals] = [line for line in plan["plan"].splitlines() if "can be dropped" in line]
+    assert "main\\.seen | " in seen
+    assert "main\\.totals | table | model totals, built 20" in totals
+    assert " | 1 rows | " in totals
+    assert " | again, view main\\.by\\_hand | " in totals
+    assert "write some of them as names" in plan["next"]
+    dry = shown(launch(built, names=["main.totals"]))
+    assert "seen" not in dry["plan"]
+    assert "totals" in tables(built)
+    said = shown(launch(built, names=['"Main"."Totals"'], reason="nobody reads it", dry_run=False))
+    assert "main.totals" in said["dropped"]
+    assert not {"totals"} & tables(built)
+    assert {"seen", "by_hand"} <= tables(built)
+    [observed] = built.instance.fetch_observations(TOTALS, limit=1).records
+    event = observed.asset_observation
+    assert event
+    assert str(event.description).endswith("main.totals: nobody reads it")
+    assert "totals" not in shown(launch(built))["plan"].replace("by\\_hand", "")
+
+    built.clone.write("models/totals.sql", "select count(*) as orders from {{ ref('customers') }}")
+    built.clone.push("totals again")
+    request = built.request()
+    assert reasons(request)["totals"] == WHY
+    assert built.run(request).success
+    assert "totals" in tables(built)
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["main.tot%"], "'main.tot%' is no whole name, such as main.old_orders"),
+        (["totals"], "'totals' is no whole name"),
+        (["main.customers"], "'main.customers' is nothing that Dagster built here and no model"),
+        (["main.total"], "did you mean main.totals?"),
+        (["main.by_hand"], "'main.by_hand' is nothing that Dagster built here"),
+        (["main.totals", "main.nothing"], "'main.nothing' is nothing that Dagster built here"),
+    ],
+)
+def test_only_what_is_left_is_dropped(built: Site, names: list[str], why: str) -> None:
+    before = tables(built)
+    said = failure(launch(built, names=names, reason="why not", dry_run=False))
+    assert said.startswith("Nothing was started: names: ")
+    assert why in said
+    assert "\n" not in said
+    assert tables(built) == before
+
+
+def test_what_somebody_may_still_want_stays(built: Site) -> None:
+    assert "reason: say why" in failure(launch(built, names=["main.seen"], dry_run=False))
+    (built.clone.folder / "dbt" / "snapshots").mkdir()
+    built.clone.write(
+        "snapshots/people.yml",
+        "snapshots: [{name: people, relation: \"ref('customers')\","
+        " config: {unique_key: customer_id, strategy: check, check_cols: all, schema: main}}]",
+    )
+    built.clone.push("a snapshot")
+    assert "nothing is due" in built.build_all()
+    (built.clone.folder / "dbt" / "snapshots" / "people.yml").unlink()
+    built.clone.push("no snapshot")
+    built.build_all()
+    assert "a snapshot's history cannot be built again" in shown(launch(built))["plan"]
+    order(
+        built,
+        "roll_back",
+        commit=git(built.clone.folder, "rev-parse", "HEAD~1"),
+        reason="wrong",
+        dry_run=False,
+    )
+    said = failure(launch(built, names=["main.seen"], reason="why not", dry_run=False))
+    assert said.startswith("Nothing was started: Held at ")
+    assert "launch this afterwards" in said
+    assert "seen" in tables(built)
