@@ -178,6 +178,11 @@ def pin(key: str, load: Callable[[], str]) -> str:
     return str(pending[key])
 
 
+def is_loaded_for_a_run() -> bool:
+    """Whether definitions are being loaded for a run, and not by a code server for itself."""
+    return DefinitionsLoadContext.get().load_type is DefinitionsLoadType.RECONSTRUCTION
+
+
 def pinned(instance: dg.DagsterInstance, run: dg.DagsterRun, key: str) -> str | None:
     """The value of ``key`` that a run was launched with; None if its location has pinned none."""
     plan = run.execution_plan_snapshot_id
@@ -244,6 +249,26 @@ def delete_state(storage: StateStorage, key: str, version: str) -> None:
     """Remove one version from the storage. Dagster itself never does; others may not be able to."""
     if isinstance(storage, dg.UPathDefsStateStorage):
         storage._get_state_path(key, version).unlink(missing_ok=True)
+
+
+def stored_versions(storage: StateStorage, key: str) -> Sequence[str]:
+    """The versions of ``key`` that are in the storage, the one stored last first.
+
+    Empty if this kind of storage cannot list them.
+    """
+    if not isinstance(storage, dg.UPathDefsStateStorage):
+        return ()
+    folder = storage._get_state_path(key, "any").parent
+    if not folder.exists():
+        return ()
+    stored = [(path.stat().st_mtime, path.name) for path in folder.iterdir() if path.is_file()]
+    return [name for _, name in sorted(stored, reverse=True)]
+
+
+def place_of(storage: StateStorage) -> str:
+    """Where the storage keeps its files: a folder or a bucket; never its credentials."""
+    kept_in = storage.base_path if isinstance(storage, dg.UPathDefsStateStorage) else None
+    return str(kept_in or type(storage).__name__)
 
 
 def read_notes(instance: dg.DagsterInstance, keys: Iterable[str]) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from functools import partial
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator
 
+from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets, refuse_keys_of_ours
 from dbt_orchestration.assets.translator import exposure_specs, states_key
 from dbt_orchestration.automation.credits.definitions import credits_definitions
@@ -87,7 +88,9 @@ def _build(
     try:
         revision = open_revision(settings, name, digest) if digest else None
     except PrepareError:
-        if not settings.environment(name).push.enabled:
+        # Without its revision a run has no job, and would only fail for that.
+        pushes = settings.environment(name).push.enabled
+        if not pushes or dagster_internals.is_loaded_for_a_run():
             raise
         revision = None  # the sensor prepares it again
     if revision is None:

@@ -11,7 +11,6 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Collection
-from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -94,10 +93,11 @@ def _download(
             shutil.rmtree(folder, ignore_errors=True)  # what is not whole
             files.rename(folder)
             return
+    where = f" ({dagster_internals.place_of(storage)})" if storage else ""
     raise PrepareError(
         f"{environment}: revision {digest} is not on this machine, and cannot be downloaded from"
-        f" Dagster's defs_state_storage: {problem or 'there is none'}. Start the push sensor of"
-        f" {environment}: it prepares the branch again"
+        f" Dagster's defs_state_storage{where}: {problem or 'there is none'}. Start the push sensor"
+        f" of {environment}: it prepares the branch again"
     )
 
 
@@ -109,9 +109,13 @@ def forget_old(
 ) -> None:
     """Remove all but the last revisions, the published one and those ``in_use`` (digests).
 
-    They go here and in the storage. Commits and states of the working tree are counted apart.
+    They go here and in the storage, whichever machine has stored them. Commits and states of the
+    working tree are counted apart, and so is what is in the storage.
     """
     stay = {*in_use, published(environment, storage) or ""}
-    forget = partial(dagster_internals.delete_state, storage, state_key(environment))
     for home in (revisions_home(settings, environment), working_tree_home(settings, environment)):
-        forget_folders(home, settings.keep_revisions, stay, forget)
+        forget_folders(home, settings.keep_revisions, stay)
+    key = state_key(environment)
+    for version in dagster_internals.stored_versions(storage, key)[settings.keep_revisions :]:
+        if version not in stay:
+            dagster_internals.delete_state(storage, key, version)
