@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 
 import yaml
 
@@ -24,6 +25,7 @@ from dbt_orchestration.dbt.operation import operate
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.partitions import check_nodes
 from dbt_orchestration.location.project_file import with_project_file
+from dbt_orchestration.settings import postgres
 from dbt_orchestration.settings.models import PREFIX, Settings
 
 _ENV_VAR = re.compile(r"""env_var\(\s*\\?['"]([^'"\\]+)\\?['"]\s*(,)?""")
@@ -46,6 +48,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _python()
     yield Finding("dbt", True, f"dbt-core {version('dbt-core')}, Dagster {version('dagster')}")
     yield _git()
+    yield from _database()
     try:
         profile = find_profile(settings)
     except ValueError as error:
@@ -101,6 +104,24 @@ def _python() -> Finding:
 def _git() -> Finding:
     path = shutil.which("git")
     return Finding("git", bool(path), path or "not found: install git and put it on PATH")
+
+
+def _database() -> Iterator[Finding]:
+    file = Path(os.environ.get("DAGSTER_HOME", "")) / "dagster.yaml"
+    if "DAGSTER_HOME" in os.environ and file.is_file():
+        try:
+            config = yaml.safe_load(file.read_text()) or {}
+        except yaml.YAMLError as error:
+            yield Finding("dagster.yaml", False, f"{file} is not valid YAML: {error}")
+            return
+        if change := postgres.plain_scheme(config):
+            yield Finding("dagster.yaml", False, f"{file}: {change}")
+    if url := os.environ.get(postgres.VARIABLE):
+        try:
+            problem = postgres.connection_problem(url)
+        except ValueError as error:
+            problem = str(error)
+        yield Finding("PostgreSQL", not problem, problem or "connected")
 
 
 def find_profile(settings: Settings) -> Finding:

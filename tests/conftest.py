@@ -136,7 +136,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def clean_environment(patch: pytest.MonkeyPatch) -> None:
     """Nothing that is set on this machine, or by dbt in this process, counts."""
     for name in os.environ:
-        if name.startswith((PREFIX, "DBT_", "SNOWFLAKE_", "DAGSTER_HOME")):
+        if name.startswith((PREFIX, "DBT_", "SNOWFLAKE_", "DAGSTER_HOME", "DAGSTER_POSTGRES")):
             patch.delenv(name)
 
 

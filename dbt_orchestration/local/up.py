@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -37,6 +38,7 @@ from dbt_orchestration.revisions.current import as_it_lies
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.store import open_commit, publish, published
 from dbt_orchestration.revisions.working_tree import prepare
+from dbt_orchestration.settings import postgres
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
 
@@ -289,11 +291,23 @@ def _dbt_errors() -> Iterator[None]:
 
 
 def home_of(settings: Settings) -> Path:
-    """The ``DAGSTER_HOME`` of ``up``."""
+    """The ``DAGSTER_HOME`` of ``up``: on SQLite, or where ``DAGSTER_POSTGRES_URL`` says.
+
+    Raises:
+        LaptopError: nobody can connect to that.
+    """
     # What was built is true of one warehouse: another one has a memory of its own.
     home = settings.state_dir / "dagster" / settings.profile
     home.mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(__file__).parents[1] / "dagster.yaml", home / "dagster.yaml")
+    if url := os.environ.get(postgres.VARIABLE):
+        with _dbt_errors():
+            os.environ[postgres.VARIABLE] = postgres.with_driver(url)
+            problem = postgres.connection_problem(url)
+        if problem:
+            raise LaptopError(problem)
+        with (home / "dagster.yaml").open("a", encoding="utf-8") as file:
+            yaml.safe_dump({"storage": dict(postgres.STORAGE)}, file)
     return home
 
 

@@ -1,0 +1,62 @@
+"""Dagster's database, if it is PostgreSQL: ``DAGSTER_POSTGRES_URL``. Its value is never shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+VARIABLE = "DAGSTER_POSTGRES_URL"
+_SCHEME = "postgresql+psycopg2"
+_CONNECT_SECONDS = 10
+# Names the variable, so that the password stands in no file and in no run's arguments.
+STORAGE: Mapping[str, Any] = {"postgres": {"postgres_url": {"env": VARIABLE}}}
+
+
+def with_driver(url: str) -> str:
+    """The URL with the driver that Dagster needs.
+
+    With a plain ``postgresql://`` SQLAlchemy may take psycopg 3, which Dagster cannot use.
+
+    Raises:
+        ValueError: it is no URL of a PostgreSQL.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in ("postgres", "postgresql"):
+        raise ValueError(f"{VARIABLE}: it has to begin with {_SCHEME}://")
+    return f"{_SCHEME}://{rest}"
+
+
+def plain_scheme(config: Mapping[str, Any]) -> str:
+    """What to change in a dagster.yaml whose URL names no driver, or another one; "" if nothing."""
+    storage = config.get("storage")
+    postgres = storage.get("postgres") if isinstance(storage, Mapping) else None
+    url = postgres.get("postgres_url") if isinstance(postgres, Mapping) else None
+    variable = url.get("env") if isinstance(url, Mapping) else None
+    said = os.environ.get(str(variable), "") if variable else str(url or "")
+    if not said or said.startswith(f"{_SCHEME}://"):
+        return ""
+    return f"{variable or 'storage.postgres.postgres_url'}: write {_SCHEME}:// before the user"
+
+
+def connection_problem(url: str) -> str:
+    """Why nobody can connect to ``url``, in one line without the password; "" if one can.
+
+    Raises:
+        ValueError: it is no URL of a PostgreSQL.
+    """
+    plain = with_driver(url).replace(_SCHEME, "postgresql", 1)
+    try:
+        import psycopg2
+    except ImportError:
+        return f"{VARIABLE} is set: pip install 'dbt-orchestration[postgres]'"
+    try:
+        psycopg2.connect(plain, connect_timeout=_CONNECT_SECONDS).close()
+    except psycopg2.OperationalError as error:
+        said = " ".join(str(error).split())
+        return f"{said}: start PostgreSQL there, or correct {VARIABLE}"
+    except psycopg2.Error:  # may quote the URL
+        return (
+            f"{VARIABLE} is no URL that PostgreSQL understands: {_SCHEME}://user:password@host/db"
+        )
+    return ""
