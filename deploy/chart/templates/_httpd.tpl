@@ -8,11 +8,12 @@ ServerName https://{{ $proxy.host }}
 Listen 8080
 PidFile /tmp/httpd.pid
 Mutex file:/tmp
-ErrorLog /dev/stderr
+# Not /dev/stderr, which the user of a container may not be allowed to open.
+ErrorLog "|/bin/cat"
 LogLevel warn
 # Without the query, in which a code of the login may stand.
 LogFormat "%h %u \"%m %U\" %>s" plain
-CustomLog /dev/stdout plain
+CustomLog "|/bin/cat" plain
 ServerTokens Prod
 ServerSignature Off
 TraceEnable Off
