@@ -1,0 +1,139 @@
+"""The images, and Dagster on one machine: what their files say, without building any of it."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from dagster._core.instance.ref import InstanceRef
+
+from tests.conftest import INSTANCE, REPOSITORY
+from tests.deploy.conftest import DEPLOY, Render
+
+HADOLINT = Path(sys.executable).parent / "hadolint"
+
+
+@pytest.mark.skipif(not HADOLINT.is_file(), reason="there is no hadolint for this kind of machine")
+def test_the_images_are_made_as_they_should_be() -> None:
+    files = [DEPLOY / "Containerfile", DEPLOY / "Containerfile.proxy"]
+    done = subprocess.run([HADOLINT, *files], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_image_has_extras_that_there_are() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    text = (DEPLOY / "Containerfile").read_text()
+    [line] = [line for line in text.splitlines() if line.startswith("ARG EXTRAS=")]
+    assert set(line.split('"')[1].split()) - {"--extra"} <= {*project["optional-dependencies"]}
+
+
+@pytest.mark.parametrize(
+    ("subject", "ends"),
+    [
+        ("DATA-123: wrong totals", "-DATA-123"),
+        ("A comment", ""),
+        ("Fix DATA-1 and DATA-2", "-DATA-1"),
+    ],
+)
+def test_a_tag_says_version_commit_and_ticket(subject: str, ends: str, tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    shutil.copy(DEPLOY / "image-tag.sh", tmp_path / "deploy")
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    who = {
+        f"GIT_{role}_{what}": "a@b.c"
+        for role in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
+    environment = {**os.environ, **who}
+
+    def run(*command: str) -> str:
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    run("git", "init", "--quiet")
+    run("git", "commit", "--quiet", "--allow-empty", "--message", subject)
+    version = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["version"]
+    assert (
+        run("deploy/image-tag.sh")
+        == f"{version}-{run('git', 'rev-parse', '--short=10', 'HEAD')}{ends}"
+    )
+
+
+def test_one_machine_runs_what_the_chart_runs(render: Render, tmp_path: Path) -> None:
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    services = compose["services"]
+    for name, service in services.items():
+        assert {*service["depends_on"]} <= services.keys() if "depends_on" in service else True, (
+            name
+        )
+        for volume in service.get("volumes", []):
+            source, _, _ = volume.partition(":")
+            known = source in compose["volumes"] or source in (
+                "./vm.dagster.yaml",
+                "./environments.yaml",
+                "./profiles.yml",
+            )
+            assert known, (name, volume)
+        assert {each["source"] for each in service.get("configs", [])} <= compose["configs"].keys()
+
+    # The same commands, but that a run needs no image of its own.
+    containers = {
+        each["metadata"]["name"].removeprefix("dagster-"): each["spec"]["template"]["spec"][
+            "containers"
+        ][0]
+        for each in render("values-prod.yaml")
+        if each["kind"] in ("Deployment", "Job")
+    }
+    image = containers["code-prod"]["image"]
+    for name in ("migrate", "code-prod", "daemon", "webserver", "viewer"):
+        arguments = containers[name]["args"]
+        assert [each for each in arguments if each not in ("--container-image", image)] == (
+            services[name]["command"]
+        ), name
+
+    shutil.copy(DEPLOY / "vm.dagster.yaml", tmp_path / "dagster.yaml")
+    InstanceRef.from_dir(str(tmp_path))
+    ours = yaml.safe_load(INSTANCE.read_text())
+    theirs = yaml.safe_load((DEPLOY / "vm.dagster.yaml").read_text())
+    storage = theirs.pop("storage")["postgres"]["postgres_db"]
+    assert storage["scheme"] == "postgresql+psycopg2"
+    assert theirs.pop("concurrency").keys() == ours.pop("concurrency").keys()
+    assert theirs == ours
+
+
+def test_systemd_runs_what_compose_runs() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    units = sorted((DEPLOY / "systemd").glob("*.service"))
+    assert len(units) == 4
+    for unit in units:
+        parser = configparser.RawConfigParser(strict=False)
+        parser.optionxform = str  # type: ignore[assignment, method-assign]
+        parser.read(unit)
+        assert parser["Install"]["WantedBy"] == "multi-user.target"
+        program, *arguments = parser["Service"]["ExecStart"].split()
+        name = unit.stem.removeprefix("dagster-").replace("@", "-prod")
+        theirs = services[name]["command"]
+        assert Path(program).name == theirs[0]
+        # Where it listens and where its files are is another matter.
+        options = {each for each in theirs if each.startswith("--")}
+        assert {each for each in arguments if each.startswith("--")} == options
+
+
+def test_the_other_files_are_yaml() -> None:
+    for name in ("values-official.yaml", "pipeline.github.yml"):
+        assert yaml.safe_load((DEPLOY / name).read_text())
+    # What the traps are about.
+    official = yaml.safe_load((DEPLOY / "values-official.yaml").read_text())
+    assert official["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
+    [prod] = official["dagster-user-deployments"]["deployments"]
+    assert "codeServerArgs" in prod
+    assert "dagsterApiGrpcArgs" not in prod
+    assert prod["volumeMounts"][0]["mountPath"].endswith("/dagster.yaml")
