@@ -35,6 +35,7 @@ PAGES = [
     KOREAN,
     REPOSITORY / "CONTRIBUTING.md",
     *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted((REPOSITORY / "deploy").glob("*.md")),
 ]
 # `make test` runs this test; the others have one of their own, named here.
 RUN_BY = {
@@ -62,6 +63,10 @@ RUN_BY = {
     'dbt-orchestration launch run_now --select customers --reason "wrong totals" --dry-run': (
         "tests/automation/test_held.py"
     ),
+    "helm template dagster deploy/chart --values deploy/chart/values-prod.yaml": (
+        "tests/deploy/test_chart.py"
+    ),
+    "deploy/image-tag.sh": "tests/deploy/test_files.py",
     "dg check defs": "tests/location/test_dg.py",
     "dg scaffold defs dbt_orchestration.DbtEnvironmentComponent warehouse --project-path dbt": (
         "tests/location/test_dg.py"
@@ -74,18 +79,22 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> list[str]:
-    return [line for block in blocks(page, "sh") for line in block.splitlines() if line]
+    lines = [line.strip() for block in blocks(page, "sh") for line in block.splitlines()]
+    return [line for line in lines if line]
 
 
-def test_both_readmes_have_the_same_commands_and_pictures() -> None:
+@pytest.mark.parametrize("folder", [REPOSITORY, REPOSITORY / "deploy"], ids=lambda path: path.name)
+def test_both_readmes_have_the_same_commands_and_pictures(folder: Path) -> None:
+    both = [folder / name for name in ("README.md", "README.ko.md")]
+
     def skeleton(page: Path) -> list[str]:
         return commands(page) + re.findall(r"\((docs/images/[^)]*)\)", page.read_text())
 
-    assert skeleton(ENGLISH) == skeleton(KOREAN)
+    assert skeleton(both[0]) == skeleton(both[1])
     for start in ("#", "|"):
         lines = [
-            [line for line in page.read_text().splitlines() if line.startswith(start)]
-            for page in (ENGLISH, KOREAN)
+            [line for line in page.read_text().splitlines() if line.strip().startswith(start)]
+            for page in both
         ]
         assert len(lines[0]) == len(lines[1])
 

@@ -126,9 +126,13 @@ def test_each_environment_is_a_code_location(
             if each["kind"] == "Deployment"
             and service["selector"].items() <= each["spec"]["selector"]["matchLabels"].items()
         ]
-        arguments = deployment["spec"]["containers"][0]["args"]
-        assert arguments[:3] == ["dagster", "code-server", "start"]
-        assert arguments[arguments.index("--attribute") + 1] == name
+        [check] = deployment["spec"]["initContainers"]
+        [container] = deployment["spec"]["containers"]
+        assert check["args"][:3] == ["dagster", "definitions", "validate"]
+        assert container["args"][:3] == ["dagster", "code-server", "start"]
+        for arguments in (check["args"], container["args"]):
+            assert arguments[arguments.index("--attribute") + 1] == name
+        assert all(check[key] == container[key] for key in ("image", "env", "volumeMounts"))
 
 
 def test_the_launcher_may_do_what_dagster_asks_of_kubernetes(render: Render) -> None:
@@ -159,7 +163,7 @@ WRONG = {
     "settings.environments.dev.branch=null": "environments/dev/branch': got null, want string",
     "proxy.oidc.issuer=http://login.acme.com": "at '/proxy/oidc/issuer': 'http://login.acme.com'",
     "proxy.editors=null": "at '/proxy/editors': got null, want array",
-    "daemon.replicas=2": "at '/daemon': additional properties 'replicas' not allowed",
+    "daemon.replicas=2": "at '/daemon/replicas': maximum: got 2, want 1",
     "bucket.name=s3://acme": "at '/bucket/name': 's3://acme' does not match pattern",
     "runs.stateSize=5": "at '/runs/stateSize': got number, want string",
 }

@@ -100,7 +100,7 @@ def site(render: Render) -> Iterator[Site]:
 
 def answers(address: str) -> bool | None:
     try:
-        return requests.get(f"{address}/graphql", timeout=5).status_code > 0
+        return bool(requests.get(f"{address}/graphql", timeout=5).status_code)
     except requests.ConnectionError:
         return None
 
@@ -140,6 +140,15 @@ def test_nobody_else_is_let_in(site: Site) -> None:
     )
     assert page.status_code == 302
     assert page.headers["Location"].startswith(f"{site.people.address}/auth?")
+
+
+def test_who_logs_out_is_out(site: Site) -> None:
+    session = site.login("data-engineers")
+    assert ask(site, session, JSON).status_code == 200
+    leave = f"{site.address}/oidc/callback?logout={site.address}/"
+    answer = session.get(leave, timeout=30, allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (302, f"{site.address}/")
+    assert ask(site, session, JSON).status_code == 401
 
 
 def test_another_web_page_cannot_use_an_editors_session(site: Site) -> None:

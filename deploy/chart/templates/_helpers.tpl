@@ -134,3 +134,21 @@ storage:
       {{- end }}
 telemetry: {enabled: false}
 {{- end }}
+
+{{- define "codeContainer" -}}
+env:
+  - {name: DAGSTER_HOME, value: /opt/dagster/home}
+  {{- include "env" . | nindent 2 }}
+  {{- include "codeEnv" . | nindent 2 }}
+{{- with .Values.envSecrets }}
+envFrom:
+  {{- range . }}
+  - secretRef: {name: {{ . }}}
+  {{- end }}
+{{- end }}
+resources: {{- toYaml .Values.codeServer.resources | nindent 2 }}
+securityContext: {{- include "containerSecurity" . | nindent 2 }}
+volumeMounts:
+  {{- include "mounts" . | nindent 2 }}
+  {{- include "codeMounts" . | nindent 2 }}
+{{- end }}
