@@ -75,6 +75,8 @@ def test_dagster_takes_what_the_chart_says_to_it(
     )
     manifest = kubernetes.client.ApiClient().sanitize_for_serialization(job)
     kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+    # A secret is a reference, in the pod and in what travels with the run.
+    assert "s3cret" not in json.dumps(manifest)
     spec = manifest["spec"]["template"]["spec"]
     assert spec["enableServiceLinks"] is False
     assert spec["automountServiceAccountToken"] is False
