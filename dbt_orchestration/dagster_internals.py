@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -268,7 +269,7 @@ def stored_versions(storage: StateStorage, key: str) -> Sequence[str]:
 def place_of(storage: StateStorage) -> str:
     """Where the storage keeps its files: a folder or a bucket; never its credentials."""
     kept_in = storage.base_path if isinstance(storage, dg.UPathDefsStateStorage) else None
-    return str(kept_in or type(storage).__name__)
+    return re.sub(r"//[^/@]*@", "//", str(kept_in or type(storage).__name__))
 
 
 def read_notes(instance: dg.DagsterInstance, keys: Iterable[str]) -> Mapping[str, str]:
