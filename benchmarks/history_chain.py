@@ -527,7 +527,7 @@ class Life:
             self.step.did.append("and pushed")
             self.site.commit(head, "while it is held")
             self._settle_again()
-        self.step.did += filter(None, [self.site.order("roll_forward")])
+        self._order("roll_forward")
         self.state, self.whole, self.good, self.mend = head, head_whole, good, False
         self._settle_again()
 
@@ -535,7 +535,7 @@ class Life:
         """While it is paused, a push starts nothing."""
         if not self._is_settled:
             return
-        self.step.did += filter(None, [self.site.order("pause", reason="whatever")])
+        self._order("pause", reason="whatever")
         self._push(deed)
         with self._timed("sensor and runs"):
             settled = self.site.settle()
@@ -543,8 +543,14 @@ class Life:
         if settled.runs:
             self.step.wrong["paused"] = "and yet a run was started"
         self._check_unchanged()
-        self.step.did += filter(None, [self.site.order("resume")])
+        self._order("resume")
         self._settle_again()
+
+    def _order(self, form: str, **fields: Any) -> None:
+        """Launch a form that has to be taken."""
+        with self._timed("sensor and runs"):
+            if refused := self.site.order(form, **fields):
+                self.step.wrong[form] = refused
 
     def _reload(self) -> None:
         if self._is_settled:

@@ -36,6 +36,7 @@ from dbt_orchestration.revisions.current import current, open_revision
 from dbt_orchestration.runs.execute import Build
 from dbt_orchestration.settings.models import Environment, Push
 from tests.automation.site import Site, git, prepared_here
+from tests.conftest import failure
 
 NAME = "prod"
 _RUNS = 5
@@ -283,21 +284,14 @@ class Living(Site):
 
     def approve(self) -> None:
         """Launch the job that lets history that waits be rebuilt."""
-        with quiet(), alone():
-            job = self.loaded[NAME].resolve_job_def(f"{NAME}_rebuild_history")
-            job.execute_in_process(instance=self.instance)
+        if refused := self.order("rebuild_history"):
+            raise RuntimeError(refused)
 
     def order(self, form: str, **fields: Any) -> str:
         """Launch a form; why it was refused, or "" if it was not."""
         with quiet(), alone():
-            job = self.loaded[NAME].resolve_job_def(f"{NAME}_{form}")
-            [op] = job.nodes
-            result = job.execute_in_process(
-                instance=self.instance,
-                run_config={"ops": {op.name: {"config": fields}}},
-                raise_on_error=False,
-            )
-        return "" if result.success else self._ran(result, False).failure
+            result = self.launch(form, **fields)
+        return "" if result.success else failure(result)
 
     def forget(self, relation: str) -> None:
         """Drop a table or view that no node has any more."""

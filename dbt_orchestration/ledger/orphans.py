@@ -11,9 +11,11 @@ import dagster as dg
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.changes.relation_names import relation_name
 from dbt_orchestration.ledger.present import absent_since
-from dbt_orchestration.ledger.provenance import RELATION, UNIQUE_ID
+from dbt_orchestration.ledger.provenance import RELATION, UNIQUE_ID, text_in
 from dbt_orchestration.ledger.recorded import last_build
 from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
+
+_NO_RELATION = {"test", "unit_test", "analysis", "operation", "sql_operation"}
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,11 @@ def orphans(instance: dg.DagsterInstance, dbt: DbtAssets) -> list[Orphan]:
         event = last.asset_materialization if last else None
         if last is None or event is None or UNIQUE_ID not in event.metadata:
             continue
-        relation = _text(event.metadata, RELATION)
+        relation = text_in(event.metadata, RELATION)
         if not relation or relation.lower() in names:
             continue
         if last.storage_id > absent.get(event.asset_key, 0):
-            unique_id = _text(event.metadata, UNIQUE_ID)
+            unique_id = text_in(event.metadata, UNIQUE_ID)
             orphan = Orphan(event.asset_key, relation, unique_id, last.timestamp)
             found.setdefault(last.run_id, []).append(orphan)
     return sorted(_built_here(instance, dbt.env.name, found), key=lambda each: each.relation)
@@ -76,10 +78,3 @@ def known_names(manifest: Mapping[str, Any]) -> set[str]:
 def _is_relation(node: Mapping[str, Any]) -> bool:
     config = node.get("config") or {}
     return config.get("materialized") != "ephemeral" and node["resource_type"] not in _NO_RELATION
-
-
-_NO_RELATION = {"test", "unit_test", "analysis", "operation", "sql_operation"}
-
-
-def _text(metadata: Mapping[str, dg.MetadataValue[Any]], name: str) -> str:
-    return str(metadata[name].value) if name in metadata else ""

@@ -48,6 +48,12 @@ class Record:
         return {DATA_VERSION_TAG: version, **self.tags}
 
 
+def text_in(metadata: Mapping[str, dg.MetadataValue[Any]], name: str) -> str:
+    """What a materialization's metadata says under ``name``; "" if it says nothing."""
+    value = metadata.get(name)
+    return str(value.value) if value else ""
+
+
 def code_version_in(data_version: str) -> str:
     """What ``Record.partition_tags`` put into a data version."""
     return data_version.partition("~")[0]

@@ -114,16 +114,14 @@ def _options(job: dg.JobDefinition) -> list[click.Parameter]:
     described = dagster_internals.field_descriptions(op.definition)
     options: list[click.Parameter] = []
     for name, value in begins.items():
-        flag, words = name.replace("_", "-"), described.get(name)
+        flag, kind = f"--{name.replace('_', '-')}", dict[str, Any]()
         if isinstance(value, bool):
-            option = click.Option([f"--{flag}/--no-{flag}"], default=value, help=words)
+            flag += f"/--no-{name.replace('_', '-')}"
         elif isinstance(value, list):
-            option = click.Option([f"--{flag}"], multiple=True, default=value, help=words)
+            kind = {"multiple": True}
         elif isinstance(value, dict):
-            option = click.Option([f"--{flag}"], type=_mapping, default=value, help=words)
-        else:
-            option = click.Option([f"--{flag}"], default=value, help=words)
-        options.append(option)
+            kind = {"type": _mapping}
+        options.append(click.Option([flag], default=value, help=described.get(name), **kind))
     return options
 
 

@@ -50,19 +50,17 @@ def asked_sensor(environment: str, dbt: DbtAssets) -> dg.SensorDefinition:
         ]
         done = set(json.loads(context.cursor or "[]"))
         requests, said, wanted = [], [], []
-        for run in asked:
+        for run in reversed(asked):  # the one that was asked first
             if run.run_id in done:
                 continue
             try:
                 request = BuildRequest.of_tags(dbt, run.tags)
+                problem = _TWICE if request in wanted else ""
             except KeyError as error:
-                gone = f"cannot be done any more: {error} is gone"
-                context.instance.add_run_tags(run.run_id, {WHY_TAG: shortened(gone)})
-                said.append(f"Run {run.run_id[:8]} {gone}.")
-                continue
-            if request in wanted:
-                context.instance.add_run_tags(run.run_id, {WHY_TAG: _TWICE})
-                said.append(f"Run {run.run_id[:8]} {_TWICE}.")
+                problem = f"cannot be done any more: {error} is gone"
+            if problem:
+                context.instance.add_run_tags(run.run_id, {WHY_TAG: shortened(problem)})
+                said.append(f"Run {run.run_id[:8]} {problem}.")
                 continue
             wanted.append(request)
             why = f"run {run.run_id[:8]} {run.tags.get(WHY_TAG, 'asks to rebuild it')}"

@@ -157,6 +157,18 @@ class Site:
             self.run(data.run_requests[0], name)
         raise AssertionError(f"still asks for runs after {_MOST_RUNS}")
 
+    def launch(self, form: str, who: str = "", /, **fields: Any) -> dg.ExecuteInProcessResult:
+        """What a person does who launches a form of ``prod`` from the Launchpad."""
+        adapters.close_duckdb()  # the process of a form has not opened it
+        job = (self.loaded.get("prod") or self.load()).resolve_job_def(f"prod_{form}")
+        [op] = job.nodes
+        return job.execute_in_process(
+            instance=self.instance,
+            run_config={"ops": {op.name: {"config": fields}}},
+            tags={"user": who} if who else {},
+            raise_on_error=False,
+        )
+
     def _settled(self, name: str) -> dg.SensorExecutionData:
         """The first tick that is not about what has still to come by itself."""
         while True:

@@ -67,12 +67,7 @@ def begin(site: Site) -> None:
 
 
 def fill_in(site: Site, **form: Any) -> dg.ExecuteInProcessResult:
-    loaded = site.loaded.get("prod") or site.load()
-    return loaded.resolve_job_def("prod_adopt").execute_in_process(
-        instance=site.instance,
-        run_config={"ops": {"prod_what_is_there": {"config": form}}},
-        raise_on_error=False,
-    )
+    return site.launch("adopt", **form)
 
 
 def adopt(site: Site, request: dg.RunRequest) -> dg.ExecuteInProcessResult:

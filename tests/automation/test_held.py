@@ -24,7 +24,6 @@ from tests.conftest import failure
 
 NOT_HELD = dg.AssetCheckKey(dg.AssetKey(["prod", "pushes"]), "not_held_or_paused")
 ROLLED_BACK = ["big_customers", "customers", "daily", "kept", "raw_orders", "stg_orders"]
-OPS = {"roll_back": "hold", "roll_forward": "release", "pause": "stop", "resume": "go_on"}
 
 
 def begin(site: Site) -> None:
@@ -38,21 +37,9 @@ def begin(site: Site) -> None:
     assert site.build().success
 
 
-def launch(site: Site, form: str, who: str = "", **fields: Any) -> dg.ExecuteInProcessResult:
-    """What a person does who launches a form."""
-    adapters.close_duckdb()  # the process of a form has not opened it
-    job = (site.loaded.get("prod") or site.load()).resolve_job_def(f"prod_{form}")
-    return job.execute_in_process(
-        instance=site.instance,
-        run_config={"ops": {f"prod_{OPS[form]}": {"config": fields}}},
-        tags={"user": who} if who else {},
-        raise_on_error=False,
-    )
-
-
 def order(site: Site, form: str, who: str = "", **fields: Any) -> Mapping[str, str]:
     """What a form that is not refused shows."""
-    result = launch(site, form, who, **fields)
+    result = site.launch(form, who, **fields)
     assert result.success, failure(result)
     return shown(result)
 
@@ -163,12 +150,12 @@ def test_what_cannot_be_is_said_and_orders_nothing(built: Site) -> None:
     ]
     for form, fields, why in cases:
         act = {"dry_run": False} if form == "roll_back" else {}
-        said = failure(launch(built, form, **{"reason": "no", **fields, **act}))
+        said = failure(built.launch(form, **{"reason": "no", **fields, **act}))
         assert said.startswith("Nothing was started: ")
         assert why in said
         assert "\n" not in said
     with pytest.raises(dg.DagsterInvalidConfigError, match="next_push"):
-        launch(built, "roll_back", commit="DATA-7", until="tomorrow")
+        built.launch("roll_back", commit="DATA-7", until="tomorrow")
     assert built.says().endswith("nothing is due; all 8 nodes are as it says.")
     assert follows(built) == (True, "Neither held nor paused.")
 
@@ -182,9 +169,9 @@ def test_a_form_that_dies_has_ordered_nothing(built: Site, monkeypatch: pytest.M
 
     with monkeypatch.context() as patch:
         patch.setattr(dg.DagsterInstance, "add_run_tags", write_and_die)
-        result = launch(built, "roll_back", commit=first(built), reason="no", dry_run=False)
+        result = built.launch("roll_back", commit=first(built), reason="no", dry_run=False)
         assert not result.success
-        assert not launch(built, "pause", reason="no").success
+        assert not built.launch("pause", reason="no").success
     assert "nothing is due; all 8 nodes are as it says." in built.says()
     assert follows(built) == (True, "Neither held nor paused.")
 
@@ -224,7 +211,7 @@ def test_a_paused_environment_looks_and_starts_nothing(built: Site) -> None:
         schedule = definitions.get_schedule_def("prod_full_build_schedule")
         assert paused in (schedule.evaluate_tick(context).skip_message or "")
     assert built.materialize("customers").success
-    again = failure(launch(built, "pause", reason="another one"))
+    again = failure(built.launch("pause", reason="another one"))
     assert "prod is paused by ann since " in again
     assert "launch prod_resume before you give another reason." in again
 

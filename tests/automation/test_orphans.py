@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import dagster as dg
 import pytest
 
-from dbt_orchestration.dbt.internals import adapters
 from tests.automation.site import Site, git
 from tests.automation.test_dropped import WHY, reasons
 from tests.automation.test_held import order
@@ -30,33 +27,27 @@ def begin(site: Site) -> None:
     assert "nothing is due" in site.build_all()
 
 
-def launch(site: Site, **fields: Any) -> dg.ExecuteInProcessResult:
-    adapters.close_duckdb()  # the process of a form has not opened it
-    job = (site.loaded.get("prod") or site.load()).resolve_job_def("prod_drop_orphans")
-    return job.execute_in_process(
-        instance=site.instance,
-        run_config={"ops": {"prod_left_over": {"config": fields}}},
-        raise_on_error=False,
-    )
-
-
 def tables(site: Site) -> set[str]:
     found = site.query("select table_name from information_schema.tables")
     return {str(name) for (name,) in found}
 
 
 def test_what_is_left_is_shown_and_dropped_by_name(built: Site) -> None:
-    plan = shown(launch(built))
+    plan = shown(built.launch("drop_orphans"))
     [seen, totals] = [line for line in plan["plan"].splitlines() if "can be dropped" in line]
     assert "main\\.seen | " in seen
     assert "main\\.totals | table | model totals, built 20" in totals
     assert " | 1 rows | " in totals
     assert " | again, view main\\.by\\_hand | " in totals
     assert "write some of them as names" in plan["next"]
-    dry = shown(launch(built, names=["main.totals"]))
+    dry = shown(built.launch("drop_orphans", names=["main.totals"]))
     assert "seen" not in dry["plan"]
     assert "totals" in tables(built)
-    said = shown(launch(built, names=['"Main"."Totals"'], reason="nobody reads it", dry_run=False))
+    said = shown(
+        built.launch(
+            "drop_orphans", names=['"Main"."Totals"'], reason="nobody reads it", dry_run=False
+        )
+    )
     assert "main.totals" in said["dropped"]
     assert not {"totals"} & tables(built)
     assert {"seen", "by_hand"} <= tables(built)
@@ -64,7 +55,7 @@ def test_what_is_left_is_shown_and_dropped_by_name(built: Site) -> None:
     event = observed.asset_observation
     assert event
     assert str(event.description).endswith("main.totals: nobody reads it")
-    assert "totals" not in shown(launch(built))["plan"].replace("by\\_hand", "")
+    assert "totals" not in shown(built.launch("drop_orphans"))["plan"].replace("by\\_hand", "")
 
     built.clone.write("models/totals.sql", "select count(*) as orders from {{ ref('customers') }}")
     built.clone.push("totals again")
@@ -87,7 +78,7 @@ def test_what_is_left_is_shown_and_dropped_by_name(built: Site) -> None:
 )
 def test_only_what_is_left_is_dropped(built: Site, names: list[str], why: str) -> None:
     before = tables(built)
-    said = failure(launch(built, names=names, reason="why not", dry_run=False))
+    said = failure(built.launch("drop_orphans", names=names, reason="why not", dry_run=False))
     assert said.startswith("Nothing was started: names: ")
     assert why in said
     assert "\n" not in said
@@ -95,7 +86,9 @@ def test_only_what_is_left_is_dropped(built: Site, names: list[str], why: str) -
 
 
 def test_what_somebody_may_still_want_stays(built: Site) -> None:
-    assert "reason: say why" in failure(launch(built, names=["main.seen"], dry_run=False))
+    assert "reason: say why" in failure(
+        built.launch("drop_orphans", names=["main.seen"], dry_run=False)
+    )
     (built.clone.folder / "dbt" / "snapshots").mkdir()
     built.clone.write(
         "snapshots/people.yml",
@@ -107,7 +100,9 @@ def test_what_somebody_may_still_want_stays(built: Site) -> None:
     (built.clone.folder / "dbt" / "snapshots" / "people.yml").unlink()
     built.clone.push("no snapshot")
     built.build_all()
-    assert "a snapshot's history cannot be built again" in shown(launch(built))["plan"]
+    assert (
+        "a snapshot's history cannot be built again" in shown(built.launch("drop_orphans"))["plan"]
+    )
     order(
         built,
         "roll_back",
@@ -115,7 +110,9 @@ def test_what_somebody_may_still_want_stays(built: Site) -> None:
         reason="wrong",
         dry_run=False,
     )
-    said = failure(launch(built, names=["main.seen"], reason="why not", dry_run=False))
+    said = failure(
+        built.launch("drop_orphans", names=["main.seen"], reason="why not", dry_run=False)
+    )
     assert said.startswith("Nothing was started: Held at ")
     assert "launch this afterwards" in said
     assert "seen" in tables(built)

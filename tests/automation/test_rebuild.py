@@ -22,13 +22,7 @@ begin = test_history.begin
 
 
 def fill_in(site: Site, **form: Any) -> dg.ExecuteInProcessResult:
-    job = site.loaded["prod"].resolve_job_def("prod_rebuild") if site.loaded else None
-    job = job or site.load().resolve_job_def("prod_rebuild")
-    return job.execute_in_process(
-        instance=site.instance,
-        run_config={"ops": {"prod_form": {"config": form}}},
-        raise_on_error=False,
-    )
+    return site.launch("rebuild", **form)
 
 
 def shown(result: dg.ExecuteInProcessResult) -> Mapping[str, str]:

@@ -32,7 +32,6 @@ def test_the_image_has_extras_that_there_are() -> None:
     text = (DEPLOY / "Containerfile").read_text()
     [line] = [line for line in text.splitlines() if line.startswith("ARG EXTRAS=")]
     named = {*line.split('"')[1].split()} - {"--extra"}
-    # What Dagster's database needs comes with a change of its own.
     assert named <= {*project["optional-dependencies"]}
 
 

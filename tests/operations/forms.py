@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import dagster as dg
-
-from tests.automation.site import Site
 from tests.automation.test_history import shown
 from tests.automation.test_rebuild import started
 
-__all__ = ["launch", "rows", "shown", "started"]
-
-# What the fields of each form stand under.
-_OPS = {"run_now": "now", "resume_daily_build": "resume_build", "dbt": "command", "docs": "docs_of"}
-
-
-def launch(site: Site, form: str, **fields: Any) -> dg.ExecuteInProcessResult:
-    definitions = site.loaded.get("prod") or site.load()
-    return definitions.resolve_job_def(f"prod_{form}").execute_in_process(
-        instance=site.instance,
-        run_config={"ops": {f"prod_{_OPS[form]}": {"config": fields}}},
-        raise_on_error=False,
-    )
+__all__ = ["rows", "shown", "started"]
 
 
 def rows(text: str) -> list[list[str]]:

@@ -15,7 +15,7 @@ from dbt_orchestration.operations.form import RefusedError
 from dbt_orchestration.settings.docs import Docs
 from tests.automation.site import Site, names
 from tests.conftest import checks, failure, materialized
-from tests.operations.forms import launch, rows, shown, started
+from tests.operations.forms import rows, shown, started
 
 SOURCE = """\
 sources:
@@ -43,7 +43,7 @@ def test_what_builds_is_a_run_that_is_recorded_on_the_assets(built: Site) -> Non
     built.load()
     built.query("delete from main.kept where order_id = 1")
     form = {"command": "run", "select": "+kept customers", "reason": "a correction"}
-    launch(built, "dbt", **form, full_refresh=True)
+    built.launch("dbt", **form, full_refresh=True)
     [request] = started(built)
     assert names(request) == ["customers", "kept", "stg_orders"]  # and not the seed
     assert "wants dbt run +kept customers: a correction" in request.tags["dbt/why"]
@@ -51,17 +51,17 @@ def test_what_builds_is_a_run_that_is_recorded_on_the_assets(built: Site) -> Non
     assert materialized(result) == ["customers", "kept", "stg_orders"]
     assert checks(result) == {}
     assert built.query("select count(*) from main.kept") == [(4,)]
-    launch(built, "dbt", command="test", select="customers", reason="to be sure")
+    built.launch("dbt", command="test", select="customers", reason="to be sure")
     [request] = started(built)
     assert not request.asset_selection
     assert [c.passed for c in checks(built.run(request)).values()] == [True]
-    said = failure(launch(built, "dbt", command="seed", select="kept", reason="so"))
+    said = failure(built.launch("dbt", command="seed", select="kept", reason="so"))
     assert "select: dbt seed builds seeds, and 'kept' has none." in said
 
 
 def test_what_only_reads_is_shown_on_the_runs_page(built: Site) -> None:
     def result_of(**form: Any) -> str:
-        return shown(launch(built, "dbt", **form))["result"]
+        return shown(built.launch("dbt", **form))["result"]
 
     unseen = built.clone.commit("never loaded")
     built.clone.write("models/sources.yml", SOURCE)
@@ -81,9 +81,9 @@ def test_what_only_reads_is_shown_on_the_runs_page(built: Site) -> None:
     assert [row[:2] for row in rows(result_of(command="source freshness"))] == [
         ["raw\\.raw\\_orders", "warn"]
     ]
-    page = shown(launch(built, "dbt", command="docs generate", arguments=["--empty-catalog"]))
+    page = shown(built.launch("dbt", command="docs generate", arguments=["--empty-catalog"]))
     assert (Path(page["artifacts"]) / "index.html").is_file()
-    written = Path(shown(launch(built, "docs"))["docs"])
+    written = Path(shown(built.launch("docs"))["docs"])
     assert written.parent == built.settings.state_dir / "docs" / "prod"
     assert "big_customers" in written.read_text()
     served = {"folder": "memory://site/docs", "url": "https://docs.example.com/"}
@@ -91,21 +91,21 @@ def test_what_only_reads_is_shown_on_the_runs_page(built: Site) -> None:
     built.settings = settings.model_copy(update={"docs": Docs(**served)})
     built.load()
     address = "https://docs.example.com/prod/index.html"
-    assert shown(launch(built, "docs"))["docs"] == address
+    assert shown(built.launch("docs"))["docs"] == address
     assert "big_customers" in UPath("memory://site/docs/prod/index.html").read_text()
     assets = built.loaded["prod"].resolve_asset_graph()
     metadata = assets.get(dg.AssetKey(["prod", "customers"])).metadata
     assert metadata["docs"] == dg.MetadataValue.url(f"{address}#!/model/model.shop.customers")
     built.settings = settings.model_copy(update={"docs": Docs(folder="gs://nobody/docs")})
     built.load()
-    said = failure(launch(built, "docs"))
+    said = failure(built.launch("docs"))
     assert "docs.folder: gs://nobody/docs/prod/index.html cannot be written: " in said
     assert "\n" not in said
     built.settings = settings
     built.load()
-    hidden = failure(launch(built, "dbt", command="show", select="customers"))
+    hidden = failure(built.launch("dbt", command="show", select="customers"))
     assert "customers has contains_pii, so none of its rows are shown" in hidden
-    wrong = failure(launch(built, "dbt", command="show", inline="select * from nowhere"))
+    wrong = failure(built.launch("dbt", command="show", inline="select * from nowhere"))
     assert wrong.startswith("dbt show failed: ")
     assert started(built) == []
     before = result_of(command="list", commit=unseen[:10], arguments=["--resource-type source"])
@@ -117,16 +117,16 @@ def test_a_macro_is_run_with_the_reason_on_record(built: Site) -> None:
     built.clone.push("forget")
     built.says()
     form = {"command": "run-operation", "macro": "forget", "args": {"day": "2024-01-01"}}
-    dry = shown(launch(built, "dbt", **form, reason="x", dry_run=True))
+    dry = shown(built.launch("dbt", **form, reason="x", dry_run=True))
     assert "Nothing was started" in dry["next"]
     assert built.query("select count(*) from main.daily") == [(3,)]
-    asked = launch(built, "dbt", **form, reason="a bad day")
+    asked = built.launch("dbt", **form, reason="a bad day")
     assert "forgot 2024-01-01" in shown(asked)["result"]
     assert built.query("select count(*) from main.daily") == [(2,)]
     run = built.instance.get_run_by_id(asked.run_id)
     assert run is not None
     assert run.tags["dbt/why"] == "dbt run-operation forget: a bad day"
-    wrong = launch(built, "dbt", **{**form, "macro": "forgot"}, reason="x")
+    wrong = built.launch("dbt", **{**form, "macro": "forgot"}, reason="x")
     assert "macro 'forgot': did you mean forget?" in failure(wrong)
 
 
@@ -150,7 +150,7 @@ WRONG: Sequence[tuple[Mapping[str, Any], str]] = [
 def test_what_is_wrong_is_refused_in_one_line(built: Site) -> None:
     built.load()
     for form, why in WRONG:
-        said = failure(launch(built, "dbt", **form))
+        said = failure(built.launch("dbt", **form))
         assert said.startswith(f"Nothing was started: {why}")
         assert "\n" not in said
     assert started(built) == []

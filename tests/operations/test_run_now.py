@@ -7,13 +7,13 @@ import dagster as dg
 from dbt_orchestration import dagster_internals
 from tests.automation.site import Site, names
 from tests.conftest import checks, failure
-from tests.operations.forms import launch, rows, shown, started
+from tests.operations.forms import rows, shown, started
 
 
 def test_models_run_ahead_of_the_queue_with_the_reason_on_record(built: Site) -> None:
     built.load()
     built.query("update main.customers set amount = 0")
-    asked = launch(built, "run_now", select="customers+ peak", exclude="totals", reason="the CFO")
+    asked = built.launch("run_now", select="customers+ peak", exclude="totals", reason="the CFO")
     said = shown(asked)
     assert [row[0] for row in rows(said["plan"])] == ["customers", "big_customers", "peak"]
     assert "Nothing else works on the warehouse." in said["plan"]
@@ -34,7 +34,7 @@ def test_tables_are_made_from_nothing_with_vars_and_without_tests(built: Site) -
     built.query("delete from main.kept where order_id = 1")
     wanted = {"full_refresh": True, "vars": {"big": 0}, "exclude_tests": True}
     form = {"select": "kept customers big_customers", "reason": "a correction", **wanted}
-    dry = shown(launch(built, "run_now", **form, dry_run=True))
+    dry = shown(built.launch("run_now", **form, dry_run=True))
     assert {row[0]: row[1] for row in rows(dry["plan"])} == {
         "kept": "from nothing",
         "customers": "as a whole",
@@ -42,7 +42,7 @@ def test_tables_are_made_from_nothing_with_vars_and_without_tests(built: Site) -
     }
     assert "Nothing was started" in dry["next"]
     assert started(built) == []
-    launch(built, "run_now", **form)
+    built.launch("run_now", **form)
     [request] = started(built)
     result = built.run(request)
     assert result.success
@@ -67,7 +67,7 @@ WRONG = {
 def test_what_cannot_be_is_refused_in_one_line(built: Site) -> None:
     built.load()
     for why, form in WRONG.items():
-        said = failure(launch(built, "run_now", **{"reason": "now", **form}))
+        said = failure(built.launch("run_now", **{"reason": "now", **form}))
         assert said.startswith(f"Nothing was started: {why}")
         assert "\n" not in said
     assert started(built) == []
@@ -85,6 +85,6 @@ def test_the_page_says_what_it_waits_for(built: Site) -> None:
         ).run_id[:8]
         for name in ("customers", "peak")
     ]
-    plan = shown(launch(built, "run_now", select="totals", reason="now", dry_run=True))["plan"]
+    plan = shown(built.launch("run_now", select="totals", reason="now", dry_run=True))["plan"]
     assert f"Run {runs[0]} has still to build customers: this waits until that is built." in plan
     assert f"Run {runs[1]} shares no table with this: neither waits for the other." in plan

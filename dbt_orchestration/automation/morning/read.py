@@ -33,7 +33,7 @@ from dbt_orchestration.dagster_internals import CheckStatus
 from dbt_orchestration.ledger.failures import RunFailure
 from dbt_orchestration.ledger.held import held
 from dbt_orchestration.ledger.orphans import Orphan, orphans
-from dbt_orchestration.ledger.provenance import SECONDS
+from dbt_orchestration.ledger.provenance import SECONDS, text_in
 from dbt_orchestration.ledger.pushes import pushes_key
 from dbt_orchestration.ledger.recorded import (
     COMPLETED,
@@ -178,7 +178,7 @@ class Reader:
         credits: dict[tuple[Cause, str], float] = {}
         for record in self._runs:
             run = record.dagster_run
-            who = self._cause(run), _text(self._pushed.get(run.run_id, {}), "author")
+            who = self._cause(run), text_in(self._pushed.get(run.run_id, {}), "author")
             counts[who] += 1
             seconds[who] = seconds.get(who, 0.0) + self._seconds(record)
             if cost := run.tags.get(CREDITS_TAG):
@@ -224,9 +224,9 @@ class Reader:
                 break
             said, run = _metadata(record), runs.get(record.run_id)
             yield Pushed(
-                _text(said, "commit"),
-                _text(said, "author"),
-                _text(said, "commit url"),
+                text_in(said, "commit"),
+                text_in(said, "author"),
+                text_in(said, "commit url"),
                 record.run_id if run else "",
                 _names(run.dagster_run) if run else (),
                 int(number(said, "left alone") or 0),
@@ -323,8 +323,3 @@ def _result(found: dg.AssetCheckEvaluation) -> str:
 def _metadata(record: dg.EventLogRecord) -> _Metadata:
     event = record.asset_materialization
     return event.metadata if event else {}
-
-
-def _text(metadata: _Metadata, name: str) -> str:
-    value = metadata.get(name)
-    return str(value.value) if value else ""

@@ -24,7 +24,7 @@ from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.dagster_internals import CheckStatus
 from dbt_orchestration.dbt.parse import Commit
 from dbt_orchestration.ledger.failures import Failed, RunFailure
-from dbt_orchestration.ledger.held import held, paused
+from dbt_orchestration.ledger.held import Pause, held, paused
 from dbt_orchestration.ledger.provenance import CODE_VERSION_TAG
 from dbt_orchestration.ledger.recorded import evaluation_in, last_build
 from dbt_orchestration.ledger.run_tags import PUSH_TAG, SHA_TAG
@@ -119,16 +119,19 @@ class Look:
 
     def _orders(self) -> Iterator[Incident]:
         """What a person has ordered, and may forget."""
-        environment = self.environment
-        hold, pause = held(self.instance, environment), paused(self.instance, environment)
+        hold = held(self.instance, self.environment)
         for kind, order, job in (
             (Kind.HELD, hold, "roll_forward"),
-            (Kind.PAUSED, pause, "resume"),
+            (Kind.PAUSED, self._pause, "resume"),
         ):
             if order:
                 facts = {"who": order.who, "time": order.began, "reason": order.reason.rstrip(".")}
-                facts |= {"sha": hold.sha[:10] if hold else "", "job": named(environment, job)}
+                facts |= {"sha": hold.sha[:10] if hold else "", "job": named(self.environment, job)}
                 yield Incident(kind, version=order.run_id, facts=_short(facts))
+
+    @cached_property
+    def _pause(self) -> Pause | None:
+        return paused(self.instance, self.environment)
 
     # Runs
 
@@ -136,7 +139,7 @@ class Look:
         last = self._newest(daily_tags(self.environment))
         yield from self._ended(Kind.BUILD_FAILED, last)
         # Of a paused one everybody can read why it does not start.
-        if self.scheduled is not None and not paused(self.instance, self.environment):
+        if self.scheduled is not None and not self._pause:
             yield from self._late(last, self.scheduled)
 
     def _push(self) -> Iterator[Incident]:
