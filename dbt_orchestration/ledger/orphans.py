@@ -27,18 +27,20 @@ class Orphan:
         relation: database, schema and name, with dots.
         unique_id: the node's.
         built: when, in seconds since 1970.
+        absent: it was seen not to be in the warehouse any more.
     """
 
     key: dg.AssetKey
     relation: str
     unique_id: str
     built: float
+    absent: bool
 
 
 def orphans(instance: dg.DagsterInstance, dbt: DbtAssets) -> list[Orphan]:
     """Relations that runs of this environment built, and whose names no node of it has.
 
-    Those are left out that were seen not to be there any more. Ordered by name.
+    Ordered by name.
     """
     here, names = set(dbt.keys.values()), known_names(dbt.manifest)
     gone = [key for key in instance.all_asset_keys() if key not in here]
@@ -52,10 +54,10 @@ def orphans(instance: dg.DagsterInstance, dbt: DbtAssets) -> list[Orphan]:
         relation = text_in(event.metadata, RELATION)
         if not relation or relation.lower() in names:
             continue
-        if last.storage_id > absent.get(event.asset_key, 0):
-            unique_id = text_in(event.metadata, UNIQUE_ID)
-            orphan = Orphan(event.asset_key, relation, unique_id, last.timestamp)
-            found.setdefault(last.run_id, []).append(orphan)
+        key, unique_id = event.asset_key, text_in(event.metadata, UNIQUE_ID)
+        is_absent = last.storage_id <= absent.get(key, 0)
+        orphan = Orphan(key, relation, unique_id, last.timestamp, is_absent)
+        found.setdefault(last.run_id, []).append(orphan)
     return sorted(_built_here(instance, dbt.env.name, found), key=lambda each: each.relation)
 
 

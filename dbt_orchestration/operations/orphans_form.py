@@ -21,7 +21,6 @@ from dbt_orchestration.ledger.orphans import Orphan, known_names, orphans
 from dbt_orchestration.ledger.present import keep, place_in_the_log
 from dbt_orchestration.markdown import table
 from dbt_orchestration.operations.form import (
-    NOT_YET,
     Answer,
     RefusedError,
     form_job,
@@ -56,14 +55,14 @@ class _Found:
     """An orphan as it stands in the warehouse.
 
     Attributes:
-        kind: table or view.
+        kind: table or view; "" if it is not there any more.
         kept: why it is not dropped here; "" if it may be.
         size, changed: as far as the warehouse says.
         readers: dbt nodes and views that name it.
     """
 
     orphan: Orphan
-    kind: str
+    kind: str = ""
     kept: str = ""
     size: str = ""
     changed: str = ""
@@ -92,28 +91,31 @@ def orphans_job(loaded: Loaded) -> dg.JobDefinition:
         )
         found = _find(loaded.newest(instance), instance)
         chosen = _chosen(found, wanted)
-        shown = _shown(chosen if wanted else found)
-        if not found or not wanted or form.dry_run:
-            write = "Nothing was dropped: write some of them as names, with dry_run: false."
-            said = NOT_YET.replace("started", "dropped") if wanted else write
-            said = said if found else "Nothing was dropped: there are none."
-            return Answer(shown, "relations of models that are gone", said)
-        names = [each.name for each in chosen]
+        there = chosen if wanted else [each for each in found if each.kind]
+        names = ", ".join(each.name for each in there)
+        if not there:
+            said = "none of them is there any more" if wanted else "there are none"
+        elif not wanted:
+            said = "write some of them as names, with dry_run: false"
+        elif form.dry_run:
+            said = "launch it with dry_run: false"
+        else:
 
-        def drop(context: dg.OpExecutionContext) -> Mapping[str, Any]:
-            at = loaded.newest(instance)
-            try:  # a push may have brought one back since
-                still = _chosen(_find(at, instance), wanted)
-            except RefusedError as error:
-                raise PlainFailure(f"Nothing was dropped: {error}.") from None
-            _drop(at, instance, still)
-            for each in still:
-                said = f"Dropped {each.name}: {reason}"
-                context.log_event(dg.AssetObservation(each.orphan.key, description=said))
-            return {"dropped": ", ".join(names)}
+            def drop(context: dg.OpExecutionContext) -> Mapping[str, Any]:
+                at = loaded.newest(instance)
+                try:  # a push may have brought one back since
+                    still = _chosen(_find(at, instance), wanted)
+                except RefusedError as error:
+                    raise PlainFailure(f"Nothing was dropped: {error}.") from None
+                for each in still:
+                    _drop(at, instance, each)
+                    dropped = f"Dropped {each.name}: {reason}"
+                    context.log_event(dg.AssetObservation(each.orphan.key, description=dropped))
+                return {"dropped": names}
 
-        why = f"drops {', '.join(names)}: {reason}"
-        return Answer(shown, why, f"Dropped: {', '.join(names)}.", act=drop)
+            return Answer(_shown(there), f"drops {names}: {reason}", f"Dropped: {names}.", act=drop)
+        why = "relations of models that are gone"
+        return Answer(_shown(there), why, f"Nothing was dropped: {said}.")
 
     return form_job(
         environment,
@@ -132,7 +134,7 @@ def _plain(name: str) -> str:
 
 
 def _chosen(found: Sequence[_Found], wanted: Collection[str]) -> Sequence[_Found]:
-    """Those that are named, each by its name with or without the database."""
+    """Those that are named, with or without the database, but for those that are gone."""
     chosen = []
     for name in wanted:
         if not re.fullmatch(r"[^.*%?]+(\.[^.*%?]+){1,2}", name):
@@ -143,9 +145,14 @@ def _chosen(found: Sequence[_Found], wanted: Collection[str]) -> Sequence[_Found
             raise RefusedError(
                 f"names: {name!r} is nothing that Dagster built here and no model has now{near}"
             )
-        if kept := matches[0].kept:
-            raise RefusedError(f"names: {matches[0].name} is not dropped here: {kept}")
-        chosen.append(matches[0])
+        there = [each for each in matches if each.kind]
+        if len(there) > 1:
+            several = " or ".join(each.name for each in there)
+            raise RefusedError(f"names: {name!r} may be {several}: write which")
+        for each in there:
+            if each.kept:
+                raise RefusedError(f"names: {each.name} is not dropped here: {each.kept}")
+            chosen.append(each)
     return chosen
 
 
@@ -191,8 +198,11 @@ def _find(at: Loaded, instance: dg.DagsterInstance) -> Sequence[_Found]:
     facts = {".".join(row[:3]).lower(): row[3:] for row in about[0]}
     others = _of_others(at, instance)
     found = []
-    for each in left:
+    for each in known:
         name = each.relation.lower()
+        if name not in there:
+            found.append(_Found(each))
+            continue
         rows, size, changed = facts.get(name, ("", "", ""))
         sizes = [f"{int(rows):,} rows" if rows not in _NONE else "", _bytes(size)]
         found.append(
@@ -275,17 +285,17 @@ def _shown(found: Sequence[_Found]) -> str:
     return table(heads, rows)
 
 
-def _drop(at: Loaded, instance: dg.DagsterInstance, chosen: Sequence[_Found]) -> None:
+def _drop(at: Loaded, instance: dg.DagsterInstance, found: _Found) -> None:
+    """Drop one, and remember that it is gone: whoever dies before the next has lost nothing."""
     place = place_in_the_log(instance)
     manifest = sessions.load_manifest(at.revision.partial_parse_path)
     scratch = str(at.settings.state_dir / "target" / f"{at.name}_orphans")
-    relations = [_parts(each.name) for each in chosen]
     try:
-        operate(at.dbt.env.target, manifest, "drop", scratch, relations=relations)
+        operate(at.dbt.env.target, manifest, "drop", scratch, relation=_parts(found.name))
     except DbtError as error:
-        job = named(at.name, "drop_orphans")
-        raise PlainFailure(f"not all could be dropped: {error}. Launch {job} again") from None
+        again = f"Launch {named(at.name, 'drop_orphans')} again with the same names."
+        raise PlainFailure(f"{found.name} could not be dropped: {error}. {again}") from None
     finally:
         adapters.close_duckdb()
     # A model that comes back is due: its table is not there.
-    keep(instance, {each.orphan.key: Seen(there=False, sure=True) for each in chosen}, place)
+    keep(instance, {found.orphan.key: Seen(there=False, sure=True)}, place)

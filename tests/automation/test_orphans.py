@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 import pytest
 
+from dbt_orchestration.dbt.invocation import DbtError
+from dbt_orchestration.operations import orphans_form
 from tests.automation.site import Site, git
 from tests.automation.test_dropped import WHY, reasons
 from tests.automation.test_held import order
@@ -63,6 +67,36 @@ def test_what_is_left_is_shown_and_dropped_by_name(built: Site) -> None:
     assert reasons(request)["totals"] == WHY
     assert built.run(request).success
     assert "totals" in tables(built)
+
+
+def test_what_was_dropped_before_it_died_is_on_record(
+    built: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operate, drops = orphans_form.operate, list[str]()
+
+    def dies(target: Any, manifest: Any, macro: str, scratch: str, **arguments: Any) -> Any:
+        if macro == "drop":
+            drops.append(macro)
+            if len(drops) == 2:
+                raise DbtError("the connection is gone")
+        return operate(target, manifest, macro, scratch, **arguments)
+
+    form = {"names": ["main.seen", "main.totals"], "reason": "nobody reads them", "dry_run": False}
+    with monkeypatch.context() as patch:
+        patch.setattr(orphans_form, "operate", dies)
+        said = failure(built.launch("drop_orphans", **form))
+    assert "totals could not be dropped: the connection is gone. Launch prod_drop_orphans" in said
+    assert {"seen", "totals"} & tables(built) == {"totals"}
+    assert built.instance.fetch_observations(dg.AssetKey(["prod", "seen"]), limit=1).records
+    again = shown(built.launch("drop_orphans", **form))
+    assert again["dropped"].endswith(".main.totals")
+    assert "seen" not in again["dropped"]
+    assert not {"seen", "totals"} & tables(built)
+    none = shown(built.launch("drop_orphans", **form))["next"]
+    assert none == "Nothing was dropped: none of them is there any more."
+    built.clone.write("models/seen.sql", "select 1 as one")
+    built.clone.push("seen again")
+    assert reasons(built.request())["seen"] == WHY
 
 
 @pytest.mark.parametrize(

@@ -299,7 +299,9 @@ class Reader:
 
     def _orphans(self) -> Sequence[Orphan]:
         # What a held commit does not have is there again once it is released.
-        return [] if held(self.instance, self.environment) else orphans(self.instance, self.dbt)
+        if held(self.instance, self.environment):
+            return []
+        return [each for each in orphans(self.instance, self.dbt) if not each.absent]
 
 
 def _size(attempts: Sequence[dg.RunRecord]) -> int:

@@ -39,17 +39,12 @@
   {% do log('dbt_orchestration: ' ~ tojson([facts, views])) %}
 {% endmacro %}
 
-{#- Drops relations by name, each of the type that it has; answers which were there. -#}
-{% macro dbt_orchestration__drop(relations) %}
-  {% set dropped = [] %}
-  {% for wanted in relations %}
-    {% for relation in adapter.list_relations(wanted.database, wanted.schema) %}
-      {% if relation.identifier | lower == wanted.identifier | lower %}
-        {% do adapter.drop_relation(relation) %}
-        {% do adapter.commit() if target.type != 'snowflake' %}
-        {% do dropped.append(wanted.identifier) %}
-      {% endif %}
-    {% endfor %}
+{#- Drops a relation by its name, of whatever type it is. -#}
+{% macro dbt_orchestration__drop(relation) %}
+  {% for each in adapter.list_relations(relation.database, relation.schema) %}
+    {% if each.identifier | lower == relation.identifier | lower %}
+      {% do adapter.drop_relation(each) %}
+      {% do adapter.commit() if target.type != 'snowflake' %}
+    {% endif %}
   {% endfor %}
-  {% do log('dbt_orchestration: ' ~ tojson(dropped)) %}
 {% endmacro %}
