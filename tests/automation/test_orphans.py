@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from dbt_orchestration.dbt.invocation import DbtError
+from dbt_orchestration.dbt.operation import operate
 from dbt_orchestration.operations import orphans_form
 from tests.automation.site import Site, git
 from tests.automation.test_dropped import WHY, reasons
@@ -72,7 +73,7 @@ def test_what_is_left_is_shown_and_dropped_by_name(built: Site) -> None:
 def test_what_was_dropped_before_it_died_is_on_record(
     built: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    operate, drops = orphans_form.operate, list[str]()
+    drops = list[str]()
 
     def dies(target: Any, manifest: Any, macro: str, scratch: str, **arguments: Any) -> Any:
         if macro == "drop":
