@@ -17,8 +17,9 @@ from dbt_orchestration import dagster_internals
 from dbt_orchestration.dbt.parse import PrepareError
 from dbt_orchestration.ledger.run_tags import FORM_TAG, USER_TAG
 from dbt_orchestration.local.dagster_process import LaptopError
-from dbt_orchestration.local.up import home_of
+from dbt_orchestration.local.up import home_of, make_home
 from dbt_orchestration.location.definitions import build_definitions
+from dbt_orchestration.settings import postgres
 from dbt_orchestration.settings.models import Settings, SettingsError
 from dbt_orchestration.settings.types import named
 
@@ -74,13 +75,8 @@ def _forms(
 ) -> Iterator[tuple[str, Mapping[str, dg.JobDefinition], dg.DagsterInstance]]:
     """The environment's name, its forms and the instance of Dagster that has it."""
     name = environment or next(iter(settings.environments))
-    home = os.environ.get("DAGSTER_HOME") or str(home_of(settings))
-    if not (Path(home) / "dagster.yaml").is_file():
-        raise LaptopError(
-            f"there is no dagster.yaml in {home}: start Dagster with dbt-orchestration up, or set"
-            " DAGSTER_HOME to the folder of the one that works"
-        )
-    os.environ.update({**settings.dbt_environment, "DAGSTER_HOME": home})
+    home = _home(settings)
+    os.environ.update({**settings.dbt_environment, "DAGSTER_HOME": str(home)})
     try:
         settings.environment(name)
         with dg.DagsterInstance.get() as instance:
@@ -93,6 +89,27 @@ def _forms(
             yield name, forms, instance
     except (SettingsError, PrepareError) as error:
         raise LaptopError(str(error)) from None
+    except dg.DagsterInvalidConfigError as error:
+        said = " ".join(error.errors[0].message.split())
+        raise LaptopError(f"{home / 'dagster.yaml'}: {said}") from None
+
+
+def _home(settings: Settings) -> Path:
+    """The folder of the Dagster that works; that of ``up`` may be started later."""
+    named = os.environ.get("DAGSTER_HOME")
+    home = Path(named) if named else home_of(settings)
+    if not (home / "dagster.yaml").is_file():
+        if named:
+            raise LaptopError(
+                f"there is no dagster.yaml in {home}: set DAGSTER_HOME to the folder of the Dagster"
+                " that works"
+            )
+        make_home(settings)
+    try:
+        postgres.use_driver()
+    except ValueError as error:
+        raise LaptopError(str(error)) from None
+    return home
 
 
 def _parse(name: str, job: dg.JobDefinition, options: Sequence[str]) -> Mapping[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import socket
 import subprocess
@@ -139,7 +138,7 @@ def running(
     Raises:
         LaptopError: the port is taken, the project does not parse, Dagster does not start.
     """
-    home = home_of(settings)
+    home = make_home(settings)
     with contextlib.ExitStack() as stack:
         dagster_home = stack.enter_context(Home.of(home, console))
         _refuse_taken(port)
@@ -291,20 +290,24 @@ def _dbt_errors() -> Iterator[None]:
 
 
 def home_of(settings: Settings) -> Path:
-    """The ``DAGSTER_HOME`` of ``up``: on SQLite, or where ``DAGSTER_POSTGRES_URL`` says.
+    """The ``DAGSTER_HOME`` of ``up``."""
+    # What was built is true of one warehouse: another one has a memory of its own.
+    return settings.state_dir / "dagster" / settings.profile
+
+
+def make_home(settings: Settings) -> Path:
+    """Make it: on SQLite, or where ``DAGSTER_POSTGRES_URL`` says.
 
     Raises:
         LaptopError: nobody can connect to that.
     """
-    # What was built is true of one warehouse: another one has a memory of its own.
-    home = settings.state_dir / "dagster" / settings.profile
+    home = home_of(settings)
     home.mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(__file__).parents[1] / "dagster.yaml", home / "dagster.yaml")
-    if url := os.environ.get(postgres.VARIABLE):
-        with _dbt_errors():
-            os.environ[postgres.VARIABLE] = postgres.with_driver(url)
-            problem = postgres.connection_problem(url)
-        if problem:
+    with _dbt_errors():
+        url = postgres.use_driver()
+    if url:
+        if problem := postgres.connection_problem(url):
             raise LaptopError(problem)
         with (home / "dagster.yaml").open("a", encoding="utf-8") as file:
             yaml.safe_dump({"storage": dict(postgres.STORAGE)}, file)

@@ -27,6 +27,17 @@ def with_driver(url: str) -> str:
     return f"{_SCHEME}://{rest}"
 
 
+def use_driver() -> str:
+    """Make the variable, if it is set, one that Dagster can use; return its value, or "".
+
+    Raises:
+        ValueError: as ``with_driver``.
+    """
+    if url := os.environ.get(VARIABLE, ""):
+        url = os.environ[VARIABLE] = with_driver(url)
+    return url
+
+
 def plain_scheme(config: Mapping[str, Any]) -> str:
     """What to change in a dagster.yaml whose URL names no driver, or another one; "" if nothing."""
     storage = config.get("storage")

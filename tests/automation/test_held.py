@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from dbt_orchestration.cli import app
 from dbt_orchestration.dbt.internals import adapters
 from dbt_orchestration.ledger.held import held, hold_tags
+from dbt_orchestration.local.up import home_of
+from dbt_orchestration.settings import postgres
 from tests.automation.site import Site, git, names
 from tests.automation.test_from_nothing import assert_from_nothing
 from tests.automation.test_history import partitions, shown
@@ -220,7 +222,12 @@ def test_a_paused_environment_looks_and_starts_nothing(built: Site) -> None:
     assert follows(built) == (True, "Neither held nor paused.")
 
 
-def test_the_same_from_the_command_line(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(built: Site, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line, beside a Dagster that runs."""
     home = built.clone.home
     settings = {
         "project_dir": str(home / "nowhere"),
@@ -241,6 +248,10 @@ def test_the_same_from_the_command_line(built: Site, monkeypatch: pytest.MonkeyP
         assert result.exception is None or isinstance(result.exception, SystemExit), result
         return result.exit_code, " ".join(result.output.split())
 
+    return run
+
+
+def test_the_same_from_the_command_line(built: Site, run: Run) -> None:
     code, said = run("rollback", "--to", first(built)[:7], "--dry-run")
     assert code == 0
     assert "3 partitions" in said
@@ -283,3 +294,17 @@ def test_the_same_from_the_command_line(built: Site, monkeypatch: pytest.MonkeyP
     assert code == 1
     assert "no environment is called 'production'; there are: prod" in said
     assert "Held" not in built.build_all()
+
+
+def test_a_command_leaves_what_up_runs_on(
+    built: Site, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME")
+    file = home_of(built.settings) / "dagster.yaml"
+    assert run("pause", "--reason", "we adopt what is there")[0] == 0  # before up was ever started
+    assert "prod is paused by " in run("pause", "--reason", "no")[1]
+    file.write_text(yaml.safe_dump({"storage": dict(postgres.STORAGE)}))
+    code, said = run("pause", "--reason", "no")
+    assert code == 1
+    assert "DAGSTER_POSTGRES_URL" in said
+    assert yaml.safe_load(file.read_text()) == {"storage": postgres.STORAGE}

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from dbt_orchestration.local.up import home_of
+from dbt_orchestration.local.up import make_home
 from dbt_orchestration.settings import postgres
 from dbt_orchestration.settings.models import Settings
 from tests.automation.site import Site, prepared_here
@@ -84,7 +84,7 @@ def test_up_writes_the_name_of_the_variable_and_nowhere_the_password(
     url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(postgres.VARIABLE, url)
-    home = home_of(settings)
+    home = make_home(settings)
     text = (home / "dagster.yaml").read_text()
     assert PASSWORD not in text
     assert yaml.safe_load(text)["storage"] == postgres.STORAGE
