@@ -43,7 +43,8 @@ setattr(ScriptDirectory, "from_config", cache(ScriptDirectory.from_config))  # n
 # Each of these starts a whole Dagster, which is never idle: several at once would take longer than
 # one after another.
 DEPLOYMENTS = [
-    *("tests/e2e/test_push.py", "tests/e2e/test_up.py", "tests/browser/test_ui.py"),
+    *("tests/e2e/test_push.py", "tests/e2e/test_up.py"),
+    *("tests/browser/test_ui.py", "tests/browser/test_forms.py"),
     *("tests/faults/test_kills.py", "tests/test_demo.py", "tests/e2e/test_code_server.py"),
     "tests/e2e/test_stranger.py",
 ]

@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 from pydantic import BaseModel
 
 from dbt_orchestration.history.partitions import partition_config
+from dbt_orchestration.operations.dbt_command import DbtForm
+from dbt_orchestration.operations.hold_form import RollBackForm
+from dbt_orchestration.operations.rebuild_form import RebuildForm
+from dbt_orchestration.operations.run_now import RunNowForm
 from dbt_orchestration.settings.allowed import ProjectFileRules
 from dbt_orchestration.settings.failed_rows import FailedRows
 from dbt_orchestration.settings.lightdash import Lightdash
@@ -35,8 +41,15 @@ PAGES = [
     KOREAN,
     REPOSITORY / "CONTRIBUTING.md",
     *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted((REPOSITORY / "docs" / "how").glob("*.md")),
     *sorted((REPOSITORY / "deploy").glob("*.md")),
 ]
+FORMS: Mapping[str, type[dg.Config]] = {
+    "prod_form": RebuildForm,
+    "prod_command": DbtForm,
+    "prod_now": RunNowForm,
+    "prod_hold": RollBackForm,
+}
 # `make test` runs this test; the others have one of their own, named here.
 RUN_BY = {
     "make up": "tests/e2e/test_up.py",
@@ -83,7 +96,10 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-@pytest.mark.parametrize("folder", [REPOSITORY, REPOSITORY / "deploy"], ids=lambda path: path.name)
+_READMES = [REPOSITORY, REPOSITORY / "deploy", REPOSITORY / "docs" / "how"]
+
+
+@pytest.mark.parametrize("folder", _READMES, ids=lambda path: path.name)
 def test_both_readmes_have_the_same_commands_and_pictures(folder: Path) -> None:
     both = [folder / name for name in ("README.md", "README.ko.md")]
 
@@ -120,9 +136,35 @@ def test_every_picture_is_shown_and_taken_by_the_tests_of_the_browser() -> None:
     shown = {
         name for page in PAGES for name in re.findall(r"images/([\w-]+)\.png", page.read_text())
     }
-    tests = (REPOSITORY / "tests" / "browser" / "test_ui.py").read_text()
+    tests = "".join(file.read_text() for file in (REPOSITORY / "tests" / "browser").glob("test_*"))
     taken = set(re.findall(r"ui\.picture\(\"([\w-]+)\"\)", tests))
     assert kept == shown == taken
+
+
+_HOW = REPOSITORY / "docs" / "how"
+_COMPLAINTS = sorted(
+    p.stem.removesuffix(".ko") for p in _HOW.glob("*.ko.md") if "README" not in p.stem
+)
+
+
+@pytest.mark.parametrize("name", _COMPLAINTS)
+def test_a_page_on_how_it_is_done_is_short_and_its_forms_are_filled_in_right(name: str) -> None:
+    pages = [_HOW / f"{name}.md", _HOW / f"{name}.ko.md"]
+    # Pictures, jobs, numbered clicks, and what is said.
+    same = (r"\(\.\./images/.*?\)", r"\bprod_[a-z_]+", r"(?m)^\d\.", r"(?m)\| `([^`]*)` \|$")
+    english, korean = ([{*re.findall(each, p.read_text())} for each in same] for p in pages)
+    assert english == korean
+    assert len(english[0]) == 1
+    for page in pages:
+        assert len(page.read_text().splitlines()) < 50
+        assert f"]({page.name})" in (_HOW / page.name.replace(name, "README")).read_text()
+        for said in map(yaml.safe_load, blocks(page, "yaml")):
+            if "ops" not in said:
+                ProjectFile.model_validate(said)
+                continue
+            [(op, filled_in)] = said["ops"].items()
+            assert filled_in["config"].keys() <= FORMS[op].model_fields.keys()
+            FORMS[op](**filled_in["config"])
 
 
 def test_make_doctor_runs_with_the_exports_of_the_page(tmp_path: Path) -> None:
