@@ -137,7 +137,7 @@ def test_every_picture_is_shown_and_taken_by_the_tests_of_the_browser() -> None:
         name for page in PAGES for name in re.findall(r"images/([\w-]+)\.png", page.read_text())
     }
     tests = "".join(file.read_text() for file in (REPOSITORY / "tests" / "browser").glob("test_*"))
-    taken = set(re.findall(r"ui\.picture\(\"([\w-]+)\"\)", tests))
+    taken = set(re.findall(r"ui\.picture\(\"([\w-]+)\"[,)]", tests))
     assert kept == shown == taken
 
 

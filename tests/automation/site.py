@@ -92,7 +92,11 @@ class Clone:
     def commit(self, message: str) -> str:
         git(self.folder, "add", "--all")
         git(self.folder, "commit", "--quiet", "--allow-empty", "-m", message)
-        return git(self.folder, "rev-parse", "HEAD")
+        return self.head()
+
+    def head(self, before: int = 0) -> str:
+        """The newest commit, or that so many before it."""
+        return git(self.folder, "rev-parse", f"HEAD~{before}")
 
     def push(self, message: str, branch: str = "main") -> str:
         sha = self.commit(message)

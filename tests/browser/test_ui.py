@@ -20,9 +20,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 _BUILDS = """query { runsOrError(filter: {pipelineName: "prod_full_build"}) { ... on Runs {
     results { runId } } } }"""
 
-_BUILT = """query($name: String!) { assetOrError(assetKey: {path: ["prod", $name]}) { ... on Asset {
-    assetMaterializations(limit: 100) { runId partition } } } }"""
-
 # Each day takes a while as long as there is a file.
 _VISITS = """\
 {{ config(
@@ -39,18 +36,6 @@ _CALENDAR = """\
 select range as day_at
 from range(timestamp '2024-01-01', timestamp '2024-01-15', interval 1 day)
 """
-
-
-def _built(ui: Ui, name: str) -> list[Mapping[str, Any]]:
-    """The materializations of an asset, the newest first."""
-    found: list[Mapping[str, Any]] = ui.site.up.query(_BUILT, name=name)["assetMaterializations"]
-    return found
-
-
-def _last_run(ui: Ui, name: str) -> str:
-    """The run that built an asset last; "" if none did."""
-    built = _built(ui, name)
-    return str(built[0]["runId"]) if built else ""
 
 
 def _builds(ui: Ui) -> int:
@@ -100,7 +85,7 @@ def test_environments_are_apart(ui: Ui) -> None:
 
 def test_the_runs_list_says_which_commit_and_why(ui: Ui) -> None:
     ui.menu("Runs")
-    ui.sees("dbt/environment: prod", re.compile("dbt/commit: .* first"), re.compile("dbt/why: 7 "))
+    ui.sees("dbt/environment: prod", re.compile("dbt/commit: .* first"), re.compile("dbt/why: 8 "))
 
 
 def test_a_push_that_cannot_be_built_is_red(ui: Ui) -> None:
@@ -166,7 +151,7 @@ def test_a_run_is_stopped_and_goes_on_where_it_was(ui: Ui) -> None:
     clone.write("models/visits.sql", _VISITS.replace("FILE", str(slow)))
     clone.write("models/busiest.sql", "select max(visits) as visits from {{ ref('visits') }}")
     sha = clone.push("SHOP-3: visits")
-    ui.site.until(lambda: True if len(_built(ui, "visits")) > 2 else None)
+    ui.site.until(lambda: True if len(ui.built("visits")) > 2 else None)
     [run] = ui.site.runs(sha)
     ui.menu("Runs", run["runId"][:8])
     ui.button("Terminate").click()
@@ -180,9 +165,7 @@ def test_a_run_is_stopped_and_goes_on_where_it_was(ui: Ui) -> None:
     ui.button("Re-execute all (*)").locator("xpath=following::button[1]").click()
     ui.page.get_by_text("From asset failure", exact=True).click()
     _ended(ui, sha, "SUCCESS", "CANCELED")
-    assert (
-        len({each["partition"] for each in _built(ui, "visits")}) == len(_built(ui, "visits")) == 14
-    )
+    assert len({each["partition"] for each in ui.built("visits")}) == len(ui.built("visits")) == 14
 
 
 def test_history_that_waits_is_said_on_its_asset(ui: Ui) -> None:
@@ -244,9 +227,9 @@ def test_a_person_materializes_some_days(ui: Ui) -> None:
     ui.sees("Launch runs to materialize", "Missing", "All time", "2024-01-03")
     ui.picture("materialize-days")
     ui.button("Latest").click()
-    before = _last_run(ui, "daily")
+    before = ui.last_run("daily")
     ui.page.locator("button").filter(has_text=re.compile("^Launch ")).last.click()
-    ui.site.until(lambda: True if _last_run(ui, "daily") != before else None)
+    ui.site.until(lambda: True if ui.last_run("daily") != before else None)
     ui.asset("daily", "partitions")
     ui.sees("2024-01-03")
 
@@ -262,7 +245,7 @@ def test_numbers_of_each_build_are_plotted(ui: Ui) -> None:
 def test_the_morning_page_is_written_when_somebody_wants_it(ui: Ui) -> None:
     ui.asset("morning_page")
     ui.button("Materialize").click()
-    ui.site.until(lambda: _last_run(ui, "morning_page") or None)
+    ui.site.until(lambda: ui.last_run("morning_page") or None)
     ui.asset("morning_page", "events")
     ui.sees(re.compile("Materialized in run"))
     ui.page.get_by_text("[Show Markdown]").first.click()

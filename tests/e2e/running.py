@@ -117,8 +117,14 @@ class Up:
         job: str = "__ASSET_JOB",
         config: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        ops: Mapping[str, Any] | None = None,
     ) -> str:
-        """Press Materialize, or launch a job."""
+        """Press Materialize, or launch a job; its run.
+
+        Args:
+            config: of dbt's own op.
+            ops: config of other ops, by their names.
+        """
         selector: dict[str, Any] = {
             "repositoryLocationName": "prod",
             "repositoryName": "__repository__",
@@ -126,11 +132,11 @@ class Up:
         }
         if names:
             selector["assetSelection"] = [{"path": ["prod", name]} for name in names]
-        ops = {"ops": {"dbt_prod": {"config": dict(config)}}} if config else {}
+        ops = {"dbt_prod": {"config": dict(config)}} if config else ops
         metadata = [{"key": key, "value": value} for key, value in (tags or {}).items()]
         params = {
             "selector": selector,
-            "runConfigData": ops,
+            "runConfigData": {"ops": ops} if ops else {},
             "executionMetadata": {"tags": metadata},
         }
         launched = self.query(_LAUNCH, params=params)
