@@ -31,6 +31,16 @@ def operate(target: DbtTarget, manifest: Any, macro: str, scratch: str, **argume
     return invocation.answer
 
 
+def take_as_built(manifest: Any, unique_id: str) -> None:
+    """Make dbt take a node's table as it stands, and test it.
+
+    Args:
+        manifest: dbt's own; our macros are added to it.
+    """
+    _add_macros(manifest)
+    manifests.take_as_built(manifest, unique_id, "dbt_orchestration__as_built")
+
+
 def make_pointers(
     target: DbtTarget,
     nodes: Mapping[str, Mapping[str, Any]],
@@ -57,9 +67,8 @@ def make_pointers(
     pointed_at = {u for u in latest if manifests.has_pointer(manifest, u)}
     if not pointed_at:
         return
-    _add_macros(manifest)
     for unique_id in pointed_at:
-        manifests.take_as_built(manifest, unique_id, "dbt_orchestration__as_built")
+        take_as_built(manifest, unique_id)
     manifests.select_exactly(manifest, pointed_at)
     command = ["run", "--no-write-json", "--quiet", "--target-path", scratch, *options]
     DbtInvocation(target, command, manifest).finish()

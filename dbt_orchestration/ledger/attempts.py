@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import dagster as dg
 
@@ -95,12 +95,26 @@ def built_until(instance: dg.DagsterInstance, asset: dg.AssetKey, moment: float)
     return _partitions(instance, dg.AssetRecordsFilter(asset, before_timestamp=moment))
 
 
-def built_since(instance: dg.DagsterInstance, asset: dg.AssetKey, moment: float) -> set[str]:
-    """Likewise, after ``moment``."""
-    return _partitions(instance, dg.AssetRecordsFilter(asset, after_timestamp=moment))
+def built_since(
+    instance: dg.DagsterInstance,
+    asset: dg.AssetKey,
+    moment: float,
+    *,
+    but_by: Callable[[str], bool] = lambda _: False,
+) -> set[str]:
+    """Likewise, after ``moment``.
+
+    Args:
+        but_by: whether what a run (its id) has built does not count.
+    """
+    return _partitions(instance, dg.AssetRecordsFilter(asset, after_timestamp=moment), but_by)
 
 
-def _partitions(instance: dg.DagsterInstance, wanted: dg.AssetRecordsFilter) -> set[str]:
+def _partitions(
+    instance: dg.DagsterInstance,
+    wanted: dg.AssetRecordsFilter,
+    but_by: Callable[[str], bool] = lambda _: False,
+) -> set[str]:
     absent = absent_since(instance, [wanted.asset_key]).get(wanted.asset_key)
     built: set[str] = set()
     cursor: str | None = None
@@ -110,6 +124,7 @@ def _partitions(instance: dg.DagsterInstance, wanted: dg.AssetRecordsFilter) -> 
             record.partition_key
             for record in page.records
             if record.partition_key and (absent is None or record.storage_id > absent)
+            if not but_by(record.run_id)
         }
         if not page.has_more:
             return built

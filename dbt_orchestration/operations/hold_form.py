@@ -16,6 +16,7 @@ from pydantic import Field
 from dbt_orchestration.dbt.parse import Commit, Revision
 from dbt_orchestration.ledger.held import held, hold_tags, no_hold_tags, release_tags
 from dbt_orchestration.ledger.pushes import about_commit
+from dbt_orchestration.ledger.run_tags import PUSH_TAG
 from dbt_orchestration.markdown import inline, table
 from dbt_orchestration.operations.form import (
     FOR_PUSHES,
@@ -210,7 +211,8 @@ def _plan(loaded: Loaded, revision: Revision, instance: dg.DagsterInstance) -> s
     lines = []
     if due.nodes:
         order = order_of(at.dbt, due.nodes, due.partitions)
-        request = BuildRequest.of_nodes(at.dbt, due.nodes, order, due.checks)
+        tags = {PUSH_TAG: at.name}
+        request = BuildRequest.of_nodes(at.dbt, due.nodes, order, due.checks, tags=tags)
         lines.append(preview(at.dbt, instance, request))
     elif due.checks:
         lines.append(f"No table is built, and {due.count} run.")

@@ -27,7 +27,8 @@ def preview(dbt: DbtAssets, instance: dg.DagsterInstance, request: BuildRequest)
     rows, total = [], 0.0
     for u in parents_first(dbt.manifest, plan.nodes):
         last = plan.stands.built.get(u)
-        count = len(plan.partitions[u].keys) if u in plan.partitions else 1
+        count = 0 if u in plan.put_back else 1
+        count = len(plan.partitions[u].keys) if u in plan.partitions else count
         seconds = last.seconds * count if last else 0.0
         total += seconds
         about = minutes(seconds) if last else "?"
@@ -49,11 +50,15 @@ def _is_kept(node: Mapping[str, Any]) -> bool:
 
 
 def _what(plan: RunPlan, unique_id: str, whole: bool) -> str:
+    back = plan.put_back.get(unique_id)
     if unique_id not in plan.partitions:
-        return "from nothing" if whole else "as a whole"
+        made = "from nothing" if whole else "as a whole"
+        return f"nothing: its table of {back.day} is put back" if back else made
     keys = plan.partitions[unique_id].keys
     count = f"{len(keys):,} partitions, {keys[0]} to {keys[-1]}"
     count = f"the partition {keys[0]}" if len(keys) == 1 else count
+    if back:
+        return f"{count}; {len(back.partitions):,} others are put back as of {back.day}"
     return f"from nothing: {count}" if whole else count
 
 

@@ -11,7 +11,7 @@ from dbt_orchestration.assets.translator import MADE_FROM_CLOCK, PARTITIONS_CHEC
 from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.internals import manifests
 from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation
-from dbt_orchestration.dbt.operation import make_pointers
+from dbt_orchestration.dbt.operation import make_pointers, take_as_built
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.history.partitions import PartitionError, window
 from dbt_orchestration.history.phases import Phase, descendants, phases
@@ -33,6 +33,7 @@ from dbt_orchestration.runs.command import (
     vars_options,
 )
 from dbt_orchestration.runs.config import BuildConfig
+from dbt_orchestration.runs.copies import TableCopies
 from dbt_orchestration.runs.creation import adds_to_its_table, say_recreated, wait_for_tables
 from dbt_orchestration.runs.crossing import Crossing
 from dbt_orchestration.runs.failures import Failures
@@ -52,6 +53,8 @@ from dbt_orchestration.runs.results import (
 from dbt_orchestration.runs.shadow import ShadowTables
 from dbt_orchestration.runs.summary import Summary
 from dbt_orchestration.runs.table_locks import wait_for_file
+
+Landed = dg.AssetMaterialization | dg.MaterializeResult[Any]
 
 
 class Build:
@@ -132,8 +135,11 @@ class Build:
         self._in_place = InPlace(
             env.target, env.revision.manifest, self._saved_parse, self._scratch
         )
+        self._copies = TableCopies(env, context.instance, self._saved_parse, self._scratch)
         try:
-            self._work = planner.plan(lambda u: self._shadow.are_there(self._saved_parse(), u))
+            self._work = planner.plan(
+                lambda u: self._shadow.are_there(self._saved_parse(), u), self._copies.there
+            )
             self._options = self._command_options()
             manifest = self._manifest() if self._config.vars else manifest
             self._make_way()
@@ -151,6 +157,7 @@ class Build:
         self._record = records(env, context.instance, work, self._order.reasons)
         recreated = work.nodes.keys() if self._config.full_refresh else set(work.rebuilt)
         say_recreated(context, [added_to[u] for u in recreated & added_to.keys()])
+        self._keep_copies(planner.first_attempt)
         self._touched = touches(env, work)
         announce(context, env.name, pushes_key(env.name), self._touched)
         yield from self._build(manifest)
@@ -174,6 +181,7 @@ class Build:
             self._inspection.after(found, self._saved_parse())
         broken = {self._env.keys[u] for u in self._broken}
         give_back(context, broken & self._touched.keys())
+        self._forget_copies()
         if is_from_push(context.run.tags):
             yield built_by_push(
                 self._env.name,
@@ -190,6 +198,48 @@ class Build:
         if self._work.fresh:
             for said in self._in_place.make_way(self._work.fresh):
                 self._context.log.warning(said)
+
+    def _keep_copies(self, first_attempt: str) -> None:
+        """Copy what a push replaces. Without a copy a roll back computes it: that stops nothing."""
+        if not self._env.environment.keep_replaced or not is_from_push(self._context.run.tags):
+            return
+        try:
+            kept = self._copies.keep(self._work, first_attempt)
+        except DbtError as error:
+            self._context.log.warning(
+                f"Tables are replaced without a copy for a roll back: {error}"
+            )
+            return
+        if kept:
+            named = ", ".join(sorted(self._env.nodes[u]["name"] for u in kept))
+            self._context.log.info(f"Kept a copy of the tables that are replaced: {named}.")
+
+    def _forget_copies(self) -> None:
+        """Drop the copies that were put back, and those that are too old."""
+        used = {u: c for u, c in self._work.put_back.items() if u not in self._failed}
+        try:
+            self._copies.forget(self._work.nodes.keys(), used)
+        except DbtError as error:
+            self._context.log.warning(f"Copies of replaced tables could not be dropped: {error}")
+
+    def _begin_with_copies(self, phase: Phase) -> Iterator[Any]:
+        """Put the copies, of which tables are made again, where their shadow tables are built."""
+        wanted = {u: copy for u, copy in self._work.put_back.items() if u in phase.shadow}
+        try:
+            self._copies.begin_with(wanted, self._shadow.name)
+        except DbtError as error:
+            self._failed.update(wanted)
+            said = f"The copies could not be put back: {error}"
+            yield from self._failures.add(dict.fromkeys(wanted, said))
+            self._problems.append(said)
+            return
+        for u, copy in wanted.items():
+            self._context.log.info(f"{u}: its table of {copy.day} UTC is put back.")
+            for partition in sorted(copy.partitions):
+                # An attempt that goes on from this one need not build it either.
+                yield dg.AssetObservation(
+                    self._env.keys[u], partition=partition, metadata={"shadow": True}
+                )
 
     def _check(self, phase: Phase) -> None:
         """Recreate, beside the old one, each table whose columns are not what the code makes."""
@@ -209,12 +259,14 @@ class Build:
             yield from self._left_out(unknown)
             phase.nodes, phase.tests = phase.nodes - unknown, phase.tests - unknown
             phase.shadow -= unknown
-        waiting: dict[str, list[dg.AssetMaterialization]] = {u: [] for u in phase.shadow}
+        waiting: dict[str, list[Landed]] = {u: [] for u in phase.shadow}
+        yield from self._begin_with_copies(phase)
         for number, (command, wanted) in enumerate(commands(every, phase)):
             # dbt changes what it runs on.
             manifest = self._manifest() if number else manifest
             self._set(manifest, phase)
-            held_up = descendants(every, self._failed) if number else set()
+            held_up = phase.shadow & self._failed
+            held_up |= descendants(every, self._failed) if number or held_up else set()
             yield from self._invoke(command, wanted - held_up, manifest, waiting)
         if whole := {u: events for u, events in waiting.items() if u not in self._failed}:
             yield from self._swap_in(whole)
@@ -235,7 +287,7 @@ class Build:
         command: str,
         wanted: set[str],
         manifest: Any,
-        waiting: Mapping[str, list[dg.AssetMaterialization]],
+        waiting: Mapping[str, list[Landed]],
     ) -> Iterator[Any]:
         every, run_id = self._env.revision.manifest, self._context.run.run_id
         manifests.select_exactly(manifest, wanted)
@@ -259,7 +311,9 @@ class Build:
                 self._come_to.discard(unique_id)
             yield from self._failures.of_node(event)
             for result in self._results(event):
-                if unique_id in waiting and isinstance(result, dg.AssetMaterialization):
+                if unique_id in waiting and isinstance(result, dg.MaterializeResult):
+                    waiting[unique_id].append(result)
+                elif unique_id in waiting and isinstance(result, dg.AssetMaterialization):
                     waiting[unique_id].append(result)
                     yield dg.AssetObservation(
                         result.asset_key, partition=result.partition, metadata={"shadow": True}
@@ -302,9 +356,7 @@ class Build:
             begun = {key for key, u in self._env.unique_ids.items() if u in self._come_to}
             say_left(self._context, wanted - begun)
 
-    def _swap_in(
-        self, tables: Mapping[str, Sequence[dg.AssetMaterialization]]
-    ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+    def _swap_in(self, tables: Mapping[str, Sequence[Landed]]) -> Iterator[Any]:
         try:
             self._shadow.swap_in(self._saved_parse(), tables)
             self._point_at(tables)
@@ -322,13 +374,14 @@ class Build:
         except DbtError as error:
             self._context.log.warning(f"What older runs left beside could not be dropped: {error}")
 
-    def _swapped(
-        self, unique_id: str, events: Sequence[dg.AssetMaterialization]
-    ) -> Iterator[dg.AssetMaterialization]:
-        """All partitions of a table that has just come into its place, the oldest first."""
+    def _swapped(self, unique_id: str, events: Sequence[Landed]) -> Iterator[Landed]:
+        """A table that has just come into its place: all of its partitions, the oldest first."""
+        if unique_id not in self._work.partitions:
+            yield from events
+            return
         partitions = self._work.partitions[unique_id]
         key, record = self._env.keys[unique_id], self._record(unique_id)
-        known = {str(event.partition): event for event in events}
+        known = {str(e.partition): e for e in events if isinstance(e, dg.AssetMaterialization)}
         every = sorted({*partitions.keys, *partitions.succeeded})
         before = self._context.instance.get_materialized_partitions(key)
         if lost := before - set(every):
@@ -360,6 +413,8 @@ class Build:
         for unique_id in phase.nodes & set(work.rebuilt) - work.partitions.keys():
             manifests.set_full_refresh(manifest, unique_id, True)
         self._shadow.redirect(manifest, phase.shadow)
+        for unique_id in phase.nodes & work.put_back.keys() - work.partitions.keys():
+            take_as_built(manifest, unique_id)
 
     def _results(self, event: Mapping[str, Any]) -> Iterator[Any]:
         unique_id = event["data"]["node_info"]["unique_id"]

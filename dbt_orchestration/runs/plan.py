@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from dbt_orchestration.history.partitions import (
 from dbt_orchestration.history.request import Partitions, Request, partitions_to_build
 from dbt_orchestration.ledger.attempts import built_before, succeeded
 from dbt_orchestration.ledger.built import last_results
+from dbt_orchestration.ledger.kept_tables import Copies, PutBack, There
 from dbt_orchestration.ledger.provenance import ancestors_of
 from dbt_orchestration.ledger.run_tags import is_from_push
 from dbt_orchestration.ledger.staleness import Staleness, on_change, staleness
@@ -52,6 +53,7 @@ class RunPlan:
             under which a table that stands there is kept; "" if it may stay.
         stands: how the nodes stood that it was decided from.
         known: results of checks that need not run, as another run has built the same meanwhile.
+        put_back: nodes whose shadow tables begin as copies that an earlier push has kept.
     """
 
     nodes: Nodes
@@ -64,6 +66,7 @@ class RunPlan:
     fresh: Mapping[str, str]
     stands: Staleness
     known: Sequence[dg.AssetCheckResult] = ()
+    put_back: Mapping[str, PutBack] = field(default_factory=dict)
 
     @property
     def does_nothing(self) -> bool:
@@ -130,11 +133,16 @@ class Planner:
         tests = {ids[key]: key for key in sorted(checks) if key in ids}
         return {unique_id: self._env.nodes[unique_id] for unique_id in nodes}, tests
 
-    def plan(self, shadows_are_there: Callable[[Collection[str]], bool]) -> RunPlan:
+    def plan(
+        self,
+        shadows_are_there: Callable[[Collection[str]], bool],
+        copies_there: There = lambda kept: kept,
+    ) -> RunPlan:
         """What to do now.
 
         Args:
             shadows_are_there: whether an earlier attempt left the shadow tables of these nodes.
+            copies_there: looks which kept tables are in the warehouse.
 
         Raises:
             PartitionError: the request cannot be met.
@@ -144,7 +152,10 @@ class Planner:
         nodes, tests, known = self._still_due(nodes, tests, stands)
         if not nodes and not tests:
             return RunPlan({}, {}, {}, (), (), (), {}, {}, stands, known)
-        return replace(self._plan(nodes, tests, stands, shadows_are_there), known=known)
+        back: Mapping[str, PutBack] = {}
+        if is_from_push(self._request.tags):
+            back = Copies(self._env, self._instance, nodes, stands, copies_there).put_back()
+        return replace(self._plan(nodes, tests, stands, shadows_are_there, back), known=known)
 
     def _staleness(self, nodes: Collection[str]) -> Staleness:
         """How these nodes, and all that they read, stand."""
@@ -193,10 +204,12 @@ class Planner:
         tests: Tests,
         stands: Staleness,
         shadows_are_there: Callable[[Collection[str]], bool],
+        back: Mapping[str, PutBack],
     ) -> RunPlan:
         config, order, instance, env = self._config, self._order, self._instance, self._env
         models = {u: model for u in nodes if (model := env.model(u))}
         rebuilt, waiting = self._rebuilt(nodes, stands)
+        rebuilt, waiting = rebuilt | (back.keys() & models.keys()), waiting - back.keys()
         request = Request(
             self._request.tags,
             config.full_refresh,
@@ -219,6 +232,8 @@ class Planner:
         done = dict(succeeded(instance, self._attempts[1:], env.unique_ids))
         if (resumed := recreated & done.keys()) and not shadows_are_there(resumed):
             done = {u: keys for u, keys in done.items() if u not in resumed}
+        back = {u: copy for u, copy in back.items() if u not in done}
+        done |= {u: {*copy.partitions} for u, copy in back.items() if copy.partitions}
         partitions = partitions_to_build(request, models, before, done)
         whole = {u for u in partitions if u in rebuilt or config.full_refresh or not before(u)}
         partitions = {
@@ -241,11 +256,12 @@ class Planner:
             tests,
             partitions,
             rebuilt,
-            recreated & partitions.keys(),
+            (recreated & partitions.keys()) | (back.keys() & nodes.keys()),
             waiting,
             checked,
             self._fresh(nodes, stands),
             stands,
+            put_back=back,
         )
 
     def _may_have_other_types(self, unique_id: str, stands: Staleness) -> bool:

@@ -37,7 +37,7 @@ class ShadowTables:
     def redirect(self, manifest: Any, unique_ids: Collection[str]) -> None:
         """Make dbt build these models beside their tables, and the tests on them look there."""
         for unique_id in unique_ids:
-            manifests.set_alias(manifest, unique_id, self._name(unique_id))
+            manifests.set_alias(manifest, unique_id, self.name(unique_id))
 
     def are_there(self, manifest: Any, unique_ids: Collection[str]) -> bool:
         """Whether what an earlier attempt built beside can be gone on with."""
@@ -78,11 +78,12 @@ class ShadowTables:
                 "database": self._nodes[unique_id]["database"],
                 "schema": self._nodes[unique_id]["schema"],
                 "identifier": self._nodes[unique_id]["alias"],
-                "shadow": self._name(unique_id),
+                "shadow": self.name(unique_id),
             }
             for unique_id in sorted(unique_ids)
         ]
         operate(self._target, manifest, macro, self._scratch, tables=tables, **arguments)
 
-    def _name(self, unique_id: str) -> str:
+    def name(self, unique_id: str) -> str:
+        """The shadow table of a node."""
         return f"{self._nodes[unique_id]['alias']}__rebuild_{self._request}"

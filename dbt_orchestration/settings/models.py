@@ -113,6 +113,14 @@ class EnvironmentOptions(_Model):
         description="Partitions before the newest that a build without chosen partitions repeats."
         " Overrides dbt's `lookback` of every model.",
     )
+    keep_replaced: int = Field(
+        0,
+        ge=0,
+        le=90,
+        description="Days for which a copy of each table that a push replaces is kept, so that a"
+        " roll back puts it back and need not compute it. 0: none. On Snowflake it is a zero-copy"
+        " clone.",
+    )
     defer_to: kinds.Name | None = Field(
         None,
         description="Environment whose relations stand in for nodes that are the same here and"

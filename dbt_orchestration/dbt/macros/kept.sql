@@ -1,0 +1,50 @@
+{#- Copies of tables, from before a push replaced them. Given to dbt by dbt/operation.py. -#}
+
+{% macro dbt_orchestration__copied(source, copy, transient) %}
+  {% if target.type == 'snowflake' %}
+    {% do run_query('create or replace ' ~ ('transient ' if transient) ~ 'table ' ~ copy ~ ' clone ' ~ source) %}
+  {% else %}
+    {% do adapter.drop_relation(copy) %}
+    {% do run_query('create table ' ~ copy ~ ' as select * from ' ~ source) %}
+    {% do adapter.commit() %}
+  {% endif %}
+{% endmacro %}
+
+{#- Copies each table under the name ``kept``, unless it is a view; the ids of those that were. -#}
+{% macro dbt_orchestration__keep(tables) %}
+  {% set done = [] %}
+  {% for table in tables %}
+    {% set found = load_relation(api.Relation.create(database=table.database, schema=table.schema, identifier=table.identifier)) %}
+    {% if found is not none and found.is_table %}
+      {% do dbt_orchestration__copied(found, found.incorporate(path={'identifier': table.kept}), table.transient) %}
+      {% do done.append(table.unique_id) %}
+    {% endif %}
+  {% endfor %}
+  {% do log('dbt_orchestration: ' ~ tojson(done)) %}
+{% endmacro %}
+
+{#- The ids and the names of those copies that are there. -#}
+{% macro dbt_orchestration__kept(tables) %}
+  {% set there = [] %}
+  {% for table in tables %}
+    {% if load_relation(api.Relation.create(database=table.database, schema=table.schema, identifier=table.kept)) is not none %}
+      {% do there.append([table.unique_id, table.kept]) %}
+    {% endif %}
+  {% endfor %}
+  {% do log('dbt_orchestration: ' ~ tojson(there)) %}
+{% endmacro %}
+
+{#- Makes shadow tables of copies: what is built beside the old table begins with them. -#}
+{% macro dbt_orchestration__begin_with_kept(tables) %}
+  {% for table in tables %}
+    {% set kept = api.Relation.create(database=table.database, schema=table.schema, identifier=table.kept, type='table') %}
+    {% do dbt_orchestration__copied(kept, kept.incorporate(path={'identifier': table.shadow}), table.transient) %}
+  {% endfor %}
+{% endmacro %}
+
+{% macro dbt_orchestration__drop_kept(tables) %}
+  {% for table in tables %}
+    {% do adapter.drop_relation(api.Relation.create(database=table.database, schema=table.schema, identifier=table.kept, type='table')) %}
+  {% endfor %}
+  {% do adapter.commit() if target.type != 'snowflake' %}
+{% endmacro %}

@@ -1,0 +1,144 @@
+"""A roll back puts tables back of which a push has kept copies, instead of computing them."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import duckdb
+import pytest
+
+from dbt_orchestration.ledger import kept_tables
+from tests.automation.site import Site, git
+from tests.automation.test_from_nothing import assert_from_nothing
+from tests.automation.test_held import assert_is, order
+
+_COPIES = (
+    "select table_name from information_schema.tables"
+    " where table_name like '%\\_\\_kept\\_%' escape '\\' order by 1"
+)
+
+
+def keeping(site: Site, days: int = 3) -> Site:
+    """The site, whose pushes keep copies."""
+    environments = {
+        name: each.model_copy(update={"keep_replaced": days})
+        for name, each in site.settings.environments.items()
+    }
+    site.settings = site.settings.model_copy(update={"environments": environments})
+    site.loaded.clear()
+    return site
+
+
+def begin(site: Site) -> None:
+    """Two commits, the second of which has changed a table and a history."""
+    assert keeping(site).build().success
+    site.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    site.clone.edit("models/daily.sql", "sum(amount)", "sum(amount) * 10")
+    site.clone.push("DATA-7 largest, in pence")
+    assert site.build().success
+
+
+def copies(site: Site) -> dict[str, str]:
+    """Which tables there are copies of, each with the copy's name."""
+    return {name.partition("__")[0]: name for (name,) in site.query(_COPIES)}
+
+
+def mark(site: Site) -> None:
+    """Make the copies tell, so that it shows where they go."""
+    for name, copy in copies(site).items():
+        if name in {"customers", "daily"}:
+            with_marks(site, f"update main.{copy} set amount = amount + 100000")
+
+
+def with_marks(site: Site, sql: str) -> None:
+    with duckdb.connect(str(site.settings.duckdb_path)) as connection:
+        connection.execute(sql)
+
+
+def back(site: Site, **fields: object) -> str:
+    sha = git(site.clone.folder, "rev-parse", "HEAD^")
+    order(site, "roll_back", commit=sha, reason="wrong totals", dry_run=False, **fields)
+    return sha
+
+
+def test_what_a_push_replaced_is_put_back_and_put_forward_again(built: Site) -> None:
+    site = keeping(built)
+    before = copies(site)
+    assert before.keys() == {"customers", "daily", "big_customers"}
+    new = site.query("select * from main.customers order by 1")
+    sha = git(site.clone.folder, "rev-parse", "HEAD^")
+    plan = order(site, "roll_back", commit=sha)["plan"]
+    assert "| customers | nothing: its table of 20" in plan
+    assert "the partition 2024-01-03; 2 others are put back as of 20" in plan
+    back(site)
+    assert "nothing is due" in site.build_all()
+    assert_is(site, sha)
+    # What was put back is no copy any more; what it replaced is one.
+    assert copies(site).keys() == before.keys()
+    assert not {*copies(site).values()} & {*before.values()}
+    mark(site)
+    order(site, "roll_forward")
+    assert "nothing is due" in site.build_all()
+    marked = site.query("select * from main.customers order by 1")
+    assert marked == [(c, amount + 100_000, orders) for c, amount, orders in new]
+
+
+def test_days_that_were_built_since_are_computed(built: Site) -> None:
+    site = keeping(built)
+    mark(site)
+    site.load()
+    assert site.materialize("daily").success  # its newest day
+    back(site)
+    assert "nothing is due" in site.build_all()
+    days = site.query("select day_at::date::text, amount from main.daily order by 1")
+    assert [(day, amount > 50_000) for day, amount in days] == [
+        ("2024-01-01", True),
+        ("2024-01-02", True),
+        ("2024-01-03", False),
+    ]
+
+
+def test_a_table_that_somebody_built_since_is_computed(built: Site) -> None:
+    site = keeping(built)
+    mark(site)
+    site.load()
+    assert site.materialize("customers").success
+    sha = back(site)
+    assert "nothing is due" in site.build_all()
+    assert site.query("select max(amount) < 50000 from main.customers") == [(True,)]
+    with_marks(site, "update main.daily set amount = amount % 100000")
+    assert_is(site, sha)
+
+
+def test_what_reads_something_that_is_computed_is_computed(built: Site) -> None:
+    """Its copy was made of what stood there before."""
+    site = keeping(built)
+    with_marks(site, f"drop table main.{copies(site)['customers']}")
+    copy = copies(site)["big_customers"]
+    with_marks(site, f"update main.{copy} set amount = amount + 100000")
+    sha = back(site)
+    assert "nothing is due" in site.build_all()
+    assert_is(site, sha)
+
+
+def test_copies_are_dropped_after_their_days(built: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = keeping(built)
+    site.load()
+    assert site.materialize("customers").success
+    assert "customers" in copies(site)
+    later = SimpleNamespace(time=lambda: time.time() + 4 * 86_400)
+    monkeypatch.setattr(kept_tables, "time", later)
+    assert site.materialize("customers").success
+    assert "customers" not in copies(site)
+
+
+def test_a_push_keeps_none_unless_it_is_told_to(built: Site) -> None:
+    site = keeping(built, days=0)
+    before = copies(site)
+    site.clone.edit("models/customers.sql", "max(amount)", "min(amount)")
+    site.clone.push("smallest")
+    assert "nothing is due" in site.build_all()
+    assert "customers" not in copies(site)
+    assert before
+    assert_from_nothing(site)
