@@ -23,9 +23,11 @@ from dbt_orchestration.assets.raw_sources import ROW_COUNTS
 from dbt_orchestration.dbt.internals import sessions
 from dbt_orchestration.doctor import examine
 from dbt_orchestration.ledger.built import read_built, read_gone
+from dbt_orchestration.ledger.run_tags import PUSH_TAG
 from dbt_orchestration.location import flights
 from dbt_orchestration.location.definitions import build_definitions
 from dbt_orchestration.revisions.working_tree import prepare
+from dbt_orchestration.settings.models import Environment, Push
 from tests.assets.test_columns import shown
 from tests.assets.test_translator import BUILT
 from tests.automation.test_adopt import follows
@@ -334,6 +336,47 @@ def test_a_failed_model_says_what_snowflake_said_and_links_to_its_query(
     assert "sum(amount) as amount" in marked
     queries = "https://app.snowflake.com/acme/data/#/compute/history/queries"
     assert page["query"] == f"{queries}/{UUID(page['query id'])}/detail"
+
+
+def test_what_a_push_replaced_is_cloned_and_put_back(
+    emulator: Emulator, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    project = shutil.copytree(EVERY_NODE, tmp_path / "project")
+    environment = Environment(
+        branch="main", target="prod", push=Push(enabled=False), keep_replaced=1
+    )
+    settings = make_settings(
+        tmp_path / "state", project, profile=PROFILE, environments={"prod": environment}
+    )
+
+    def push(**edits: tuple[str, str]) -> Snowflake:
+        for model, edit in edits.items():
+            file = Path("models") / "marts" / f"{model}.sql"
+            (project / file).write_text((EVERY_NODE / file).read_text().replace(*edit))
+        site = Snowflake(settings, "prod", instance, emulator)
+        names = ("orders", "stg_orders", "merged", "orders_daily")
+        result = site.build(*names, tags={PUSH_TAG: "prod"}, config={"exclude_tests": True})
+        assert result.success, failure(result)
+        return site
+
+    before = {"merged": ("", ""), "orders_daily": ("", "")}
+    push(**before)
+    site = push(
+        merged=(", amount", ", 10 * amount as amount"),
+        orders_daily=("%} amount", "%} 10 * amount"),
+    )
+    assert site.execute("select sum(amount) from shop.merged") == [(2100,)]
+    for table in ("merged", "orders_daily"):
+        [cloned] = site.sent(f"clone ANALYTICS.SHOP.{table}")
+        copy = cloned.split()[5]
+        site.execute(f"update {copy} set amount = amount + 1000")
+    site = push(**before)
+    assert site.execute("select min(amount) > 1000 from shop.merged") == [(True,)]
+    assert site.execute("select amount > 1000 from shop.orders_daily order by day_at") == [
+        (True,),
+        (True,),
+        (True,),
+    ]
 
 
 def test_each_statement_is_tagged_with_its_run_and_node(

@@ -14,9 +14,11 @@
 {% macro dbt_orchestration__keep(tables) %}
   {% set done = [] %}
   {% for table in tables %}
-    {% set found = load_relation(api.Relation.create(database=table.database, schema=table.schema, identifier=table.identifier)) %}
+    {#- What dbt finds has names as the warehouse writes them, and quotes them. -#}
+    {% set source = api.Relation.create(database=table.database, schema=table.schema, identifier=table.identifier, type='table') %}
+    {% set found = load_relation(source) %}
     {% if found is not none and found.is_table %}
-      {% do dbt_orchestration__copied(found, found.incorporate(path={'identifier': table.kept}), table.transient) %}
+      {% do dbt_orchestration__copied(source, source.incorporate(path={'identifier': table.kept}), table.transient) %}
       {% do done.append(table.unique_id) %}
     {% endif %}
   {% endfor %}
