@@ -24,6 +24,7 @@ from typing import Any
 
 from dbt_orchestration.dbt.internals import adapters, sessions
 from dbt_orchestration.dbt.outcomes import Outcomes, Sample
+from dbt_orchestration.dbt.snowflake_errors import in_one_line
 from dbt_orchestration.settings.models import Settings
 
 CANCEL_SECONDS = 30.0
@@ -221,10 +222,11 @@ class DbtInvocation:
         if self.result.success:
             return
         if self.result.exception is not None:
-            raise DbtError(str(self.result.exception).strip())
+            raise DbtError(_plain(str(self.result.exception).strip()))
         results = getattr(self.result.result, "results", None)
         if not results:
-            raise DbtError(self._connection_error or f"`{self}` failed; its output says why")
+            said = _plain(self._connection_error)
+            raise DbtError(said or f"`{self}` failed; its output says why")
         raise DbtError(self._explain(results))
 
     @property
@@ -253,12 +255,14 @@ class DbtInvocation:
         bad = [r for r in results if r.status in _BAD]
         skipped = sum(1 for r in results if r.status == "skipped")
         if not all(hasattr(result, "node") for result in bad):  # of an operation
-            return self._operation_error
+            return _plain(self._operation_error)
         lines = [f"{len(bad)} of {len(results)} dbt nodes failed, {skipped} were skipped."]
         for result in bad:
             node = result.node
             lines.append(f"{node.resource_type} {node.name} ({node.original_file_path}):")
-            lines += [f"  {line}" for line in self._reasons(result)]
+            reasons = list(self._reasons(result))
+            refused = in_one_line("\n".join(reasons), adapters.snowflake_login())
+            lines += [f"  {line}" for line in ([refused] if refused else reasons)]
         return "\n".join(lines)
 
     def _reasons(self, result: Any) -> Iterable[str]:
@@ -333,3 +337,8 @@ class DbtInvocation:
             with contextlib.suppress(Exception):  # a warehouse that is gone cannot hold us up
                 sessions.cancel_queries()
             self._thread.join(0.2)
+
+
+def _plain(message: str) -> str:
+    """What stopped dbt as a whole; with what to do, if Snowflake did."""
+    return in_one_line(message, adapters.snowflake_login()) or message

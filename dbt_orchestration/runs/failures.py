@@ -7,7 +7,6 @@ only when something failed, and stands among the asset's events.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +25,7 @@ from dbt_orchestration.ledger.provenance import commit_metadata
 from dbt_orchestration.ledger.run_tags import COMMIT_TAG
 from dbt_orchestration.markdown import code, inline, shortened
 from dbt_orchestration.revisions.last_changes import LastChanges
+from dbt_orchestration.runs.cause import cause_of
 from dbt_orchestration.runs.failing_line import with_failing_line
 from dbt_orchestration.runs.results import QUERY_ID, status
 from dbt_orchestration.runs.samples import Samples
@@ -36,9 +36,8 @@ AGAIN = (
     " was not reached. What a push corrects is built by itself."
 )
 _FAILED = frozenset({"error", "fail", "partial success", "runtime error"})
-_BLANK = re.compile(r"\n\s*\n")
-# Characters of a message, of SQL and of a line; how many failures are shown, and named in a line.
-_MOST_MESSAGE, _MOST_SQL, _MOST_LINE, _MOST_SHOWN, _MOST_NAMED = 10_000, 30_000, 300, 10, 5
+# Characters of a message and of SQL; how many failures are shown, and named in a line.
+_MOST_MESSAGE, _MOST_SQL, _MOST_SHOWN, _MOST_NAMED = 10_000, 30_000, 10, 5
 
 Event = Mapping[str, Any]
 Metadata = dict[str, Any]
@@ -131,7 +130,7 @@ class Failures:
         if found != "warn":
             rows = int(data.get("num_failures") or 0)
             is_data_test = node["resource_type"] == "test"
-            cause = f"{rows} rows" if rows and is_data_test else _cause(message, _title(node))
+            cause = f"{rows} rows" if rows and is_data_test else cause_of(message, _title(node))
             self._keep(node, failed, cause, key.asset_key, metadata)
         return metadata
 
@@ -184,7 +183,7 @@ class Failures:
         self, unique_id: str, message: str, details: Metadata
     ) -> Iterator[dg.AssetObservation]:
         node, asset = self._node(unique_id), self._env.keys.get(unique_id)
-        failed, cause = self._failed(message, node), _cause(message, _title(node))
+        failed, cause = self._failed(message, node), cause_of(message, _title(node))
         metadata: Metadata = {"failed": _block(message), **details}
         if node.get("relation_name"):
             metadata["relation"] = node["relation_name"]
@@ -277,7 +276,7 @@ def _sql(node: Mapping[str, Any], outcome: Mapping[str, Any]) -> Metadata:
         found["compiled SQL"] = dg.MetadataValue.md(block)
     if query_id := outcome["query_id"]:
         found[QUERY_ID] = query_id
-        if url := query_url(adapters.account(), query_id):
+        if url := query_url(adapters.snowflake_login().get("account", ""), query_id):
             found["query"] = dg.MetadataValue.url(url)
     return found
 
@@ -285,15 +284,3 @@ def _sql(node: Mapping[str, Any], outcome: Mapping[str, Any]) -> Metadata:
 def _block(message: str) -> dg.MarkdownMetadataValue:
     lines = "\n".join(message.splitlines())
     return dg.MetadataValue.md(code(shortened(lines, _MOST_MESSAGE)))
-
-
-def _cause(message: str, title: str) -> str:
-    """What dbt says of the cause, in one line, and of whom if not of ``title``."""
-    heading, _, rest = message.strip().partition("\n")
-    if " Error in " not in heading or not rest:
-        heading, rest = "", message
-    elif f" Error in {title} " in heading:
-        heading = ""
-    lines = _BLANK.split(rest.strip(), maxsplit=1)[0].splitlines()
-    said = " ".join(line.strip() for line in lines)
-    return shortened(f"{heading}: {said}" if heading else said, _MOST_LINE)

@@ -72,6 +72,7 @@ _ZONE = re.compile(r"\s*alter\s+session\s+set\s+timezone\s*=\s*'([^']+)'[\s;]*$"
 _SHOW_ZONE = re.compile(r"\s*show\s+parameters\s+like\s+'timezone'", re.IGNORECASE)
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _COMMENTS = "_fs_global._fs_information_schema._fs_tables_ext"
+_NUMBERED = re.compile(r"(\d{6}) \((\w{5})\): ")
 _DONE = "select 'Statement executed successfully.' as status"
 
 
@@ -89,7 +90,13 @@ class Emulator:
     statements: list[str]
     """All that any session sent, as it sent it."""
     refused: dict[str, str]
-    """What is said of statements with this part; ``{line}`` is the line in which it stands."""
+    """What is said of statements with this part; ``{line}`` is the line in which it stands.
+
+    It may begin with an error's number and state, ``090073 (22000): ``; they are those of SQL that
+    does not compile otherwise.
+    """
+    refused_login: dict[str, str]
+    """What is said, by the error's number, to whoever logs in, while there is something."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -129,13 +136,15 @@ def running_emulator() -> Iterator[Emulator]:
     fakesnow_server.JSONResponse = _Response  # type: ignore[attr-defined]
     # Bound before the server starts, so that a first connection waits instead of being refused.
     with socket.create_server((_HOST, 0)) as listening:
-        http = uvicorn.Server(uvicorn.Config(fakesnow_server.app, lifespan="off", log_config=None))
+        app = _door(warehouse)
+        http = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
         thread = threading.Thread(
             target=http.run, args=([listening],), name="emulator", daemon=True
         )
         thread.start()
         try:
-            yield Emulator(listening.getsockname()[1], warehouse.statements, warehouse.refused)
+            port: int = listening.getsockname()[1]
+            yield Emulator(port, warehouse.statements, warehouse.refused, warehouse.refused_login)
         finally:
             http.should_exit = True
             thread.join(_SHUTDOWN_SECONDS)
@@ -145,6 +154,20 @@ def running_emulator() -> Iterator[Emulator]:
 
 def _table(name: str) -> str:
     return name.upper().rpartition(".")[2]
+
+
+def _door(warehouse: _Warehouse) -> Any:
+    """fakesnow's application, which lets everybody in."""
+
+    async def enter(scope: Any, receive: Any, send: Any) -> None:
+        app: Any = fakesnow_server.app
+        if warehouse.refused_login and scope.get("path", "").endswith("/login-request"):
+            [(code, said)] = warehouse.refused_login.items()
+            answer = {"data": {}, "code": code, "message": said, "success": False}
+            app = JSONResponse(answer)
+        await app(scope, receive, send)
+
+    return enter
 
 
 class _Response(JSONResponse):
@@ -159,6 +182,7 @@ class _Warehouse(FakeSnow):
         super().__init__(**options)
         self.statements: list[str] = []
         self.refused: dict[str, str] = {}
+        self.refused_login: dict[str, str] = {}
         self.grants: Grants = {}
         self.dynamic: Dynamic = {}
 
@@ -204,7 +228,10 @@ class _Cursor(FakeSnowflakeCursor):
         for part, message in self._conn.refused.items():
             if part in command:
                 said = message.format(line=command[: command.index(part)].count("\n") + 1)
-                raise ProgrammingError(msg=said, errno=3001, sqlstate="42501")
+                numbered = _NUMBERED.match(said)
+                number, state = numbered.groups() if numbered else ("001003", "42000")
+                said = said[numbered.end() :] if numbered else said
+                raise ProgrammingError(msg=said, errno=int(number), sqlstate=state)
         try:
             done = super().execute(self._translated(command), *args, **kwargs)
         except Exception as error:

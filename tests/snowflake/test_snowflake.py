@@ -26,6 +26,7 @@ from dbt_orchestration.ledger.built import read_built, read_gone
 from dbt_orchestration.ledger.run_tags import PUSH_TAG
 from dbt_orchestration.location import flights
 from dbt_orchestration.location.definitions import build_definitions
+from dbt_orchestration.markdown import inline
 from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings.models import Environment, Push
 from tests.assets.test_columns import shown
@@ -336,6 +337,20 @@ def test_a_failed_model_says_what_snowflake_said_and_links_to_its_query(
     assert "sum(amount) as amount" in marked
     queries = "https://app.snowflake.com/acme/data/#/compute/history/queries"
     assert page["query"] == f"{queries}/{UUID(page['query id'])}/detail"
+    snowflake.emulator.refused["sum(amount) as amount"] = (
+        "090073 (22000): Warehouse 'TRANSFORMING' cannot be resumed because resource monitor"
+        " 'MONTHLY' has exceeded its quota."
+    )
+    result = snowflake.build("customers_v2")
+    refused = (
+        "Warehouse 'TRANSFORMING' cannot be resumed because resource monitor 'MONTHLY' has exceeded"
+        " its quota (090073): raise the monitor's CREDIT_QUOTA"
+    )
+    assert said(result, "customers_v2")[""].startswith(f"Failed: {inline(refused)}")
+    assert refused in failure(result)
+    snowflake.emulator.refused_login["390144"] = "JWT token is invalid. [0ce9eb56]"
+    result = snowflake.build("customers_v2")
+    assert "JWT token is invalid (390144, user SVC_DAGSTER, account" in failure(result)
 
 
 def test_what_a_push_replaced_is_cloned_and_put_back(
@@ -426,17 +441,30 @@ def test_na_is_null_and_times_are_utc(emulator: Emulator) -> None:
     ) == [(datetime(2013, 1, 1, 6), 20_778)]
 
 
-def test_the_doctor_says_in_one_line_that_nobody_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_doctor_says_in_one_line_who_is_not_let_in_and_that_nobody_answers(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_environment(monkeypatch, profile_environment(free_port()))
     settings = make_settings(tmp_path, profile=PROFILE)
+    emulator.refused_login["390189"] = (
+        "Role 'TRANSFORMER' specified in the connect string is not granted to this user. Contact"
+        " your local system administrator, or attempt to login with another role, e.g. PUBLIC."
+    )
     found = {finding.what: finding for finding in examine(settings)}
     assert found["prod: project"].ok
-    warehouse = found["prod: warehouse"]
-    assert not warehouse.ok
-    assert len(warehouse.message.splitlines()) == 1
-    assert "Could not connect to Snowflake backend" in warehouse.message
+    assert not found["prod: warehouse"].ok
+    assert found["prod: warehouse"].message == (
+        "Role 'TRANSFORMER' specified in the connect string is not granted to this user (390189,"
+        " user SVC_DAGSTER): grant role (the user's own) to user SVC_DAGSTER, or set another role"
+        " in profiles.yml"
+    )
+    set_environment(monkeypatch, profile_environment(free_port()))
+    found = {finding.what: finding for finding in examine(settings)}
+    assert not found["prod: warehouse"].ok
+    assert found["prod: warehouse"].message == (
+        "Could not connect to Snowflake backend after 2 attempt(s).Aborting (250001, host"
+        " 127.0.0.1): check account in profiles.yml, and that this machine reaches the host: DNS,"
+        " proxy, firewall"
+    )
 
 
 def test_every_session_of_a_run_is_in_utc(

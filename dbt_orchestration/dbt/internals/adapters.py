@@ -12,6 +12,8 @@ from typing import Any
 
 # To open a DuckDB file that another process has open; dbt waits 1 s and 2 s in between.
 _ATTEMPTS = 3
+# What a profile may leave to the user's own defaults.
+_CHOSEN = ("user", "role", "warehouse")
 _UTC = frozenset({"utc", "uct", "gmt", "universal", "zulu"})
 
 
@@ -133,12 +135,24 @@ def answer(name: str, sql: str) -> tuple[Sequence[str], Sequence[Sequence[object
     return table.column_names, [list(row) for row in table.rows]
 
 
-def account() -> str:
-    """The Snowflake account that dbt uses in this process; "" if it uses none."""
+def snowflake_login() -> dict[str, str]:
+    """Who connects to Snowflake in this process, as dbt's profile says, and where.
+
+    ``account``, ``host``, ``user``, ``role`` and ``warehouse``; empty if dbt uses another
+    warehouse, or none.
+    """
     from dbt.adapters.factory import FACTORY
 
-    used = (adapter.config.credentials for adapter in FACTORY.adapters.values())
-    return next((str(c.account) for c in used if c.type == "snowflake"), "")
+    for adapter in FACTORY.adapters.values():
+        used = adapter.config.credentials
+        if used.type == "snowflake":
+            account = str(used.account)
+            return {
+                "account": account,
+                "host": used.host or f"{account}.snowflakecomputing.com",
+                **{name: getattr(used, name) or "(the user's own)" for name in _CHOSEN},
+            }
+    return {}
 
 
 def close_duckdb() -> None:
