@@ -20,6 +20,7 @@ dbt's statements go together, not that a model's own SQL is portable.
 - ``alter table … swap with …`` exchanges two tables and what is granted on them, in a transaction.
   Grants are remembered and shown, and do nothing else.
 - A dynamic table is a table that says so when it is listed. Its lag is not lived up to.
+- A session has a number, by which another one can cancel what it is doing.
 - Statements are kept, because there is no QUERY_HISTORY to ask.
 
 A schema must not be called MAIN: every DuckDB database has one, and fakesnow hides what is in it.
@@ -69,6 +70,7 @@ _LAG = re.compile(r"target_lag = '(.*?)'", re.IGNORECASE)
 _WAREHOUSE = re.compile(r"warehouse = (\w+)", re.IGNORECASE)
 _SHOW_DYNAMIC = re.compile(r"\s*show\s+dynamic\s+tables\s+like\s+'(\w+)'", re.IGNORECASE)
 _ZONE = re.compile(r"\s*alter\s+session\s+set\s+timezone\s*=\s*'([^']+)'[\s;]*$", re.IGNORECASE)
+_CANCEL = re.compile(r"\s*select\s+system\$cancel_all_queries\((\d+)\)", re.IGNORECASE)
 _SHOW_ZONE = re.compile(r"\s*show\s+parameters\s+like\s+'timezone'", re.IGNORECASE)
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _COMMENTS = "_fs_global._fs_information_schema._fs_tables_ext"
@@ -97,6 +99,8 @@ class Emulator:
     """
     refused_login: dict[str, str]
     """What is said, by the error's number, to whoever logs in, while there is something."""
+    running: dict[int, str]
+    """What each session is doing, by its number."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -144,7 +148,8 @@ def running_emulator() -> Iterator[Emulator]:
         thread.start()
         try:
             port: int = listening.getsockname()[1]
-            yield Emulator(port, warehouse.statements, warehouse.refused, warehouse.refused_login)
+            refused = (warehouse.refused, warehouse.refused_login)
+            yield Emulator(port, warehouse.statements, *refused, warehouse.running)
         finally:
             http.should_exit = True
             thread.join(_SHUTDOWN_SECONDS)
@@ -172,6 +177,10 @@ def _door(warehouse: _Warehouse) -> Any:
 
 class _Response(JSONResponse):
     def __init__(self, content: Any, *args: Any, **options: Any) -> None:
+        if "token" in (content.get("data") or {}):
+            session = fakesnow_server.sessions[content["data"]["token"]]
+            assert isinstance(session, _Session)
+            content["data"]["sessionId"] = session.number
         if not content.get("success", True) and content.get("data"):
             content["data"].setdefault("queryId", str(uuid.uuid4()))
         super().__init__(content, *args, **options)
@@ -183,6 +192,8 @@ class _Warehouse(FakeSnow):
         self.statements: list[str] = []
         self.refused: dict[str, str] = {}
         self.refused_login: dict[str, str] = {}
+        self.sessions: list[_Session] = []
+        self.running: dict[int, str] = {}
         self.grants: Grants = {}
         self.dynamic: Dynamic = {}
 
@@ -207,6 +218,9 @@ class _Warehouse(FakeSnow):
         session.refused = self.refused
         session.grants = self.grants
         session.dynamic = self.dynamic
+        session.number, session.all = len(self.sessions), self.sessions
+        session.running = self.running
+        self.sessions.append(session)
         return session
 
 
@@ -215,6 +229,9 @@ class _Session(FakeSnowflakeConnection):
     refused: dict[str, str]
     grants: Grants
     dynamic: Dynamic
+    number: int
+    all: list[_Session]
+    running: dict[int, str]
 
     def cursor(self, cursor_class: Any = None) -> _Cursor:  # noqa: ARG002
         return _Cursor(self, self._duck_conn)
@@ -232,6 +249,7 @@ class _Cursor(FakeSnowflakeCursor):
                 number, state = numbered.groups() if numbered else ("001003", "42000")
                 said = said[numbered.end() :] if numbered else said
                 raise ProgrammingError(msg=said, errno=int(number), sqlstate=state)
+        self._conn.running[self._conn.number] = command
         try:
             done = super().execute(self._translated(command), *args, **kwargs)
         except Exception as error:
@@ -241,6 +259,8 @@ class _Cursor(FakeSnowflakeCursor):
                 raise
             message = f"{type(error).__name__}: {error}"
             raise ProgrammingError(msg=message, errno=100000, sqlstate="XX000") from error
+        finally:
+            self._conn.running.pop(self._conn.number, None)
         if command.lstrip().lower().startswith("show objects"):
             self._mark_dynamic()
         return done
@@ -253,6 +273,9 @@ class _Cursor(FakeSnowflakeCursor):
             return _DONE
         if zone := _ZONE.match(bare):
             self._duck_conn.execute(f"set timezone = '{zone[1]}'")
+            return _DONE
+        if cancel := _CANCEL.match(bare):
+            self._conn.all[int(cancel[1])]._duck_conn.interrupt()
             return _DONE
         if _SHOW_ZONE.match(bare):
             self._duck_conn.execute("select current_setting('TimeZone')")

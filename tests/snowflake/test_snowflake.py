@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -392,6 +394,25 @@ def test_what_a_push_replaced_is_cloned_and_put_back(
         (True,),
         (True,),
     ]
+
+
+def test_a_terminated_run_leaves_no_query_running(snowflake: Snowflake) -> None:
+    def terminate() -> None:
+        while not snowflake.sent("create", "sleep_ms"):
+            ended.wait(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    ended = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        terminating = pool.submit(terminate)
+        result = snowflake.build("slow", config={"vars": {"slow": True}})
+        terminating.result()
+    [event] = [event for event in result.all_events if event.is_step_failure]
+    assert event.step_failure_data.error is not None
+    assert event.step_failure_data.error.cls_name == "DagsterExecutionInterruptedError"
+    assert snowflake.sent("system$cancel_all_queries")
+    assert snowflake.emulator.running == {}
+    assert "dbt" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_each_statement_is_tagged_with_its_run_and_node(
