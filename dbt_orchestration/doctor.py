@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from dbt_orchestration.dbt.internals import sessions
+from dbt_orchestration.dbt.internals import adapters, sessions
 from dbt_orchestration.dbt.internals.sessions import seen_by_jinja
 from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.dbt.operation import operate
@@ -68,7 +68,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
             said = f"a token for {lightdash.url} is set" if lightdash.token else f"set {variable}"
             yield Finding(f"{name}: lightdash", bool(lightdash.token), said)
         if idle := settings.without_effect(name):
-            yield Finding(f"{name}: credits", False, idle)
+            yield Finding(f"{name}: settings", False, idle)
         if not missing:
             yield _guarded(f"{name}: project", lambda name=name: _parses(settings, name))  # type: ignore[misc]
             yield _guarded(f"{name}: warehouse", lambda name=name: _connects(settings, name))  # type: ignore[misc]
@@ -237,10 +237,20 @@ def _connects(settings: Settings, environment: str) -> str:
     DbtInvocation(target, ["debug", "--connection", "--quiet"]).finish()
     manifest = sessions.load_manifest(revision.partial_parse_path)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        zone = operate(target, manifest, "time_zone", scratch)
-    if zone and str(zone).upper() not in _UTC:
+        zones = operate(target, manifest, "time_zone", scratch)
+    zone, own = zones["session"], zones["user"] or adapters.zone_of_duckdb(target.credentials())
+    if not zone:
+        return "connected"
+    if str(zone).upper() not in _UTC:
         raise ValueError(
             f"the session is in the time zone {zone}, and days are cut in UTC: what sets it"
             " (a hook of the project, a login script) must not"
         )
-    return f"connected, in {zone}" if zone else "connected"
+    if not own or own.upper() in _UTC:
+        return f"connected, in {zone}"
+    remedy = (
+        "alter user … set timezone = 'UTC'"
+        if zones["user"]
+        else "put `settings: {TimeZone: UTC}` into the target in profiles.yml"
+    )
+    return f"connected, in {zone}; a dbt build of your own would cut days in {own}: {remedy}"

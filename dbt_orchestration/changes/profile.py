@@ -40,9 +40,10 @@ _OF_ADAPTER: Mapping[str, frozenset[str]] = {
         }
     ),
 }
-# Of settings within settings: how much of the machine may be used, and credentials.
+# Of settings within settings: how much of the machine may be used, credentials, and the time zone,
+# which can be said to be UTC, as every run is anyway, and nothing else.
 _NO_MATTER = re.compile(
-    r"(max_)?memory_limit|max_memory|(external_|worker_)?threads|temp_directory|home_directory"
+    r"timezone|(max_)?memory_limit|max_memory|(external_|worker_)?threads|temp_directory|home_directory"
     r"|(max_)?temp_directory_size|.*progress_bar.*|(s3|azure|http|motherduck)_.*|.*_directory"
     r"|.*(password|secret|token|private_key|access_key).*",
     re.IGNORECASE,

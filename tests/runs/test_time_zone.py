@@ -72,6 +72,12 @@ def test_many_days_at_once_are_the_same_as_one_by_one(
     for name in ("together", "one_by_one"):
         days = "strftime(make_timestamp(epoch_us(day_at)), '%Y-%m-%d')"
         assert warehouse.execute(f"select {days}, visits from {name} order by 1") == IN_UTC, name
+    found = {finding.what: finding for finding in examine(warehouse.settings)}
+    assert found["prod: warehouse"].ok
+    assert found["prod: warehouse"].message == (
+        "connected, in UTC; a dbt build of your own would cut days in America/New_York: put"
+        " `settings: {TimeZone: UTC}` into the target in profiles.yml"
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,6 +98,7 @@ def test_a_profile_that_wants_another_zone_is_refused_in_one_line(
     assert said in failure(result)
 
 
+@pytest.mark.usefixtures("in_new_york")
 @pytest.mark.parametrize("zone", ["UTC", "Etc/UTC"])
 def test_a_profile_may_say_that_it_is_in_utc(project: Path, tmp_path: Path, zone: str) -> None:
     insist(project, f"settings: {{TimeZone: {zone}}}")

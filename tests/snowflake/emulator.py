@@ -54,6 +54,7 @@ from starlette.responses import JSONResponse
 _HOST = "127.0.0.1"
 _USER, _PASSWORD = "SVC_DAGSTER", "taken-by-the-emulator"
 _SHUTDOWN_SECONDS = 10
+_ZONE_OF_USER = "America/Los_Angeles"
 _TEMPORARY = re.compile(
     r"^(\s*create\s+(?:or\s+replace\s+)?)temp(?:orary)?\s+(?=table|view)", re.IGNORECASE
 )
@@ -205,7 +206,7 @@ class _Warehouse(FakeSnow):
         **options: Any,
     ) -> _Session:
         connection = self.duck_conn.cursor()
-        connection.execute("set timezone = 'America/Los_Angeles'")
+        connection.execute(f"set timezone = '{_ZONE_OF_USER}'")
         session = _Session(
             connection,
             self.results_cache,
@@ -280,6 +281,7 @@ class _Cursor(FakeSnowflakeCursor):
         if _SHOW_ZONE.match(bare):
             self._duck_conn.execute("select current_setting('TimeZone')")
             [(zone_now,)] = self._duck_conn.fetchall()
+            zone_now = _ZONE_OF_USER if "user" in bare.lower().split() else zone_now
             return f"""select 'TIMEZONE' as "key", '{zone_now}' as "value\""""
         if grant := _GRANT.match(bare):
             privilege, table, role = (part.upper() for part in grant.groups())

@@ -127,7 +127,7 @@ def test_what_snowflake_accounts_for_is_metadata_of_assets_runs_and_the_page(
 
 
 def test_on_duckdb_there_is_nobody_to_ask(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    prod = Environment(branch="main", target="prod", credits=True)
+    prod = Environment(branch="main", target="prod", credits=True, backfill_warehouse="BIG")
     settings = make_settings(tmp_path, environments={"prod": prod})
     names = {job.name for job in build_definitions(settings, "prod").jobs or ()}
     assert "prod_credits" not in names
@@ -135,9 +135,10 @@ def test_on_duckdb_there_is_nobody_to_ask(tmp_path: Path, caplog: pytest.LogCapt
         "environments.prod.credits: only Snowflake says what queries cost, and the profile duckdb"
     )
     assert said in caplog.text
-    found = next(each for each in examine(settings) if each.what == "prod: credits")
+    found = next(each for each in examine(settings) if each.what == "prod: settings")
     assert not found.ok
     assert found.message.startswith(said)
+    assert "; environments.prod.backfill_warehouse: only Snowflake has" in found.message
 
 
 def test_tags_of_others_are_left_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -67,6 +68,10 @@ class Snowflake(Warehouse):
 
     def execute(self, sql: str) -> list[tuple[Any, ...]]:
         return self.emulator.execute(sql)
+
+    def code_versions(self) -> dict[str, str | None]:
+        specs = self.definitions.resolve_all_asset_specs()
+        return {spec.key.to_user_string(): spec.code_version for spec in specs}
 
     def sent(self, *parts: str) -> list[str]:
         """The statements sent so far that contain all of these parts."""
@@ -175,15 +180,33 @@ def test_a_role_that_may_not_see_columns_fails_no_run(snowflake: Snowflake) -> N
     assert {column.type for column in shown(snowflake, "stg_orders").columns} == {"?"}
 
 
+def rebuilt_on(snowflake: Snowflake, warehouse: str) -> set[str]:
+    """Models that were built on a warehouse, since this was asked last."""
+    sent = snowflake.sent(f"use warehouse {warehouse}")
+    snowflake.emulator.statements.clear()
+    return {found[1] for each in sent if (found := re.search(r"every_node\.(\w+)", each))}
+
+
 def test_a_range_of_partitions_is_replaced_and_nothing_else(snowflake: Snowflake) -> None:
+    prod = snowflake.settings.environment("prod")
+    prod = prod.model_copy(update={"backfill_warehouse": "REBUILDING"})
+    settings = snowflake.settings.with_environment("prod", prod)
+    versions = snowflake.code_versions()
+    snowflake = Snowflake(settings, "prod", snowflake.instance, snowflake.emulator)
+    assert snowflake.code_versions() == versions, "another warehouse makes nothing due"
     names = ("orders", "stg_orders", "orders_daily", "orders_window")
     assert snowflake.build(*names).success
+    assert rebuilt_on(snowflake, "REBUILDING") == {"orders_daily", "orders_window"}
+    assert snowflake.build(*names).success
+    assert rebuilt_on(snowflake, "REBUILDING") == set()
     snowflake.execute("update shop.orders_daily set amount = 0")
     snowflake.execute("update shop.orders_window set orders = 0")
     result = snowflake.build(
         "orders_daily", "orders_window", partitions=("2024-01-02", "2024-01-03")
     )
     assert result.success, failure(result)
+    assert snowflake.sent("use warehouse TRANSFORMING"), "the next model is on its own again"
+    assert rebuilt_on(snowflake, "REBUILDING") == {"orders_daily", "orders_window"}
     assert snowflake.execute("select amount from shop.orders_daily order by day_at") == [
         (0,),
         (70,),
@@ -505,7 +528,10 @@ def test_every_session_of_a_run_is_in_utc(
             (f"{day} 00:00:00+00:00", visits) for day, visits in IN_UTC
         ]
     found = {finding.what: finding for finding in examine(settings)}
-    assert found["prod: warehouse"].message == "connected, in UTC"
+    assert found["prod: warehouse"].message == (
+        "connected, in UTC; a dbt build of your own would cut days in America/Los_Angeles:"
+        " alter user … set timezone = 'UTC'"
+    )
 
 
 def left_beside(snowflake: Snowflake) -> list[tuple[Any, ...]]:

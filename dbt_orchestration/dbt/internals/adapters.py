@@ -155,6 +155,20 @@ def snowflake_login() -> dict[str, str]:
     return {}
 
 
+def zone_of_duckdb(credentials: Any) -> str:
+    """The time zone of a session that dbt opens by itself; "" if it is not DuckDB's, or chosen."""
+    if credentials.type != "duckdb":
+        return ""
+    chosen = {**(credentials.settings or {}), **(credentials.config_options or {})}
+    if "timezone" in {name.lower() for name in chosen}:
+        return ""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        [(zone,)] = connection.execute("select current_setting('TimeZone')").fetchall()
+    return str(zone)
+
+
 def close_duckdb() -> None:
     """Let go of the file that dbt keeps open until this process ends, for other processes."""
     connections = sys.modules.get("dbt.adapters.duckdb.connections")

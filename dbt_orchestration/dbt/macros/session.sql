@@ -1,9 +1,11 @@
-{#- The time zone of the session. Given to dbt by operation.py. -#}
+{#- The time zone of the session, and that of a session of Snowflake's user for which nobody has set
+    one. Given to dbt by operation.py. -#}
 {% macro dbt_orchestration__time_zone() %}
   {% if target.type == 'duckdb' %}
     {% set zone = run_query("select current_setting('TimeZone') as zone").rows[0][0] %}
   {% elif target.type == 'snowflake' %}
     {% set zone = run_query("show parameters like 'TIMEZONE' in session").rows[0]['value'] %}
+    {% set own = run_query("show parameters like 'TIMEZONE' in user").rows[0]['value'] %}
   {% endif %}
-  {% do log('dbt_orchestration: ' ~ tojson(zone)) %}
+  {% do log('dbt_orchestration: ' ~ tojson({'session': zone | default(none), 'user': own | default(none)})) %}
 {% endmacro %}
