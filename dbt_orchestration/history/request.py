@@ -79,7 +79,7 @@ def partitions_to_build(
     Raises:
         PartitionError: a partition does not exist, or a full refresh would lose some.
     """
-    chosen = _chosen_range(request.tags)
+    chosen = chosen_range(request.tags)
     partitions: dict[str, Partitions] = {}
     for name, model in models.items():
         done = succeeded.get(name, frozenset())
@@ -171,13 +171,13 @@ def is_ordinary(tags: Mapping[str, str], config: Mapping[str, object]) -> bool:
     # What a run's config said of the first two before there were orders.
     chosen = ("partitions", "rebuild", "full_refresh")
     return (
-        _chosen_range(tags) is None
+        chosen_range(tags) is None
         and not (order.partitions or order.rebuild)
         and not any(config.get(key) for key in chosen)
     )
 
 
-def _chosen_range(tags: Mapping[str, str]) -> tuple[str, str] | None:
+def chosen_range(tags: Mapping[str, str]) -> tuple[str, str] | None:
     """First and last partition that the run is for, if it is for any."""
     if _PARTITION_TAG in tags:
         return tags[_PARTITION_TAG], tags[_PARTITION_TAG]

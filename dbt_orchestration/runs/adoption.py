@@ -108,7 +108,7 @@ def _as_plan(env: EnvironmentContext, found: Mapping[str, Fit], stands: Stalenes
     """What a run would have done that had left what is there."""
     nodes = {u: env.nodes[u] for u in found}
     partitions = {u: Partitions(fit.partitions) for u, fit in found.items() if fit.partitions}
-    return RunPlan(nodes, {}, partitions, (), (), (), {}, {}, stands)
+    return RunPlan(nodes, {}, partitions, (), (), (), {}, (), {}, stands)
 
 
 def _partitions(

@@ -412,6 +412,9 @@ class Build:
                 manifests.leave_pointer(manifest, unique_id)
         for unique_id in phase.nodes & set(work.rebuilt) - work.partitions.keys():
             manifests.set_full_refresh(manifest, unique_id, True)
+        if warehouse := self._env.environment.backfill_warehouse:
+            for unique_id in phase.nodes & set(work.history):
+                manifests.set_warehouse(manifest, unique_id, warehouse)
         self._shadow.redirect(manifest, phase.shadow)
         for unique_id in phase.nodes & work.put_back.keys() - work.partitions.keys():
             take_as_built(manifest, unique_id)

@@ -20,7 +20,12 @@ from dbt_orchestration.history.partitions import (
     PartitionError,
     partition_keys,
 )
-from dbt_orchestration.history.request import Partitions, Request, partitions_to_build
+from dbt_orchestration.history.request import (
+    Partitions,
+    Request,
+    chosen_range,
+    partitions_to_build,
+)
 from dbt_orchestration.ledger.attempts import built_before, succeeded
 from dbt_orchestration.ledger.built import last_results
 from dbt_orchestration.ledger.kept_tables import Copies, PutBack, There
@@ -49,6 +54,8 @@ class RunPlan:
         waiting: nodes whose tables should be recreated, if a person says so.
         checked: nodes whose partitions are rebuilt where they are if their table fits, each with
             what is built beside it if not.
+        history: models of which more is built than a daily build does: recreated ones, chosen
+            partitions, and those that were never built.
         fresh: nodes that were never built in this place, which may not be free, each with the name
             under which a table that stands there is kept; "" if it may stay.
         stands: how the nodes stood that it was decided from.
@@ -63,6 +70,7 @@ class RunPlan:
     shadow: Collection[str]
     waiting: Collection[str]
     checked: Mapping[str, Partitions]
+    history: Collection[str]
     fresh: Mapping[str, str]
     stands: Staleness
     known: Sequence[dg.AssetCheckResult] = ()
@@ -80,6 +88,7 @@ class RunPlan:
             partitions={**self.partitions, **recreated},
             rebuilt={*self.rebuilt, *recreated},
             shadow={*self.shadow, *recreated},
+            history={*self.history, *recreated},
         )
 
 
@@ -151,7 +160,7 @@ class Planner:
         stands = self._staleness(nodes)
         nodes, tests, known = self._still_due(nodes, tests, stands)
         if not nodes and not tests:
-            return RunPlan({}, {}, {}, (), (), (), {}, {}, stands, known)
+            return RunPlan({}, {}, {}, (), (), (), {}, (), {}, stands, known)
         back: Mapping[str, PutBack] = {}
         if is_from_push(self._request.tags):
             back = Copies(self._env, self._instance, nodes, stands, copies_there).put_back()
@@ -246,6 +255,12 @@ class Planner:
             for u in partitions.keys() - rebuilt
             if models[u].is_microbatch and self._may_have_other_types(u, stands)
         }
+        chosen = partitions if chosen_range(request.tags) else request.partitions.keys()
+        once = {
+            u for u in nodes if HistoryPolicy.of(self._env.nodes[u]).incremental
+        } - models.keys()
+        again = {u for u in once if u in rebuilt or config.full_refresh or u not in stands.built}
+        history = whole | (partitions.keys() & chosen) | again
         nodes = {u: node for u, node in nodes.items() if u not in models or u in partitions}
         absent = {env.keys[unique_id] for unique_id in models.keys() - partitions.keys()}
         tests = {u: check for u, check in tests.items() if check.asset_key not in absent}
@@ -259,6 +274,7 @@ class Planner:
             (recreated & partitions.keys()) | (back.keys() & nodes.keys()),
             waiting,
             checked,
+            history,
             self._fresh(nodes, stands),
             stands,
             put_back=back,

@@ -136,6 +136,12 @@ class EnvironmentOptions(_Model):
         description="On Snowflake: write down what each run and model cost. The role has to be"
         " allowed to read the account's usage.",
     )
+    backfill_warehouse: kinds.SnowflakeWarehouse | None = Field(
+        None,
+        description="On Snowflake: the warehouse for history, which is tables that are recreated,"
+        " partitions that are chosen, and what is built for the first time. Default: that of the"
+        " model, or else of the target.",
+    )
     notify: Notify | None = Field(
         None, description="What is otherwise here than under the installation's own `notify`."
     )
@@ -357,12 +363,18 @@ class Settings(BaseSettings):
 
     def without_effect(self, name: str) -> str:
         """What is set of an environment and does nothing here, and what to do; "" if all does."""
-        kind = self.warehouse_type
-        if not self.environment(name).credits or kind in (None, "snowflake"):
+        kind, environment = self.warehouse_type, self.environment(name)
+        if kind in (None, "snowflake"):
             return ""
-        return (
-            f"environments.{name}.credits: only Snowflake says what queries cost, and the profile"
-            f" {self.profile} is for {kind}: nothing is written down; set it to false here"
+        idle = []
+        if environment.credits:
+            idle.append("credits: only Snowflake says what queries cost")
+        if environment.backfill_warehouse:
+            idle.append("backfill_warehouse: only Snowflake has warehouses to choose from")
+        return "; ".join(
+            f"environments.{name}.{why}, and the profile {self.profile} is for {kind}: it does"
+            " nothing here, leave it out"
+            for why in idle
         )
 
     def make_state_dir(self) -> None:

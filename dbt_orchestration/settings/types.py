@@ -32,6 +32,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _NO_BRANCH = re.compile(
     r"^$|^-|^HEAD$|^/|/$|//|\.\.|\.$|@\{|(^|/)\.|\.lock(/|$)|[\x00-\x20\x7f~^:?*\[\\]"
 )
+# dbt writes it into `use warehouse …` as it is.
+_IDENTIFIER = re.compile(r'[A-Za-z_][A-Za-z0-9_$]*|"[^"]+"')
 _PASSWORD = re.compile(r"(?i)https?://[^/]*@|[a-z+]+://[^/@]*:[^/@]*@")
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -74,6 +76,12 @@ def _check_timezone(value: str) -> str:
 def _check_name(value: str) -> str:
     if not _NAME.fullmatch(value):
         raise ValueError(f"{value!r} must be lower-case letters, digits and '_', a letter first")
+    return value
+
+
+def _check_identifier(value: str) -> str:
+    if not _IDENTIFIER.fullmatch(value):
+        raise ValueError(f"{value!r} is no name of a warehouse: letters, digits, '_' and '$'")
     return value
 
 
@@ -217,3 +225,4 @@ Folder = Annotated[Path, AfterValidator(_check_folder)]
 Place = Annotated[str, AfterValidator(_check_place)]
 File = Annotated[Path, AfterValidator(_check_not_folder)]
 ExistingFile = Annotated[Path, AfterValidator(_check_file)]
+SnowflakeWarehouse = Annotated[str, AfterValidator(_check_identifier)]

@@ -188,9 +188,9 @@ def rebuilt_on(snowflake: Snowflake, warehouse: str) -> set[str]:
 
 
 def test_a_range_of_partitions_is_replaced_and_nothing_else(snowflake: Snowflake) -> None:
-    prod = snowflake.settings.environment("prod")
-    prod = prod.model_copy(update={"backfill_warehouse": "REBUILDING"})
-    settings = snowflake.settings.with_environment("prod", prod)
+    state, push = snowflake.settings.state_dir, Push(enabled=False)
+    prod = Environment(branch="main", target="prod", push=push, backfill_warehouse="REBUILDING")
+    settings = make_settings(state, profile=PROFILE, environments={"prod": prod})
     versions = snowflake.code_versions()
     snowflake = Snowflake(settings, "prod", snowflake.instance, snowflake.emulator)
     assert snowflake.code_versions() == versions, "another warehouse makes nothing due"

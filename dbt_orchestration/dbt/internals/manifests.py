@@ -53,6 +53,11 @@ def set_full_refresh(manifest: Any, unique_id: str, value: bool) -> None:
     manifest.nodes[unique_id].config.full_refresh = value
 
 
+def set_warehouse(manifest: Any, unique_id: str, warehouse: str) -> None:
+    """Make dbt-snowflake build a model on another warehouse than the model or the target names."""
+    manifest.nodes[unique_id].config["snowflake_warehouse"] = warehouse
+
+
 def set_seed_folders(manifest: Any, folders: Mapping[str, Path]) -> None:
     """Tell dbt where each package's seeds lie: it remembers where they lay when it parsed."""
     for node in manifest.nodes.values():
