@@ -108,7 +108,7 @@ _REFUSALS = (
         "390101 390102",
         r"User (?:access disabled|temporarily locked)|user account has been temporarily locked",
         "user {user}",
-        "have an administrator unlock it: ALTER USER … SET DISABLED = FALSE, MINS_TO_UNLOCK = 0",
+        "have an administrator set DISABLED = FALSE or MINS_TO_UNLOCK = 0 of the user",
     ),
     _Refusal(
         "390422",
