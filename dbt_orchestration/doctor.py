@@ -237,7 +237,8 @@ def _connects(settings: Settings, environment: str) -> str:
     DbtInvocation(target, ["debug", "--connection", "--quiet"]).finish()
     manifest = sessions.load_manifest(revision.partial_parse_path)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        zones = operate(target, manifest, "time_zone", scratch)
+        other = settings.environment(environment).backfill_warehouse
+        zones = operate(target, manifest, "session", scratch, warehouse=other)
     zone, own = zones["session"], zones["user"] or adapters.zone_of_duckdb(target.credentials())
     if not zone:
         return "connected"

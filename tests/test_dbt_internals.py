@@ -295,7 +295,7 @@ def test_a_duckdb_file_can_be_let_go(settings: Settings) -> None:
         # In one process, another configuration is what a lock is for another process.
         duckdb.connect(str(settings.duckdb_path), read_only=True).close()
 
-    zones = operate(target, manifest, "time_zone", str(revision.directory))
+    zones = operate(target, manifest, "session", str(revision.directory))
     assert zones == {"session": "UTC", "user": None}
     with pytest.raises(duckdb.Error):
         open_by_others()

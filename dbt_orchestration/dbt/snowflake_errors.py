@@ -62,7 +62,7 @@ _REFUSALS = (
     _Refusal(
         "002043",
         r"does not exist, or operation cannot be performed",
-        "warehouse {warehouse}, role {role}",
+        "role {role}",
         "correct the name (in profiles.yml, snowflake_warehouse or backfill_warehouse), or grant"
         " the role USAGE on it",
     ),

@@ -125,8 +125,8 @@ CASES: list[tuple[errors.Error, str]] = [
             2043,
             "02000",
         ),
-        "Object does not exist, or operation cannot be performed (002043, warehouse TRANSFORMING,"
-        " role TRANSFORMER): correct the name",
+        "Object does not exist, or operation cannot be performed (002043, role TRANSFORMER):"
+        " correct the name",
     ),
     (
         of_sql(

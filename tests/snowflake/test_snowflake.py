@@ -516,7 +516,13 @@ def test_every_session_of_a_run_is_in_utc(
 ) -> None:
     assert emulator.execute("show parameters like 'TIMEZONE' in session")[0][1] != "UTC"
     project = visits_project(tmp_path)
-    settings = make_settings(tmp_path / "state", project, profile=PROFILE)
+    prod = Environment(
+        branch="main", target="prod", push=Push(enabled=False), backfill_warehouse="REBUILDING"
+    )
+    environments = {"prod": prod}
+    settings = make_settings(
+        tmp_path / "state", project, profile=PROFILE, environments=environments
+    )
     snowflake = Snowflake(settings, "prod", instance, emulator)
     result = snowflake.build("visits", "together", "one_by_one")
     assert result.success, failure(result)
@@ -531,6 +537,14 @@ def test_every_session_of_a_run_is_in_utc(
     assert found["prod: warehouse"].message == (
         "connected, in UTC; a dbt build of your own would cut days in America/Los_Angeles:"
         " alter user … set timezone = 'UTC'"
+    )
+    emulator.refused["use warehouse REBUILDING"] = (
+        "002043 (02000): SQL compilation error:\nObject does not exist, or operation cannot be"
+        " performed."
+    )
+    found = {finding.what: finding for finding in examine(settings)}
+    assert found["prod: warehouse"].message.startswith(
+        "Object does not exist, or operation cannot be performed (002043, role"
     )
 
 

@@ -1,6 +1,9 @@
 {#- The time zone of the session, and that of a session of Snowflake's user for which nobody has set
-    one. Given to dbt by operation.py. -#}
-{% macro dbt_orchestration__time_zone() %}
+    one. Fails if the session may not use the warehouse. Given to dbt by operation.py. -#}
+{% macro dbt_orchestration__session(warehouse=none) %}
+  {% if target.type == 'snowflake' and warehouse is not none %}
+    {% do run_query('use warehouse ' ~ warehouse) %}
+  {% endif %}
   {% if target.type == 'duckdb' %}
     {% set zone = run_query("select current_setting('TimeZone') as zone").rows[0][0] %}
   {% elif target.type == 'snowflake' %}
