@@ -102,15 +102,20 @@ def orphans_job(loaded: Loaded) -> dg.JobDefinition:
         else:
 
             def drop(context: dg.OpExecutionContext) -> Mapping[str, Any]:
-                at = loaded.newest(instance)
+                at, place = loaded.newest(instance), place_in_the_log(instance)
                 try:  # a push may have brought one back since
                     still = _chosen(_find(at, instance), wanted)
                 except RefusedError as error:
                     raise PlainFailure(f"Nothing was dropped: {error}.") from None
                 for each in still:
-                    _drop(at, instance, each)
+                    if each.kind:
+                        place = place_in_the_log(instance)
+                        _drop(at, each)
                     dropped = f"Dropped {each.name}: {reason}"
                     context.log_event(dg.AssetObservation(each.orphan.key, description=dropped))
+                    # A model that comes back is due: its table is not there. Kept last: whoever
+                    # launches a form again that died has the rest put on record.
+                    keep(instance, {each.orphan.key: Seen(there=False, sure=True)}, place)
                 return {"dropped": names}
 
             return Answer(_shown(there), f"drops {names}: {reason}", f"Dropped: {names}.", act=drop)
@@ -134,7 +139,10 @@ def _plain(name: str) -> str:
 
 
 def _chosen(found: Sequence[_Found], wanted: Collection[str]) -> Sequence[_Found]:
-    """Those that are named, with or without the database, but for those that are gone."""
+    """Those that are named, with or without the database.
+
+    Those that are gone are among them if nobody has put that on record.
+    """
     chosen = []
     for name in wanted:
         if not re.fullmatch(r"[^.*%?]+(\.[^.*%?]+){1,2}", name):
@@ -152,7 +160,7 @@ def _chosen(found: Sequence[_Found], wanted: Collection[str]) -> Sequence[_Found
         for each in there:
             if each.kept:
                 raise RefusedError(f"names: {each.name} is not dropped here: {each.kept}")
-            chosen.append(each)
+        chosen += there or [each for each in matches if not each.orphan.absent]
     return chosen
 
 
@@ -278,16 +286,20 @@ def _shown(found: Sequence[_Found]) -> str:
                 each.size,
                 each.changed,
                 ", ".join(readers) + (f" and {more} more" if more > 0 else ""),
-                f"stays: {each.kept}" if each.kept else "can be dropped",
+                _follows(each),
             )
         )
     heads = ("relation", "kind", "was", "size", "changed", "read by", "what follows")
     return table(heads, rows)
 
 
-def _drop(at: Loaded, instance: dg.DagsterInstance, found: _Found) -> None:
-    """Drop one, and remember that it is gone: whoever dies before the next has lost nothing."""
-    place = place_in_the_log(instance)
+def _follows(found: _Found) -> str:
+    if not found.kind:
+        return "is gone, which is put on record"
+    return f"stays: {found.kept}" if found.kept else "can be dropped"
+
+
+def _drop(at: Loaded, found: _Found) -> None:
     manifest = sessions.load_manifest(at.revision.partial_parse_path)
     scratch = str(at.settings.state_dir / "target" / f"{at.name}_orphans")
     try:
@@ -297,5 +309,3 @@ def _drop(at: Loaded, instance: dg.DagsterInstance, found: _Found) -> None:
         raise PlainFailure(f"{found.name} could not be dropped: {error}. {again}") from None
     finally:
         adapters.close_duckdb()
-    # A model that comes back is due: its table is not there.
-    keep(instance, {found.orphan.key: Seen(there=False, sure=True)}, place)

@@ -7,93 +7,20 @@ it cannot reach the code location, so that the push sensor asks again.
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
-import multiprocessing.util
-import os
 import pickle
-import re
 import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import dagster as dg
 import pytest
-from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
-from dbt_orchestration.dbt.invocation import DbtInvocation
-from dbt_orchestration.runs.execute import Build
 from tests.automation.site import Site, prepared_here
 from tests.conftest import clean_environment
+from tests.faults.moments import FORKS, Built, Call, Moment, Sql, ended
 from tests.faults.shop import End, dagster_in
 
-# Its processes are forks of one that has loaded dbt and Dagster, and has no threads.
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.faults.test_killed_runs", "dbt.cli.main"])
-# Its socket lies there, and a socket's path has to be short: not in a folder of a test's own.
-multiprocessing.util.get_temp_dir()
-
-
-@dataclass(frozen=True)
-class Sql:
-    """When dbt is about to send a statement that matches, the ``time``-th time."""
-
-    pattern: str
-    time: int = 1
-
-    def kill(self) -> None:
-        before, left = DbtInvocation._on_event, [self.time]
-
-        def on_event(self_: DbtInvocation, event: Any) -> None:
-            if event.info.name == "SQLQuery" and re.search(
-                self.pattern, " ".join(event.info.msg.split())
-            ):
-                left[0] -= 1
-                if not left[0]:
-                    _die()
-            before(self_, event)
-
-        patch.object(DbtInvocation, "_on_event", on_event).start()
-
-
-@dataclass(frozen=True)
-class Built:
-    """When dbt has built the node, and nothing says so yet."""
-
-    name: str
-
-    def kill(self) -> None:
-        before = Build._results
-
-        def results(self_: Build, event: Any) -> Iterator[Any]:
-            if event["data"]["node_info"]["node_name"] == self.name:
-                _die()
-            return before(self_, event)
-
-        patch.object(Build, "_results", results).start()
-
-
-@dataclass(frozen=True)
-class Call:
-    """When this function of ours is called, in this process: one that only the test has started."""
-
-    function: str
-
-    def kill(self) -> None:
-        patch(f"dbt_orchestration.{self.function}", lambda *_, **__: _die()).start()
-
-
-Moment = Sql | Built | Call
 RESUMED, ASKED_AGAIN = "it is resumed", "the push sensor asks again"
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
 
 # Each with what Dagster does about the run.
 MOMENTS = {
@@ -138,14 +65,15 @@ MOMENTS = {
 def test_a_killed_run_loses_nothing(
     home: Path, undisturbed: End, moment: Moment, then: str
 ) -> None:
-    process = _FORKS.Process(target=_run, args=(home, moment))
+    process = FORKS.Process(target=_run, args=(home, moment))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL, (home / "run.log").read_text()
     with prepared_here(), dagster_in(home) as instance:
         site = Site.of(home, instance)
         site.load()
-        killed = _ended(instance)
+        killed = ended(instance)
+        assert killed is not None
         if then == RESUMED:
             assert killed.tags["dagster/will_retry"] == "true"
             assert _resume(site, killed).success
@@ -163,17 +91,6 @@ def _run(home: Path, moment: Moment) -> None:
         site.load()
         moment.kill()
         site.run(pickle.loads((home / "request.pickle").read_bytes()))
-
-
-def _ended(instance: dg.DagsterInstance) -> dg.DagsterRun:
-    """The run that nobody works on any more, once Dagster's run monitoring has seen it."""
-    [record] = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    workspace: Any = None  # only asked if the run's process could be started again
-    monitor_started_run(instance, workspace, record, logging.getLogger("monitoring"))
-    run = instance.get_run_by_id(record.dagster_run.run_id)
-    assert run is not None
-    assert run.status is dg.DagsterRunStatus.FAILURE
-    return run
 
 
 def _resume(site: Site, killed: dg.DagsterRun) -> dg.ExecuteInProcessResult:

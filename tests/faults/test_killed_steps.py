@@ -12,8 +12,8 @@ from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from dbt_orchestration.location.definitions import build_definitions
 from tests.automation.site import Site, dagster_in, follow
+from tests.faults.moments import Call
 from tests.faults.shop import End
-from tests.faults.test_killed_runs import Call
 
 _HOME, _RUN = "TEST_SHOP", "TEST_SHOP_RUN_WHOSE_STEP_DIES"
 
