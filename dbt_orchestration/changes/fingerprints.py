@@ -8,7 +8,7 @@ its parents.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -119,6 +119,15 @@ class Fingerprints:
         return node.linked.named[reference.column]
 
 
+def values_of(
+    linked: Linked, terms: Relation, parts: Components, keeps: Collection[str]
+) -> tuple[str, str]:
+    """``Fingerprint.plain`` and ``value`` of a node of which the rest is known."""
+    own = sorted({**parts.wide, **parts.own}.items())
+    plain = digest(linked.whole, str(terms.positions), *(f"{k}={v}" for k, v in own))
+    return plain, digest(plain, *sorted(keeps)) if keeps else plain
+
+
 def cast_type(state: Fingerprints, node: Fingerprint, column: str) -> str:
     """The type a column is cast to, here or in the parent it is taken from; "" if it is not."""
     term = dict(node.terms.columns).get(column)
@@ -223,10 +232,8 @@ class _Reader:
             parts = replace(parts, own={**parts.own, "order": digest(terms.order)})
         if linked.names:
             parts = replace(parts, own={**parts.own, "names": linked.names})
-        own = sorted({**parts.wide, **parts.own}.items())
-        plain = digest(linked.whole, str(terms.positions), *(f"{k}={v}" for k, v in own))
         keeps = self._keeps(unique_id)
-        value = digest(plain, *sorted(keeps)) if keeps else plain
+        plain, value = values_of(linked, terms, parts, keeps)
         beyond = set(read) - set(self._project.parents(unique_id))
         elsewhere = unique_id in self._relations.elsewhere or bool(beyond)
         self.done[unique_id] = Fingerprint(

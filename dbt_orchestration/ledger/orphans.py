@@ -11,9 +11,10 @@ import dagster as dg
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.changes.relation_names import relation_name
 from dbt_orchestration.ledger.present import absent_since
-from dbt_orchestration.ledger.provenance import RELATION, UNIQUE_ID, text_in
+from dbt_orchestration.ledger.provenance import CODE_VERSION_TAG, RELATION, UNIQUE_ID, text_in
 from dbt_orchestration.ledger.recorded import last_build
 from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
+from dbt_orchestration.revisions.explanation import BEHIND
 
 _NO_RELATION = {"test", "unit_test", "analysis", "operation", "sql_operation"}
 
@@ -26,14 +27,18 @@ class Orphan:
         key: the asset that it was.
         relation: database, schema and name, with dots.
         unique_id: the node's.
+        fingerprint: what it was built with.
         built: when, in seconds since 1970.
+        place: of its last build in the event log.
         absent: it was seen not to be in the warehouse any more.
     """
 
     key: dg.AssetKey
     relation: str
     unique_id: str
+    fingerprint: str
     built: float
+    place: int
     absent: bool
 
 
@@ -55,8 +60,15 @@ def orphans(instance: dg.DagsterInstance, dbt: DbtAssets) -> list[Orphan]:
         if not relation or relation.lower() in names:
             continue
         key, unique_id = event.asset_key, text_in(event.metadata, UNIQUE_ID)
-        is_absent = last.storage_id <= absent.get(key, 0)
-        orphan = Orphan(key, relation, unique_id, last.timestamp, is_absent)
+        orphan = Orphan(
+            key,
+            relation,
+            unique_id,
+            (event.tags or {}).get(CODE_VERSION_TAG, "").partition(BEHIND)[0],
+            last.timestamp,
+            last.storage_id,
+            absent=last.storage_id <= absent.get(key, 0),
+        )
         found.setdefault(last.run_id, []).append(orphan)
     return sorted(_built_here(instance, dbt.env.name, found), key=lambda each: each.relation)
 

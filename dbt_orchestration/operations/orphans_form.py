@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from dbt_orchestration.changes.relation_names import relation_name
 from dbt_orchestration.dagster_internals import PlainFailure
-from dbt_orchestration.dbt.internals import adapters, sessions
 from dbt_orchestration.dbt.invocation import DbtError
-from dbt_orchestration.dbt.operation import operate
+from dbt_orchestration.dbt.parse import PrepareError
 from dbt_orchestration.ledger.held import held
-from dbt_orchestration.ledger.orphans import Orphan, known_names, orphans
 from dbt_orchestration.ledger.present import keep, place_in_the_log
 from dbt_orchestration.markdown import table
 from dbt_orchestration.operations.form import (
@@ -27,12 +23,11 @@ from dbt_orchestration.operations.form import (
     reason_of,
 )
 from dbt_orchestration.operations.loaded import Loaded
-from dbt_orchestration.revisions.store import open_commit, published
-from dbt_orchestration.revisions.warehouse import Seen, is_missing
+from dbt_orchestration.operations.orphans_found import Found, ask, find, parts_of
+from dbt_orchestration.revisions.warehouse import Seen
 from dbt_orchestration.settings.types import named
 from dbt_orchestration.settings.user_input import did_you_mean
 
-_NONE = "None", "none", ""
 _MOST_READERS = 5
 
 
@@ -48,29 +43,6 @@ class OrphansForm(dg.Config):
     dry_run: bool = Field(
         default=True, description="True: only show what would be dropped. False: drop it."
     )
-
-
-@dataclass(frozen=True)
-class _Found:
-    """An orphan as it stands in the warehouse.
-
-    Attributes:
-        kind: table or view; "" if it is not there any more.
-        kept: why it is not dropped here; "" if it may be.
-        size, changed: as far as the warehouse says.
-        readers: dbt nodes and views that name it.
-    """
-
-    orphan: Orphan
-    kind: str = ""
-    kept: str = ""
-    size: str = ""
-    changed: str = ""
-    readers: Sequence[str] = field(default_factory=tuple)
-
-    @property
-    def name(self) -> str:
-        return self.orphan.relation
 
 
 def orphans_job(loaded: Loaded) -> dg.JobDefinition:
@@ -89,7 +61,7 @@ def orphans_job(loaded: Loaded) -> dg.JobDefinition:
             "say why, for whoever looks for them later",
             needed=bool(wanted) and not form.dry_run,
         )
-        found = _find(loaded.newest(instance), instance)
+        found = find(loaded.newest(instance), instance)
         chosen = _chosen(found, wanted)
         there = chosen if wanted else [each for each in found if each.kind]
         names = ", ".join(each.name for each in there)
@@ -102,14 +74,14 @@ def orphans_job(loaded: Loaded) -> dg.JobDefinition:
         else:
 
             def drop(context: dg.OpExecutionContext) -> Mapping[str, Any]:
-                at, place = loaded.newest(instance), place_in_the_log(instance)
+                at, begun = loaded.newest(instance), place_in_the_log(instance)
                 try:  # a push may have brought one back since
-                    still = _chosen(_find(at, instance), wanted)
-                except RefusedError as error:
+                    still = _chosen(find(at, instance), wanted)
+                except (RefusedError, PrepareError) as error:
                     raise PlainFailure(f"Nothing was dropped: {error}.") from None
                 for each in still:
+                    place = place_in_the_log(instance) if each.kind else begun
                     if each.kind:
-                        place = place_in_the_log(instance)
                         _drop(at, each)
                     dropped = f"Dropped {each.name}: {reason}"
                     context.log_event(dg.AssetObservation(each.orphan.key, description=dropped))
@@ -138,7 +110,7 @@ def _plain(name: str) -> str:
     return name.replace('"', "").strip().lower()
 
 
-def _chosen(found: Sequence[_Found], wanted: Collection[str]) -> Sequence[_Found]:
+def _chosen(found: Sequence[Found], wanted: Collection[str]) -> Sequence[Found]:
     """Those that are named, with or without the database.
 
     Those that are gone are among them if nobody has put that on record.
@@ -147,9 +119,9 @@ def _chosen(found: Sequence[_Found], wanted: Collection[str]) -> Sequence[_Found
     for name in wanted:
         if not re.fullmatch(r"[^.*%?]+(\.[^.*%?]+){1,2}", name):
             raise RefusedError(f"names: {name!r} is no whole name, such as main.old_orders")
-        matches = [each for each in found if name in _names_of(each)]
+        matches = [each for each in found if name in each.names]
         if not matches:
-            near = did_you_mean(name, sorted(min(_names_of(each), key=len) for each in found))
+            near = did_you_mean(name, sorted(min(each.names, key=len) for each in found))
             raise RefusedError(
                 f"names: {name!r} is nothing that Dagster built here and no model has now{near}"
             )
@@ -164,112 +136,7 @@ def _chosen(found: Sequence[_Found], wanted: Collection[str]) -> Sequence[_Found
     return chosen
 
 
-def _names_of(found: _Found) -> tuple[str, str]:
-    whole = found.name.lower()
-    return whole, ".".join(whole.split(".")[-2:])
-
-
-def _find(at: Loaded, instance: dg.DagsterInstance) -> Sequence[_Found]:
-    """What is left in the warehouse, with who reads it."""
-    env, known = at.dbt.env, orphans(instance, at.dbt)
-    if not known or is_missing(env.target):
-        return []
-    schemas = {
-        (str(node.get("database") or "").lower(), node["schema"].lower())
-        for node in at.revision.manifest["nodes"].values()
-    }
-    manifest = sessions.load_manifest(at.revision.partial_parse_path)
-    scratch = str(at.settings.state_dir / "target" / f"{at.name}_orphans")
-    relations = {each.relation: _parts(each.relation) for each in known}
-    try:
-        places = {(each["database"], each["schema"]) for each in relations.values()}
-        listed = operate(
-            env.target,
-            manifest,
-            "relations",
-            scratch,
-            schemas=[{"database": database, "schema": schema} for database, schema in places],
-        )
-        there = {".".join(row[:3]).lower(): row[3].lower() for row in listed}
-        left = [each for each in known if each.relation.lower() in there]
-        about = operate(
-            env.target,
-            manifest,
-            "about",
-            scratch,
-            relations=[relations[each.relation] for each in left],
-        )
-    except DbtError as error:
-        raise RefusedError(f"the warehouse cannot be asked: {error}") from None
-    finally:
-        adapters.close_duckdb()
-    facts = {".".join(row[:3]).lower(): row[3:] for row in about[0]}
-    others = _of_others(at, instance)
-    found = []
-    for each in known:
-        name = each.relation.lower()
-        if name not in there:
-            found.append(_Found(each))
-            continue
-        rows, size, changed = facts.get(name, ("", "", ""))
-        sizes = [f"{int(rows):,} rows" if rows not in _NONE else "", _bytes(size)]
-        found.append(
-            _Found(
-                each,
-                there[name],
-                _kept(each, schemas, others),
-                ", ".join(filter(None, sizes)),
-                changed if changed not in _NONE else "",
-                [*_readers(at, name, about[1])],
-            )
-        )
-    return found
-
-
-def _kept(orphan: Orphan, schemas: Collection[tuple[str, str]], others: Mapping[str, str]) -> str:
-    parts = _parts(orphan.relation)
-    if orphan.unique_id.startswith("snapshot."):
-        return "a snapshot's history cannot be built again"
-    if other := others.get(orphan.relation.lower()):
-        return f"the environment {other} has it"
-    if (parts["database"].lower(), parts["schema"].lower()) not in schemas:
-        return "the commit has nothing in its schema"
-    return ""
-
-
-def _of_others(at: Loaded, instance: dg.DagsterInstance) -> Mapping[str, str]:
-    """Which other environment knows a relation, by its name in lower case."""
-    storage, found = instance.defs_state_storage, dict[str, str]()
-    for other in at.settings.platform.environments:
-        if other != at.name and (digest := published(other, storage)):
-            revision = open_commit(at.settings.platform, other, digest, storage)
-            found |= dict.fromkeys(known_names(revision.manifest), other)
-    return found
-
-
-def _parts(relation: str) -> dict[str, str]:
-    *database, schema, identifier = relation.split(".")
-    return {"database": ".".join(database), "schema": schema, "identifier": identifier}
-
-
-def _readers(at: Loaded, relation: str, views: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Nodes whose code names a relation without ref() or source(), and views of the warehouse."""
-    schema, identifier = relation.split(".")[-2:]
-    names = re.compile(rf'(?i)\b{re.escape(schema)}"?\s*\.\s*"?{re.escape(identifier)}\b')
-    nodes = at.revision.manifest["nodes"].values()
-    yield from sorted(node["name"] for node in nodes if names.search(node.get("raw_code") or ""))
-    ours = {relation_name(node).lower().partition(".")[2] for node in nodes}
-    for schema, view, sql in views:
-        name = f"{schema}.{view}".lower()
-        if name not in ours and not relation.endswith(name) and names.search(sql):
-            yield f"view {schema}.{view}"
-
-
-def _bytes(size: str) -> str:
-    return "" if size in _NONE else f"{int(size) / 1_000_000:,.1f} MB"
-
-
-def _shown(found: Sequence[_Found]) -> str:
+def _shown(found: Sequence[Found]) -> str:
     if not found:
         return "Nothing is left of models that are gone."
     rows = []
@@ -283,29 +150,27 @@ def _shown(found: Sequence[_Found]) -> str:
                 each.name,
                 each.kind,
                 f"{kind} {name.partition('.')[2]}, built {built}",
+                each.fate,
                 each.size,
                 each.changed,
                 ", ".join(readers) + (f" and {more} more" if more > 0 else ""),
                 _follows(each),
             )
         )
-    heads = ("relation", "kind", "was", "size", "changed", "read by", "what follows")
+    heads = ("relation", "kind", "was", "which is", "size", "changed", "read by", "what follows")
     return table(heads, rows)
 
 
-def _follows(found: _Found) -> str:
+def _follows(found: Found) -> str:
     if not found.kind:
         return "is gone, which is put on record"
     return f"stays: {found.kept}" if found.kept else "can be dropped"
 
 
-def _drop(at: Loaded, found: _Found) -> None:
-    manifest = sessions.load_manifest(at.revision.partial_parse_path)
-    scratch = str(at.settings.state_dir / "target" / f"{at.name}_orphans")
+def _drop(at: Loaded, found: Found) -> None:
+    relation = {**parts_of(found.name), "identifier": found.identifier}
     try:
-        operate(at.dbt.env.target, manifest, "drop", scratch, relation=_parts(found.name))
+        ask(at, "drop", relation=relation)
     except DbtError as error:
         again = f"Launch {named(at.name, 'drop_orphans')} again with the same names."
         raise PlainFailure(f"{found.name} could not be dropped: {error}. {again}") from None
-    finally:
-        adapters.close_duckdb()

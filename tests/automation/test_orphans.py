@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
+import duckdb
 import pytest
 
 from dbt_orchestration.dbt.invocation import DbtError
 from dbt_orchestration.dbt.operation import operate
-from dbt_orchestration.operations import orphans_form
-from tests.automation.site import Site, git
+from dbt_orchestration.operations import orphans_found
+from dbt_orchestration.settings.models import Environment
+from tests.automation.site import ALWAYS, Site, git
 from tests.automation.test_dropped import WHY, reasons
 from tests.automation.test_held import order
 from tests.automation.test_history import shown
@@ -19,31 +21,71 @@ from tests.conftest import failure
 TOTALS = dg.AssetKey(["prod", "totals"])
 
 
+# In a second database, where what goes has a namesake in the first.
+FAR_OFF = "{{ config(database='second', alias='Off') }} select 3 as three"
+FAR = """{{ config(database='second') }} select * from second."main".off"""
+
+
+def attach_second(site: Site) -> Site:
+    path = "{{ env_var('DBT_DUCKDB_PATH') }}.second"
+    profiles = site.clone.home / "profile" / "profiles.yml"
+    attach = f'attach: [{{path: "{path}", alias: second}}]'
+    profiles.write_text(
+        profiles.read_text().replace("schema: main", f"schema: main\n      {attach}")
+    )
+    return site
+
+
+@pytest.fixture
+def built(built: Site) -> Site:
+    """The site with its second database: it begins with the profile of the project."""
+    return attach_second(built)
+
+
 def begin(site: Site) -> None:
+    """A project without some of its models, of each of which something else is true."""
+    attach_second(site)
     assert site.build().success
+    (site.clone.folder / "dbt" / "macros").mkdir()
+    site.clone.write("macros/old.sql", "{% macro old() %}{{ target.schema }}.totals{% endmacro %}")
     site.clone.write("models/again.sql", "select * from main.totals")
+    site.clone.write("models/by_macro.sql", "select * from {{ old() }}")
     site.clone.write("models/seen.sql", "select 1 as one")
-    site.clone.push("one that names a table")
+    site.clone.write("models/off.sql", "select 2 as two")
+    site.clone.write("models/far_off.sql", FAR_OFF)
+    site.clone.write("models/far.sql", f"-- depends_on: {{{{ ref('far_off') }}}}\n{FAR}")
+    site.clone.push("some that name a table")
     assert site.build().success
     site.query("create view main.by_hand as select * from main.totals")
-    for name in ("totals", "seen"):
-        (site.clone.folder / "dbt" / "models" / f"{name}.sql").unlink()
-    site.clone.push("without totals and seen")
+    models = site.clone.folder / "dbt" / "models"
+    (models / "totals.sql").unlink()
+    (models / "seen.sql").rename(models / "sight.sql")
+    site.clone.write("models/off.sql", "{{ config(enabled=false) }} select 2 as two")
+    (models / "far_off.sql").unlink()
+    site.clone.write("models/far.sql", FAR)
+    site.clone.push("without some")
     assert "nothing is due" in site.build_all()
 
 
-def tables(site: Site) -> set[str]:
-    found = site.query("select table_name from information_schema.tables")
+def tables(site: Site, of: str = "") -> set[str]:
+    path = f"{site.settings.duckdb_path}{of and '.'}{of}"
+    with duckdb.connect(path) as connection:
+        found = connection.execute("select table_name from information_schema.tables").fetchall()
     return {str(name) for (name,) in found}
 
 
 def test_what_is_left_is_shown_and_dropped_by_name(built: Site) -> None:
     plan = shown(built.launch("drop_orphans"))
-    [seen, totals] = [line for line in plan["plan"].splitlines() if "can be dropped" in line]
+    lines = [line for line in plan["plan"].splitlines() if "can be dropped" in line]
+    [far, off, seen, totals] = lines
+    assert "second\\.main\\.Off | table | model far\\_off, built 20" in far
+    assert " | deleted | 1 rows |  | far | " in far
+    assert "warehouse\\.main\\.off | " in off
+    assert " | disabled | 1 rows |  |  | " in off
     assert "main\\.seen | " in seen
+    assert " | renamed to sight | " in seen
     assert "main\\.totals | table | model totals, built 20" in totals
-    assert " | 1 rows | " in totals
-    assert " | again, view main\\.by\\_hand | " in totals
+    assert " | deleted | 1 rows |  | again, by\\_macro, view main\\.by\\_hand | " in totals
     assert "write some of them as names" in plan["next"]
     dry = shown(built.launch("drop_orphans", names=["main.totals"]))
     assert "seen" not in dry["plan"]
@@ -60,7 +102,13 @@ def test_what_is_left_is_shown_and_dropped_by_name(built: Site) -> None:
     event = observed.asset_observation
     assert event
     assert str(event.description).endswith("main.totals: nobody reads it")
-    assert "totals" not in shown(built.launch("drop_orphans"))["plan"].replace("by\\_hand", "")
+    of_second = built.launch("drop_orphans", names=["second.main.off"], reason="no", dry_run=False)
+    assert shown(of_second)["dropped"] == "second.main.Off"
+    assert "off" in tables(built)
+    assert tables(built, "second") == {"far"}
+    left = shown(built.launch("drop_orphans"))["plan"]
+    assert "totals" not in left
+    assert "second" not in left
 
     built.clone.write("models/totals.sql", "select count(*) as orders from {{ ref('customers') }}")
     built.clone.push("totals again")
@@ -84,7 +132,7 @@ def test_what_was_dropped_before_it_died_is_on_record(
 
     form = {"names": ["main.seen", "main.totals"], "reason": "nobody reads them", "dry_run": False}
     with monkeypatch.context() as patch:
-        patch.setattr(orphans_form, "operate", dies)
+        patch.setattr(orphans_found, "operate", dies)
         said = failure(built.launch("drop_orphans", **form))
     assert "totals could not be dropped: the connection is gone. Launch prod_drop_orphans" in said
     assert {"seen", "totals"} & tables(built) == {"totals"}
@@ -107,6 +155,7 @@ def test_what_was_dropped_before_it_died_is_on_record(
         (["totals"], "'totals' is no whole name"),
         (["main.customers"], "'main.customers' is nothing that Dagster built here and no model"),
         (["main.total"], "did you mean main.totals?"),
+        (["main.off"], "'main.off' may be second.main.Off or warehouse.main.off: write which"),
         (["main.by_hand"], "'main.by_hand' is nothing that Dagster built here"),
         (["main.totals", "main.nothing"], "'main.nothing' is nothing that Dagster built here"),
     ],
@@ -124,6 +173,16 @@ def test_what_somebody_may_still_want_stays(built: Site) -> None:
     assert "reason: say why" in failure(
         built.launch("drop_orphans", names=["main.seen"], dry_run=False)
     )
+    # Another environment of the same target has loaded a commit with all of them.
+    dev = Environment(branch="dev", target="prod", push=ALWAYS)
+    environments = {**built.settings.environments, "dev": dev}
+    built.settings = built.settings.model_copy(update={"environments": environments})
+    git(built.clone.folder, "push", "--quiet", "origin", "HEAD~1:refs/heads/dev")
+    assert built.request("dev")
+    said = failure(
+        built.launch("drop_orphans", names=["main.totals"], reason="why not", dry_run=False)
+    )
+    assert said.endswith("main.totals is not dropped here: the environment dev has it.")
     (built.clone.folder / "dbt" / "snapshots").mkdir()
     built.clone.write(
         "snapshots/people.yml",

@@ -19,7 +19,7 @@ from tests.faults.shop import End, build_first, dagster_in, push
 
 # How many of a file, and which: each seed chooses others.
 FEW = {"test_kills.py": 1, "test_killed_runs.py": 2, "test_killed_preparers.py": 1}
-FEW |= {"test_broken.py": 3, "test_full_disk.py": 1}
+FEW |= {"test_broken.py": 3, "test_full_disk.py": 1, "test_killed_forms.py": 2}
 SEED = 1
 
 

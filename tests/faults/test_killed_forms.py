@@ -81,10 +81,6 @@ CASES: Mapping[str, tuple[Act, Moment]] = {
         Sql(r"On model\.shop\.daily:.*delete from", 2),
     ),
     "roll back: a history is built and not recorded": (ROLL_BACK, Built("daily")),
-    "roll back: all is recorded and it has not ended": (
-        ROLL_BACK,
-        Call("runs.execute.built_by_push"),
-    ),
     "roll forward: before it is ordered": (ROLL_FORWARD, Tagged(HOLD_TAG)),
     "roll forward: ordered and not ended": (
         ROLL_FORWARD,
@@ -99,7 +95,7 @@ CASES: Mapping[str, tuple[Act, Moment]] = {
         PUSH,
         Call("automation.tick.Tick.wait_for"),
     ),
-    "orphans: before they are looked for": (DROP, Call("operations.orphans_form.orphans")),
+    "orphans: before they are looked for": (DROP, Call("operations.orphans_found.orphans")),
     "orphans: before they are shown": (DROP, Tagged(WHY_TAG)),
     "orphans: shown and none is dropped": (DROP, Call("operations.orphans_form._drop")),
     "orphans: while the first is dropped": (DROP, Sql("drop table if exists")),
@@ -215,8 +211,8 @@ def _do(home: Path, act: Act, moment: Moment) -> None:
     with prepared_here(), dagster_in(home) as instance:
         site = Site.of(home, instance)
         site.load()
-        if act is PUSH:
+        if not act.form:
             site.clone.push("nothing more")
         moment.kill()
         act.launch(site)
-        site.build_all()
+        print(site.build_all())

@@ -33,16 +33,16 @@
       {% do facts.append([database, row[0], row[1], row[2] | string, row[3] | string, row[4] | string]) %}
     {% endfor %}
     {% for row in run_query(views_sql).rows %}
-      {% do views.append([row[0], row[1], row[2] | string]) %}
+      {% do views.append([database, row[0], row[1], row[2] | string]) %}
     {% endfor %}
   {% endfor %}
   {% do log('dbt_orchestration: ' ~ tojson([facts, views])) %}
 {% endmacro %}
 
-{#- Drops a relation by its name, of whatever type it is. -#}
+{#- Drops the relation of exactly this name, of whatever type it is. -#}
 {% macro dbt_orchestration__drop(relation) %}
   {% for each in adapter.list_relations(relation.database, relation.schema) %}
-    {% if each.identifier | lower == relation.identifier | lower %}
+    {% if each.identifier == relation.identifier %}
       {% do adapter.drop_relation(each) %}
       {% do adapter.commit() if target.type != 'snowflake' %}
     {% endif %}
