@@ -56,9 +56,9 @@ def with_marks(site: Site, sql: str) -> None:
         connection.execute(sql)
 
 
-def back(site: Site, **fields: object) -> str:
+def back(site: Site) -> str:
     sha = git(site.clone.folder, "rev-parse", "HEAD^")
-    order(site, "roll_back", commit=sha, reason="wrong totals", dry_run=False, **fields)
+    order(site, "roll_back", commit=sha, reason="wrong totals", dry_run=False)
     return sha
 
 

@@ -153,10 +153,14 @@ def test_a_run_is_stopped_and_goes_on_where_it_was(ui: Ui) -> None:
     sha = clone.push("SHOP-3: visits")
     ui.site.until(lambda: True if len(ui.built("visits")) > 2 else None)
     [run] = ui.site.runs(sha)
-    ui.menu("Runs", run["runId"][:8])
+    other = ui.site.up.launch("customers")
+    ui.menu("Runs")
+    ui.sees("Queued")  # the other run uses the DuckDB file
+    ui.clicks(run["runId"][:8])
     ui.button("Terminate").click()
     ui.button("Terminate 1 run").click()
     _ended(ui, sha, "CANCELED")
+    assert ui.site.up.finished(other)["status"] == "SUCCESS"  # it was next
     slow.unlink()
     ui.asset("visits", "partitions")
     ui.sees(re.compile(r"Missing \([1-9]"), re.compile(r"Materialized \([1-9]"))
@@ -232,6 +236,19 @@ def test_a_person_materializes_some_days(ui: Ui) -> None:
     ui.site.until(lambda: True if ui.last_run("daily") != before else None)
     ui.asset("daily", "partitions")
     ui.sees("2024-01-03")
+
+
+def test_a_full_refresh_of_some_days_is_refused(ui: Ui) -> None:
+    day = {"dagster/partition": "2024-01-02"}
+    run = ui.site.up.launch("daily", config={"full_refresh": True}, tags=day)
+    ui.menu("Runs", run[:8])
+    ui.sees(re.compile("full_refresh would drop all 3 partitions of daily"))
+
+
+def test_a_code_location_is_reloaded(ui: Ui) -> None:
+    ui.menu("Deployment")
+    ui.button("Reload").click()
+    ui.sees("Loaded")
 
 
 def test_numbers_of_each_build_are_plotted(ui: Ui) -> None:
