@@ -55,6 +55,7 @@ LONGEST = [
     *("tests/automation/test_from_nothing.py", "tests/automation/test_doubt.py"),
     *("tests/automation/test_lightdash.py", "tests/automation/test_adopt.py"),
     *("tests/faults/test_broken.py", "tests/faults/test_killed_runs.py"),
+    "tests/faults/test_killed_forms.py",
     "tests/automation/telling/test_telling.py",
 ]
 
