@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -51,6 +52,7 @@ from dagster._core.storage.asset_check_execution_record import (
 )
 from dagster._core.storage.defs_state.base import DefsStateStorage
 from dagster._core.storage.event_log.base import AssetRecord
+from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
 from dagster._utils.schedules import cron_string_iterator, get_latest_completed_cron_tick
@@ -244,6 +246,40 @@ def state_storage() -> StateStorage | None:
 def instance_of(storage: StateStorage) -> dg.DagsterInstance | None:
     """The instance that ``storage`` is a part of."""
     return storage._instance if storage.has_instance else None
+
+
+def database_of(instance: dg.DagsterInstance | None) -> str:
+    """Which database an instance has: an id that is stored there; "" if that is not known."""
+    runs = instance.run_storage if instance else None
+    return runs.get_run_storage_id() if isinstance(runs, SqlRunStorage) else ""
+
+
+def upload_state(storage: StateStorage, key: str, version: str, archive: Path) -> None:
+    """Store a version. A bucket that is not there is not made: it would be that of a typing error.
+
+    Dagster makes it, asks four times before it does, and makes the version the latest one.
+    """
+    if isinstance(storage, dg.UPathDefsStateStorage) and not _is_on_disk(storage):
+        storage._get_state_path(key, version).write_bytes(archive.read_bytes())
+    else:
+        storage.upload_state_from_path(key, version, archive)
+
+
+def _is_on_disk(storage: dg.UPathDefsStateStorage) -> bool:
+    return getattr(storage.base_path, "protocol", "") in {"", "file", "local"}
+
+
+def has_state(storage: StateStorage, key: str, version: str) -> bool:
+    """Whether a version is in the storage; True if this kind of storage does not tell."""
+    if not isinstance(storage, dg.UPathDefsStateStorage):
+        return True
+    return bool(storage._get_state_path(key, version).exists())
+
+
+def forget_listings(storage: StateStorage) -> None:
+    """Forget what was in the storage: s3fs lists a folder once, and others write there, too."""
+    if isinstance(storage, dg.UPathDefsStateStorage) and not _is_on_disk(storage):
+        storage.base_path.fs.invalidate_cache()
 
 
 def delete_state(storage: StateStorage, key: str, version: str) -> None:

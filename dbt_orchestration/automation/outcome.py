@@ -13,6 +13,7 @@ from dbt_orchestration.automation.cursors import read_cursor
 class Outcome(StrEnum):
     """What a tick found. The words are for people; whoever has to decide takes the value."""
 
+    ANOTHER_DAGSTER = "another_dagster"
     DISK_FULL = "disk_full"
     UNREACHABLE = "unreachable"
     NO_BRANCH = "no_branch"
@@ -21,6 +22,7 @@ class Outcome(StrEnum):
     PREPARING = "preparing"
     BROKEN = "broken"
     MOVED_ON = "moved_on"
+    NOT_STORED = "not_stored"
     PREPARED = "prepared"
     LOADING = "loading"
     COMPARING = "comparing"
@@ -36,6 +38,9 @@ class Outcome(StrEnum):
 # Work that goes on without anybody, and that the next ticks look after.
 BY_ITSELF = frozenset({Outcome.PREPARING, Outcome.PREPARED, Outcome.LOADING, Outcome.COMPARING})
 _WORDS = {
+    Outcome.ANOTHER_DAGSTER: "The code server of {environment} has another Dagster than the daemon,"
+    " and would never see what is prepared: put the daemon's dagster.yaml into its DAGSTER_HOME"
+    " ({home}), and restart it.",
     Outcome.DISK_FULL: "Waiting: {why}.",
     Outcome.UNREACHABLE: "Cannot see the branch {branch}: {why}.",
     Outcome.NO_BRANCH: "There is no branch {branch} in {remote}: push one to build {environment}"
@@ -45,6 +50,7 @@ _WORDS = {
     Outcome.PREPARING: "Preparing {branch} at {sha}{doing}.",
     Outcome.BROKEN: "{branch} at {sha} cannot be prepared: {why}",
     Outcome.MOVED_ON: "{branch} has moved on from {sha}.",
+    Outcome.NOT_STORED: "{commit} is still to be stored: {why}. It is tried again.",
     Outcome.PREPARED: "{commit}: prepared, and to be loaded by the next tick.",
     Outcome.LOADING: "{commit}: prepared, and being loaded.",
     Outcome.COMPARING: "{commit}: finding out what is due{doing}.",

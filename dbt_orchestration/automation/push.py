@@ -10,6 +10,7 @@ is due until somebody pushes a remedy or starts it by hand.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from typing import Any
 
 import dagster as dg
 
+from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets, of_environment
 from dbt_orchestration.automation.orders import follows
 from dbt_orchestration.automation.outcome import Finding, Outcome
@@ -64,6 +66,9 @@ def push_sensor(
             that prepares it finds that out.
     """
     followed = settings.environment(environment)
+    storage = dagster_internals.state_storage()
+    loaded_in = dagster_internals.instance_of(storage) if storage else None
+    database = dagster_internals.database_of(loaded_in)
 
     @dg.sensor(
         name=named(environment, "push"),
@@ -75,7 +80,12 @@ def push_sensor(
     )
     def push(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         tick = Tick(settings, environment, revision, dbt, context, checks=refusal is None)
-        _Push(tick, raw, refusal).look()
+        if database in ("", dagster_internals.database_of(context.instance)):
+            _Push(tick, raw, refusal).look()
+        else:
+            # As without the dagster.yaml: the code server looks well, and loads nothing new.
+            home = os.environ.get("DAGSTER_HOME", "not set")
+            tick.find(Outcome.ANOTHER_DAGSTER, environment=environment, home=home)
         said = [*tick.orders, tick.last_push]
         if tick.known.get("said") != said:
             tick.events.append(follows(environment, tick.hold, tick.pause))

@@ -20,11 +20,19 @@ from dbt_orchestration.revisions.current import used_by
 from dbt_orchestration.revisions.disk import full_disk
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.remote import Remote
-from dbt_orchestration.revisions.store import forget_old, open_commit, publish, published
+from dbt_orchestration.revisions.storage import StorageError
+from dbt_orchestration.revisions.store import (
+    forget_old,
+    open_commit,
+    publish,
+    publish_again,
+    published,
+)
 
 _LOOK_SECONDS = 20.0
 # Publishing a commit cannot be cut short, and is not begun with less.
 _LOAD_SECONDS = 25.0
+_STORE_SECONDS, _FORGET_SECONDS = 15.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,11 @@ class Wanted:
         tick, sha = self.tick, self._sha()
         if sha and not self._is_loaded(sha) and self._load(sha):
             return True
-        commit = tick.loaded.commit if tick.loaded else None
-        if commit and sha and self._is_loaded(sha) and tick.is_news("good", sha):
-            tick.events.append(can_be_built(tick.environment, commit))
+        loaded = tick.loaded
+        if loaded and loaded.commit and sha and self._is_loaded(sha):
+            if tick.is_news("good", sha):
+                tick.events.append(can_be_built(tick.environment, loaded.commit))
+            self._store(loaded, publish_again)
         return False
 
     def _sha(self) -> str | None:
@@ -120,14 +130,39 @@ class Wanted:
         if tick.left < _LOAD_SECONDS:
             tick.find(Outcome.PREPARED, commit=title(revision))
             return True
-        if published(environment, storage) != revision.digest:
-            publish(environment, revision, storage)
-        in_use = used_by(instance, environment)
+        return self._publish(sha, revision, storage)
+
+    def _publish(
+        self, sha: str, revision: Revision, storage: dagster_internals.StateStorage
+    ) -> bool:
+        """Whether every code server loads the revision from now on."""
+        tick, environment = self.tick, self.tick.environment
+        is_published = published(environment, storage) == revision.digest
+        if not is_published and (problem := self._store(revision)):
+            assert revision.commit is not None
+            if tick.is_news("not stored", sha, problem):
+                tick.events.append(cannot_be_built(environment, revision.commit, problem))
+            return False
+        in_use = used_by(tick.context.instance, environment)
         in_use |= {tick.loaded.digest} if tick.loaded else set()
-        forget_old(settings, environment, in_use, storage)
+        kept = forget_old(tick.settings, environment, in_use, storage, _FORGET_SECONDS)
+        if kept:
+            tick.context.log.warning(kept)
         dagster_internals.reload_code_location(tick.context, tick.left)
         tick.find(Outcome.LOADING, commit=title(revision))
         return True
+
+    def _store(self, revision: Revision, how: Callable[..., None] = publish) -> str:
+        """Have every machine find the revision; why that cannot be, or ""."""
+        tick = self.tick
+        storage, seconds = tick.context.instance.defs_state_storage, min(_STORE_SECONDS, tick.left)
+        try:
+            if storage:
+                how(tick.environment, revision, storage, seconds)
+        except StorageError as error:
+            tick.find(Outcome.NOT_STORED, commit=title(revision), why=str(error))
+            return str(error)
+        return ""
 
     def _prepared(self, sha: str, storage: dagster_internals.StateStorage) -> Revision | None:
         settings, environment = self.tick.settings, self.tick.environment
@@ -137,7 +172,8 @@ class Wanted:
         if not digest.startswith(sha):
             return None
         try:  # on another machine
-            revision = open_commit(settings, environment, digest, storage)
+            seconds = min(_STORE_SECONDS, self.tick.left)
+            revision = open_commit(settings, environment, digest, storage, seconds)
         except PrepareError:
             return None
         return revision if is_current(settings, environment, revision) else None

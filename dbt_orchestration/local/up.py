@@ -35,6 +35,7 @@ from dbt_orchestration.local.dagster_process import (
 from dbt_orchestration.revisions.commits import is_current, prepare_followed
 from dbt_orchestration.revisions.current import as_it_lies
 from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.revisions.storage import StorageError
 from dbt_orchestration.revisions.store import open_commit, publish, published
 from dbt_orchestration.revisions.working_tree import prepare
 from dbt_orchestration.settings import postgres
@@ -285,7 +286,7 @@ def _refuse_taken(port: int) -> None:
 def _dbt_errors() -> Iterator[None]:
     try:
         yield
-    except (PrepareError, ValueError, yaml.YAMLError) as error:
+    except (PrepareError, StorageError, ValueError, yaml.YAMLError) as error:
         raise LaptopError(str(error)) from None
 
 

@@ -16,6 +16,7 @@ from dbt_orchestration.revisions.store import forget_old, open_commit, published
 from dbt_orchestration.settings.models import Settings
 
 _COMMIT = re.compile(r"[0-9a-f]{40}-[0-9a-f]{8}")
+_FORGET_SECONDS = 10.0
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
 
@@ -37,7 +38,8 @@ def current(settings: Settings, environment: str) -> str:
         return ""
     if storage and (instance := dagster_internals.instance_of(storage)):
         in_use = {revision.digest, *used_by(instance, environment)}
-        forget_old(settings, environment, in_use, storage)
+        if kept := forget_old(settings, environment, in_use, storage, _FORGET_SECONDS):
+            dg.get_dagster_logger().warning(kept)
     return revision.digest
 
 

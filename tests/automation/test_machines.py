@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,16 @@ def test_a_code_server_without_its_dagster_yaml_refuses_to_load(
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     with pytest.raises(SettingsError, match=r"there is no dagster\.yaml.*Put the dagster\.yaml"):
         installation.load_definitions("prod")
+
+
+def test_a_code_server_of_another_dagster_than_the_daemon_says_so_in_the_ui(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a Dagster project, too: there a DAGSTER_HOME without a dagster.yaml can be right."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "code-server"))
+    own = tmp_path / "daemon"
+    own.mkdir()
+    site.load()
+    with dagster_in(own) as daemon:
+        said = replace(site, instance=daemon).tick().skip_message or ""
+    assert f"into its DAGSTER_HOME ({tmp_path / 'code-server'})" in said

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,42 +15,9 @@ from dbt_orchestration.settings import postgres
 from dbt_orchestration.settings.models import Settings
 from tests.automation.site import Site, prepared_here
 from tests.e2e.running import free_port
+from tests.postgres.server import PASSWORD
 
 pytest.importorskip("dagster_postgres", reason="pip install 'dbt-orchestration[postgres]'")
-
-
-PASSWORD = "s3cret"
-
-
-def program(name: str) -> str:
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    path = str(found[-1]) if found else shutil.which(name)
-    if not path:
-        pytest.skip("no PostgreSQL here: apt install postgresql")
-    return path
-
-
-@pytest.fixture(scope="session")
-def url() -> Iterator[str]:
-    """A server in a folder of its own, started by an ordinary user: PostgreSQL refuses root."""
-    # Not under pytest's folders: those are closed to other users.
-    home = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))
-    user = ["runuser", "-u", "nobody", "--"] if os.getuid() == 0 else []
-    if user:
-        shutil.chown(home, "nobody")
-    data, port = str(home / "data"), free_port()
-
-    def run(*command: str) -> None:
-        subprocess.run([*user, *command], check=True, cwd="/", stdout=subprocess.DEVNULL)
-
-    run(program("initdb"), "-D", data, "-U", "dagster", "--auth=trust", "--no-sync")
-    options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off"
-    run(program("pg_ctl"), "-D", data, "-w", "-l", str(home / "log"), "-o", options, "start")
-    try:
-        yield f"postgres://dagster:{PASSWORD}@127.0.0.1:{port}/postgres"
-    finally:
-        run(program("pg_ctl"), "-D", data, "-w", "-m", "immediate", "stop")
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture
