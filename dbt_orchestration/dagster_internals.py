@@ -248,10 +248,13 @@ def instance_of(storage: StateStorage) -> dg.DagsterInstance | None:
     return storage._instance if storage.has_instance else None
 
 
-def database_of(instance: dg.DagsterInstance | None) -> str:
-    """Which database an instance has: an id that is stored there; "" if that is not known."""
-    runs = instance.run_storage if instance else None
-    return runs.get_run_storage_id() if isinstance(runs, SqlRunStorage) else ""
+def is_one_database(one: dg.DagsterInstance | None, other: dg.DagsterInstance) -> bool:
+    """Whether two instances have the same database; True if that is not known."""
+    both = [each.run_storage for each in (one, other) if each]
+    known = [each for each in both if isinstance(each, SqlRunStorage)]
+    for each in known:
+        each.get_run_storage_id()  # stored there by who asks first; two may ask at the same time
+    return len({each.get_run_storage_id() for each in known}) < 2
 
 
 def upload_state(storage: StateStorage, key: str, version: str, archive: Path) -> None:

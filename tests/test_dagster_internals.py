@@ -31,6 +31,7 @@ from dagster._core.remote_origin import (
 from dagster._core.scheduler.instigation import InstigatorStatus, ScheduleInstigatorData
 from dagster._core.workspace.load_target import CompositeTarget, PythonFileTarget
 from pydantic import Field
+from upath import UPath
 
 from dbt_orchestration import dagster_internals
 from tests.automation.site import dagster_in
@@ -169,6 +170,33 @@ def test_the_instance_is_known_while_a_location_loads(tmp_path: Path) -> None:
         storage = dagster_internals.state_storage()
         assert storage is not None
         assert dagster_internals.instance_of(storage) is instance
+
+
+def test_two_instances_of_one_database_are_told_from_another_one(tmp_path: Path) -> None:
+    homes = [tmp_path / name for name in "ab"]
+    for home in homes:
+        home.mkdir()
+    one, same, other = (dg.DagsterInstance.local_temp(str(homes[n])) for n in (0, 0, 1))
+    assert dagster_internals.is_one_database(one, same)
+    assert not dagster_internals.is_one_database(one, other)
+    assert dagster_internals.is_one_database(None, one)
+
+
+def test_versions_are_stored_listed_and_removed_where_there_is_no_disk(tmp_path: Path) -> None:
+    storage: Any = dg.UPathDefsStateStorage(UPath("memory://states"))
+    archive = tmp_path / "archive"
+    archive.write_bytes(b"content")
+    assert not dagster_internals.has_state(storage, "a/b", "1")
+    for version in "12":
+        dagster_internals.upload_state(storage, "a/b", version, archive)
+        dagster_internals.forget_listings(storage)
+    assert dagster_internals.has_state(storage, "a/b", "1")
+    storage.download_state_to_path("a/b", "1", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"content"
+    assert sorted(dagster_internals.stored_versions(storage, "a/b")) == ["1", "2"]
+    dagster_internals.delete_state(storage, "a/b", "1")
+    assert dagster_internals.stored_versions(storage, "a/b") == ["2"]
+    assert dagster_internals.place_of(storage) == "memory://states"
 
 
 def test_a_location_that_takes_long_to_load_is_not_waited_for() -> None:

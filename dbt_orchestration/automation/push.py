@@ -68,7 +68,6 @@ def push_sensor(
     followed = settings.environment(environment)
     storage = dagster_internals.state_storage()
     loaded_in = dagster_internals.instance_of(storage) if storage else None
-    database = dagster_internals.database_of(loaded_in)
 
     @dg.sensor(
         name=named(environment, "push"),
@@ -80,7 +79,7 @@ def push_sensor(
     )
     def push(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         tick = Tick(settings, environment, revision, dbt, context, checks=refusal is None)
-        if database in ("", dagster_internals.database_of(context.instance)):
+        if dagster_internals.is_one_database(loaded_in, context.instance):
             _Push(tick, raw, refusal).look()
         else:
             # As without the dagster.yaml: the code server looks well, and loads nothing new.
