@@ -135,7 +135,9 @@ class Living(Site):
     def at(cls, home: Path) -> Iterator[Living]:
         """The site in ``home``; a new one, if nothing is there."""
         (home / "dagster").mkdir(parents=True, exist_ok=True)
-        environment = Environment(branch="main", target="dev", push=Push(interval_seconds=1))
+        environment = Environment(
+            branch="main", target="dev", push=Push(interval_seconds=1), keep_replaced=1
+        )
         with dg.DagsterInstance.local_temp(str(home / "dagster")) as instance:
             site = cls.of(
                 home,
