@@ -24,6 +24,11 @@ class Phase:
     shadow: set[str] = field(default_factory=set)
     checked: set[str] = field(default_factory=set)
 
+    def leave_out(self, unique_ids: Collection[str]) -> None:
+        """Build and test none of these, and put no table into the place of theirs."""
+        for each in (self.nodes, self.tests, self.shadow, self.checked):
+            each.difference_update(unique_ids)
+
 
 def phases(
     manifest: Mapping[str, Any],

@@ -166,9 +166,7 @@ class Build:
         every, work, context = self._env.revision.manifest, self._work, self._context
         cut = phases(every, work.nodes, work.tests, work.shadow, work.checked)
         for number, phase in enumerate(cut):
-            held_up = descendants(every, self._failed)
-            phase.nodes -= held_up
-            phase.tests -= held_up
+            phase.leave_out(descendants(every, self._failed))
             if not phase.nodes and not phase.tests:
                 continue
             if phase.checked:
@@ -228,10 +226,8 @@ class Build:
         try:
             self._copies.begin_with(wanted, self._shadow.name)
         except DbtError as error:
-            self._failed.update(wanted)
-            said = f"The copies could not be put back: {error}"
-            yield from self._failures.add(dict.fromkeys(wanted, said))
-            self._problems.append(said)
+            yield from self._all_failed(wanted, f"The copies could not be put back: {error}")
+            phase.leave_out({*wanted, *descendants(self._env.revision.manifest, wanted)})
             return
         for u, copy in wanted.items():
             self._context.log.info(f"{u}: its table of {copy.day} UTC is put back.")
@@ -257,16 +253,14 @@ class Build:
         if unknown := (phase.nodes | phase.tests) - known:
             # The vars of this run take them out of the project.
             yield from self._left_out(unknown)
-            phase.nodes, phase.tests = phase.nodes - unknown, phase.tests - unknown
-            phase.shadow -= unknown
-        waiting: dict[str, list[Landed]] = {u: [] for u in phase.shadow}
+            phase.leave_out(unknown)
         yield from self._begin_with_copies(phase)
+        waiting: dict[str, list[Landed]] = {u: [] for u in phase.shadow}
         for number, (command, wanted) in enumerate(commands(every, phase)):
             # dbt changes what it runs on.
             manifest = self._manifest() if number else manifest
             self._set(manifest, phase)
-            held_up = phase.shadow & self._failed
-            held_up |= descendants(every, self._failed) if number or held_up else set()
+            held_up = descendants(every, self._failed) if number else set()
             yield from self._invoke(command, wanted - held_up, manifest, waiting)
         if whole := {u: events for u, events in waiting.items() if u not in self._failed}:
             yield from self._swap_in(whole)
@@ -361,10 +355,8 @@ class Build:
             self._shadow.swap_in(self._saved_parse(), tables)
             self._point_at(tables)
         except DbtError as error:
-            self._failed.update(tables)
             said = f"The new tables could not be put into their place: {error}"
-            yield from self._failures.add(dict.fromkeys(tables, said))
-            self._problems.append(said)
+            yield from self._all_failed(tables, said)
             return
         for unique_id, events in tables.items():
             yield from self._swapped(unique_id, events)
@@ -373,6 +365,12 @@ class Build:
             self._shadow.tidy(self._saved_parse(), tables, unfinished)
         except DbtError as error:
             self._context.log.warning(f"What older runs left beside could not be dropped: {error}")
+
+    def _all_failed(self, nodes: Collection[str], said: str) -> Iterator[dg.AssetObservation]:
+        """What stopped nodes before, or after, dbt built each of them."""
+        self._failed.update(nodes)
+        self._problems.append(said)
+        yield from self._failures.add(dict.fromkeys(nodes, said))
 
     def _swapped(self, unique_id: str, events: Sequence[Landed]) -> Iterator[Landed]:
         """A table that has just come into its place: all of its partitions, the oldest first."""
