@@ -31,6 +31,17 @@ def operate(target: DbtTarget, manifest: Any, macro: str, scratch: str, **argume
     return invocation.answer
 
 
+def table_of(nodes: Mapping[str, Mapping[str, Any]], unique_id: str) -> dict[str, Any]:
+    """A node's relation, as our macros are told of it."""
+    node = nodes[unique_id]
+    return {
+        "unique_id": unique_id,
+        "database": node["database"],
+        "schema": node["schema"],
+        "identifier": node["alias"],
+    }
+
+
 def take_as_built(manifest: Any, unique_id: str) -> None:
     """Make dbt take a node's table as it stands, and test it.
 

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.assets.context import EnvironmentContext
-from dbt_orchestration.dbt.operation import operate
+from dbt_orchestration.dbt.operation import operate, table_of
 from dbt_orchestration.ledger.kept_tables import (
     KeptTable,
     PutBack,
@@ -126,10 +126,7 @@ class TableCopies:
         nodes = self._env.nodes
         tables = [
             {
-                "unique_id": u,
-                "database": nodes[u]["database"],
-                "schema": nodes[u]["schema"],
-                "identifier": nodes[u]["alias"],
+                **table_of(nodes, u),
                 "kept": table.name,
                 "shadow": shadow(u),
                 # As dbt makes it: Snowflake makes no table of a transient one that is not.

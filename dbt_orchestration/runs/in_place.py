@@ -7,7 +7,7 @@ from typing import Any
 
 from dbt_orchestration.dbt.internals import manifests, sessions
 from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget
-from dbt_orchestration.dbt.operation import operate
+from dbt_orchestration.dbt.operation import operate, table_of
 
 
 class InPlace:
@@ -49,8 +49,9 @@ class InPlace:
             DbtInvocation(self._target, [*command, *options], compiled).finish()
         except DbtError:
             return set(unique_ids)
+        nodes = self._manifest["nodes"]
         sql = {u: sessions.compiled_code(compiled, u) for u in unique_ids}
-        tables = [{**self._table(u), "sql": code} for u, code in sql.items() if code]
+        tables = [{**table_of(nodes, u), "sql": code} for u, code in sql.items() if code]
         try:
             said = operate(self._target, self._load(), "misfits", self._scratch, tables=tables)
         except DbtError:
@@ -66,17 +67,9 @@ class InPlace:
         Raises:
             DbtError: the warehouse refused.
         """
-        tables = [{**self._table(u), "aside": aside} for u, aside in unique_ids.items()]
+        nodes = self._manifest["nodes"]
+        tables = [{**table_of(nodes, u), "aside": aside} for u, aside in unique_ids.items()]
         done: list[str] = operate(
             self._target, self._load(), "make_way", self._scratch, tables=tables
         )
         return done
-
-    def _table(self, unique_id: str) -> dict[str, str]:
-        node = self._manifest["nodes"][unique_id]
-        return {
-            "unique_id": unique_id,
-            "database": node["database"],
-            "schema": node["schema"],
-            "identifier": node["alias"],
-        }

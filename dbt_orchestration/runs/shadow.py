@@ -13,7 +13,7 @@ import dagster as dg
 
 from dbt_orchestration.dbt.internals import manifests
 from dbt_orchestration.dbt.invocation import DbtError, DbtTarget
-from dbt_orchestration.dbt.operation import operate
+from dbt_orchestration.dbt.operation import operate, table_of
 
 # Of a run's id, in the names of its tables.
 _LENGTH = 8
@@ -74,12 +74,7 @@ class ShadowTables:
         self, manifest: Any, macro: str, unique_ids: Collection[str], **arguments: Any
     ) -> None:
         tables = [
-            {
-                "database": self._nodes[unique_id]["database"],
-                "schema": self._nodes[unique_id]["schema"],
-                "identifier": self._nodes[unique_id]["alias"],
-                "shadow": self.name(unique_id),
-            }
+            {**table_of(self._nodes, unique_id), "shadow": self.name(unique_id)}
             for unique_id in sorted(unique_ids)
         ]
         operate(self._target, manifest, macro, self._scratch, tables=tables, **arguments)
