@@ -42,6 +42,8 @@ NewOnly = Mapping[str, Collection[str]]
 _NAMED = 5
 # A run that is killed each time, for want of memory, is not to be started for ever.
 _MOST_DEATHS = 5
+# Of the newest pushes, which are looked at for what other commits have tried since.
+_MOST_PUSHES = 20
 
 
 @dataclass(frozen=True)
@@ -354,7 +356,10 @@ class Ledger:
         return not failed or dagster_internals.a_step_died(self.instance, run.run_id)
 
     def not_tried(self, due: Due) -> Due:
-        """The part not yet attempted for this commit since somebody else built it last."""
+        """The part not yet attempted for this commit since somebody else built it last.
+
+        Nor since a push of another commit was to: that may have stopped half way, in a roll back.
+        """
         tags = {PUSH_TAG: self.environment, REVISION_TAG: self.revision.digest}
         tried: dict[dg.AssetKey, float] = {}
         succeeded: set[dg.AssetKey] = set()
@@ -373,6 +378,12 @@ class Ledger:
             for key in record.dagster_run.asset_selection or ():
                 tried[key] = max(started, tried.get(key, 0.0))
             checked |= set(record.dagster_run.asset_check_selection or ())
+        others: dict[dg.AssetKey, float] = {}
+        pushes = dg.RunsFilter(tags={PUSH_TAG: self.environment})
+        for record in self.instance.get_run_records(pushes, limit=_MOST_PUSHES, ascending=False):
+            if record.dagster_run.tags.get(REVISION_TAG) != self.revision.digest:
+                for key in record.dagster_run.asset_selection or ():
+                    others.setdefault(key, record.create_timestamp.timestamp())
 
         def is_new(unique_id: str) -> bool:
             key, last = self.dbt.keys[unique_id], due.built.get(unique_id)
@@ -382,7 +393,8 @@ class Ledger:
                 return tried[key] < due.gone[unique_id].timestamp
             if last is None:
                 return key in succeeded  # it was there, and has been wiped
-            return tried[key] < last.timestamp and last.run_id not in runs
+            by_others = tried[key] < last.timestamp and last.run_id not in runs
+            return by_others or tried[key] < others.get(key, 0.0)
 
         return replace(
             due,

@@ -355,6 +355,7 @@ class Build:
             self._shadow.swap_in(self._saved_parse(), tables)
             self._point_at(tables)
         except DbtError as error:
+            self._broken.update(tables)  # some of them may be in their place
             said = f"The new tables could not be put into their place: {error}"
             yield from self._all_failed(tables, said)
             return

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import duckdb
 import pytest
 
+from dbt_orchestration.dbt.invocation import DbtError
+from dbt_orchestration.dbt.operation import operate
 from dbt_orchestration.ledger import kept_tables
+from dbt_orchestration.runs import shadow
 from tests.automation.site import Site, git
 from tests.automation.test_from_nothing import assert_from_nothing
 from tests.automation.test_held import assert_is, order
@@ -76,9 +81,10 @@ def test_what_a_push_replaced_is_put_back_and_put_forward_again(built: Site) -> 
     back(site)
     assert "nothing is due" in site.build_all()
     assert_is(site, sha)
-    # What was put back is no copy any more; what it replaced is one.
+    # What was put back is no copy any more; what it replaced is one. The best day was computed.
     assert copies(site).keys() == before.keys()
-    assert not {*copies(site).values()} & {*before.values()}
+    there = {name for (name,) in site.query(_COPIES)}
+    assert there & {*before.values()} == {before["best"]}
     mark(site)
     order(site, "roll_forward")
     assert "nothing is due" in site.build_all()
@@ -134,6 +140,26 @@ def test_what_reads_a_copy_whose_test_fails_stays_as_it_is(built: Site) -> None:
     back(site)
     assert not site.build().success
     assert site.query("select * from main.big_customers order by 1") == before
+    order(site, "roll_forward")
+    assert "nothing is due" in site.build_all()
+    assert_from_nothing(site)
+
+
+def test_an_exchange_that_fails_half_way_leaves_nothing_right_by_its_record_alone(
+    built: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = keeping(built)
+
+    def half(*arguments: Any, tables: Sequence[Any], **others: Any) -> Any:
+        if "swap_in" not in arguments:
+            return operate(*arguments, tables=tables, **others)
+        operate(*arguments, tables=tables[:1], **others)
+        raise DbtError("the connection is lost")
+
+    back(site)
+    with monkeypatch.context() as patch:
+        patch.setattr(shadow, "operate", half)
+        assert not site.build().success
     order(site, "roll_forward")
     assert "nothing is due" in site.build_all()
     assert_from_nothing(site)
