@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.history_world import first_state
 from benchmarks.soundness_edits import Edit, body_start, edit, models
+from benchmarks.soundness_files import rename_model
 from benchmarks.soundness_settings import SETTINGS, load, store
 from benchmarks.soundness_world import State
 
@@ -402,6 +403,23 @@ def _alias(rng: random.Random, state: State) -> str | None:
         ["schema='moved'", "schema=none", "alias='moved'", *(f"alias='{n}'" for n in names)]
     )
     return _configure(state, rng.choice(living), config)
+
+
+@edit("models: other names", 3, HISTORY)
+def _other_names(rng: random.Random, state: State) -> str | None:
+    """Of what may be copied then: by their files, or by an alias or a schema that nobody has."""
+    wanted = [p for p in models(state) if "/living/" in p or "/history/" in p]
+    if not wanted:
+        return None
+    said = []
+    for path in rng.sample(wanted, min(len(wanted), rng.randint(1, 4))):
+        name = path.rpartition("/")[2].removesuffix(".sql")
+        if rng.random() < 0.6:
+            said.append(rename_model(state, path))
+        else:
+            config = rng.choice([f"alias='{name}_else'", "schema='else'"])
+            said.append(_configure(state, path, config) or "")
+    return ", ".join(said)
 
 
 @edit("models: new under an old name", 3, HISTORY)

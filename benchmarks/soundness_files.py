@@ -86,12 +86,20 @@ def _seed(rng: random.Random, state: State) -> str | None:
 
 @edit("file: renamed", 4)
 def _renamed(rng: random.Random, state: State) -> str | None:
-    path = rng.choice([p for p in models(state) if "_v" not in p])
+    return rename_model(
+        state,
+        rng.choice([p for p in models(state) if "_v" not in p]),
+        keep_alias=rng.random() < 0.3,
+    )
+
+
+def rename_model(state: State, path: str, *, keep_alias: bool = False) -> str:
+    """Give a model another name, wherever it is named."""
     folder, _, file = path.rpartition("/")
     name = file.removesuffix(".sql")
     new = f"{name}_renamed"
     text = state.files.pop(path)
-    if rng.random() < 0.3:
+    if keep_alias:
         text = f"{{{{ config(alias='{name}') }}}}\n{text}"
     state.files[f"{folder}/{new}.sql"] = text
     for other in [p for p in state.files if p.endswith((".sql", ".yml"))]:

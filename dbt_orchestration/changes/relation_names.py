@@ -24,6 +24,12 @@ def relation_name(node: Mapping[str, Any]) -> str:
     return ".".join(str(part) for part in parts if part)
 
 
+def parts_of(relation: str) -> dict[str, str]:
+    """Database, schema and identifier of a relation, of its name."""
+    *database, schema, identifier = relation.split(".")
+    return {"database": ".".join(database), "schema": schema, "identifier": identifier}
+
+
 def names_read(nodes: Nodes, unique_id: str) -> str:
     """A digest of the names that a node's relation depends on for ever; "" if it does on none.
 

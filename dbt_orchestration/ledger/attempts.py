@@ -135,8 +135,13 @@ def succeeded(
     instance: dg.DagsterInstance,
     attempts: Sequence[dg.RunRecord],
     unique_ids: Mapping[dg.AssetKey | dg.AssetCheckKey, str],
+    beside: Collection[str],
 ) -> Mapping[str, set[str]]:
-    """Partitions that succeeded in ``attempts`` and are there, by unique id; also those beside."""
+    """Partitions that succeeded in ``attempts`` and are there, by unique id.
+
+    Args:
+        beside: nodes that are built beside their tables: of these those count that were built so.
+    """
     found: dict[str, set[str]] = {}
     for attempt in attempts:
         for record in instance.get_records_for_run(
@@ -145,7 +150,8 @@ def succeeded(
             event = record.event_log_entry.dagster_event
             if not event or not event.asset_key or not event.partition:
                 continue
-            if unique_id := unique_ids.get(event.asset_key):
+            unique_id = unique_ids.get(event.asset_key)
+            if unique_id and (event.is_step_materialization or unique_id in beside):
                 found.setdefault(unique_id, set()).add(event.partition)
     keys = {key: u for key, u in unique_ids.items() if isinstance(key, dg.AssetKey) and u in found}
     for key, place in absent_since(instance, keys).items():

@@ -18,7 +18,7 @@ import orjson
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.context import EnvironmentContext
 from dbt_orchestration.changes.materializations import own_materializations
-from dbt_orchestration.changes.relation_names import relation_name
+from dbt_orchestration.changes.relation_names import parts_of, relation_name
 from dbt_orchestration.history.partitions import newest, partition_keys
 from dbt_orchestration.history.rebuild import parents_first
 from dbt_orchestration.ledger.attempts import built_since
@@ -42,13 +42,14 @@ class KeptTable:
     """A copy of a node's table.
 
     Attributes:
-        name: of the copy, in the node's schema.
+        name: of the copy, in the schema of ``relation``, or of ``former``.
         request: the run that replaced the table then: the beginning of its first attempt's id.
         relation: the name of the relation that it is a copy of.
         at: when it was made, in seconds since 1970.
         fingerprint: what the node was built with.
         built: when, in seconds since 1970.
         partitions: what each of its partitions was built with: fingerprints with their keys.
+        former: the relation that it is, if it is no copy: the node's, by its former name.
     """
 
     name: str
@@ -58,6 +59,12 @@ class KeptTable:
     fingerprint: str
     built: float
     partitions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    former: str = ""
+
+    @property
+    def place(self) -> Mapping[str, str]:
+        """Database, schema and identifier of the copy."""
+        return {**parts_of(self.former or self.relation), "identifier": self.name}
 
     @classmethod
     def of(cls, env: EnvironmentContext, unique_id: str, last: Built, request: str) -> KeptTable:
@@ -147,6 +154,7 @@ class Copies:
         nodes: unique ids of what a run builds.
         stands: how they, and all that they read, stand.
         there: looks which of them are in the warehouse.
+        former: tables that nodes have under a former name, by unique id.
     """
 
     def __init__(
@@ -155,20 +163,25 @@ class Copies:
         instance: dg.DagsterInstance,
         nodes: Collection[str],
         stands: Staleness,
+        *,
         there: There,
+        former: Mapping[str, KeptTable],
     ) -> None:
         self._env = env
         self._instance = instance
         self._nodes = nodes
         self._stands = stands
         self._there = there
+        self._former = former
         self._first_attempts: dict[str, str] = {}
 
     def put_back(self) -> Mapping[str, PutBack]:
         """What to put back, by unique id; without what is as it should be."""
         env, found = self._env, dict[str, PutBack]()
         due = {u for u in self._nodes if self._is_due(u)}
-        kept = read_kept(self._instance, env.name, can_be_kept(env, due))
+        kept = dict(read_kept(self._instance, env.name, can_be_kept(env, due)))
+        for u, table in self._former.items():
+            kept[u] = [*kept.get(u, ()), table]
         there = self._there(kept) if kept else {}
         for u in parents_first(env.revision.manifest, there.keys()):
             name = relation_name(env.nodes[u])
@@ -189,9 +202,9 @@ class Copies:
         if self._env.model(unique_id):
             partitions = self._partitions(unique_id, table)
             return PutBack(table, frozenset(partitions)) if partitions else None
-        last = self._stands.built[unique_id]
-        same = table.fingerprint == self._env.revision.fingerprints[unique_id]
-        if not same or not self._is_of(last.run_id, table):
+        if table.fingerprint != self._env.revision.fingerprints[unique_id]:
+            return None
+        if not table.former and not self._is_of(self._stands.built[unique_id].run_id, table):
             return None
         return PutBack(table) if all(self._read_same(unique_id, table, found)) else None
 

@@ -10,10 +10,12 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from dbt_orchestration.changes.relation_names import parts_of
 from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.invocation import DbtError
 from dbt_orchestration.dbt.parse import PrepareError
 from dbt_orchestration.ledger.held import held
+from dbt_orchestration.ledger.orphans import forget_moved
 from dbt_orchestration.ledger.present import keep, place_in_the_log
 from dbt_orchestration.markdown import table
 from dbt_orchestration.operations.form import (
@@ -23,7 +25,7 @@ from dbt_orchestration.operations.form import (
     reason_of,
 )
 from dbt_orchestration.operations.loaded import Loaded
-from dbt_orchestration.operations.orphans_found import Found, ask, find, parts_of
+from dbt_orchestration.operations.orphans_found import Found, ask, find
 from dbt_orchestration.revisions.warehouse import Seen
 from dbt_orchestration.settings.types import named
 from dbt_orchestration.settings.user_input import did_you_mean
@@ -62,6 +64,7 @@ def orphans_job(loaded: Loaded) -> dg.JobDefinition:
             needed=bool(wanted) and not form.dry_run,
         )
         found = find(loaded.newest(instance), instance)
+        forget_moved(instance, environment, [f.orphan for f in found if _is_gone(f)])
         chosen = _chosen(found, wanted)
         there = chosen if wanted else [each for each in found if each.kind]
         names = ", ".join(each.name for each in there)
@@ -87,7 +90,10 @@ def orphans_job(loaded: Loaded) -> dg.JobDefinition:
                     context.log_event(dg.AssetObservation(each.orphan.key, description=dropped))
                     # A model that comes back is due: its table is not there. Kept last: whoever
                     # launches a form again that died has the rest put on record.
-                    keep(instance, {each.orphan.key: Seen(there=False, sure=True)}, place)
+                    if each.orphan.moved:
+                        forget_moved(instance, environment, [each.orphan])
+                    else:
+                        keep(instance, {each.orphan.key: Seen(there=False, sure=True)}, place)
                 return {"dropped": names}
 
             return Answer(_shown(there), f"drops {names}: {reason}", f"Dropped: {names}.", act=drop)
@@ -104,6 +110,11 @@ def orphans_job(loaded: Loaded) -> dg.JobDefinition:
         op="left_over",
         pool=loaded.settings.pool,
     )
+
+
+def _is_gone(found: Found) -> bool:
+    """Whether somebody has dropped the relation that a node had before it got another one."""
+    return found.orphan.moved and not found.kind
 
 
 def _plain(name: str) -> str:

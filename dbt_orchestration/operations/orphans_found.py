@@ -11,7 +11,7 @@ import dagster as dg
 
 from dbt_orchestration.changes.fingerprints import Fingerprints
 from dbt_orchestration.changes.project import Project
-from dbt_orchestration.changes.relation_names import relation_name
+from dbt_orchestration.changes.relation_names import parts_of, relation_name
 from dbt_orchestration.changes.renames import value_as
 from dbt_orchestration.changes.text import read_sql
 from dbt_orchestration.dbt.internals import adapters, sessions
@@ -69,7 +69,7 @@ def find(at: Loaded, instance: dg.DagsterInstance) -> Sequence[Found]:
         RefusedError: the warehouse cannot be asked.
         PrepareError: the commit, or that of another environment, cannot be read.
     """
-    env, known = at.dbt.env, orphans(instance, at.dbt)
+    env, known = at.dbt.env, orphans(instance, at.dbt.env)
     if not known or is_missing(env.target):
         return []
     relations = {each.relation: parts_of(each.relation) for each in known}
@@ -123,16 +123,11 @@ def ask(at: Loaded, macro: str, **arguments: Any) -> Any:
         adapters.close_duckdb()
 
 
-def parts_of(relation: str) -> dict[str, str]:
-    """Database, schema and identifier."""
-    *database, schema, identifier = relation.split(".")
-    return {"database": ".".join(database), "schema": schema, "identifier": identifier}
-
-
 def _fate(at: Loaded, instance: dg.DagsterInstance, prints: Fingerprints, orphan: Orphan) -> str:
     """What has become of a model, as far as its commit says."""
-    if orphan.unique_id in at.revision.manifest["nodes"]:
-        return "ephemeral now"
+    if node := at.revision.manifest["nodes"].get(orphan.unique_id):
+        kind = node["config"].get("materialized")
+        return "ephemeral now" if kind == "ephemeral" else f"{relation_name(node)} now"
     if orphan.unique_id in (at.revision.manifest.get("disabled") or {}):
         return "disabled"
     relation, kind = [*parts_of(orphan.relation).values()], orphan.unique_id.partition(".")[0]

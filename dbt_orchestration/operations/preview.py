@@ -52,11 +52,16 @@ def _is_kept(node: Mapping[str, Any]) -> bool:
 def _what(plan: RunPlan, unique_id: str, whole: bool) -> str:
     back = plan.put_back.get(unique_id)
     if unique_id not in plan.partitions:
-        made = "from nothing" if whole else "as a whole"
-        return f"nothing: its table of {back.day} is put back" if back else made
+        if not back:
+            return "from nothing" if whole else "as a whole"
+        if was := back.table.former:
+            return f"nothing: it is copied from {was}"
+        return f"nothing: its table of {back.day} is put back"
     keys = plan.partitions[unique_id].keys
     count = f"{len(keys):,} partitions, {keys[0]} to {keys[-1]}"
     count = f"the partition {keys[0]}" if len(keys) == 1 else count
+    if back and back.table.former:
+        return f"{count}; {len(back.partitions):,} others are copied from {back.table.former}"
     if back:
         return f"{count}; {len(back.partitions):,} others are put back as of {back.day}"
     return f"from nothing: {count}" if whole else count

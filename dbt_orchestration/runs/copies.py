@@ -98,7 +98,7 @@ class TableCopies:
         )
 
     def forget(self, nodes: Collection[str], used: Mapping[str, PutBack]) -> None:
-        """Drop the copies of ``nodes`` that are too old, and those that were ``used``.
+        """Drop the copies of ``nodes`` (unique ids) that are too old, and those that were ``used``.
 
         Raises:
             DbtError: the warehouse refused.
@@ -107,7 +107,7 @@ class TableCopies:
         left: dict[str, Sequence[KeptTable]] = {}
         for u, tables in read_kept(self._instance, env.name, nodes).items():
             gone = [*too_old(tables, env.environment.keep_replaced)]
-            gone += [used[u].table] if u in used else []
+            gone += [table for table in tables if u in used and table == used[u].table]
             if gone:
                 dropped += [(u, table) for table in gone]
                 left[u] = [table for table in tables if table not in gone]
@@ -126,11 +126,11 @@ class TableCopies:
         nodes = self._env.nodes
         tables = [
             {
-                **table_of(nodes, u),
-                "kept": table.name,
+                **(table_of(nodes, u) if u in nodes else {"unique_id": u}),
+                "kept": table.place,
                 "shadow": shadow(u),
                 # As dbt makes it: Snowflake makes no table of a transient one that is not.
-                "transient": nodes[u]["config"].get("transient") is not False,
+                "transient": u not in nodes or nodes[u]["config"].get("transient") is not False,
             }
             for u, table in copies
         ]

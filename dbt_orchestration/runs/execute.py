@@ -21,6 +21,7 @@ from dbt_orchestration.ledger.deferral import deferral_options
 from dbt_orchestration.ledger.doubt import announce, doubt_stopped, give_back
 from dbt_orchestration.ledger.inspection import Inspection
 from dbt_orchestration.ledger.left import say_left
+from dbt_orchestration.ledger.orphans import orphans, say_moved
 from dbt_orchestration.ledger.pushes import built_by_push, pushes_key
 from dbt_orchestration.ledger.run_tags import DISK_FULL_TAG, is_from_push, run_tags
 from dbt_orchestration.revisions.disk import full_disk
@@ -39,7 +40,7 @@ from dbt_orchestration.runs.crossing import Crossing
 from dbt_orchestration.runs.failures import Failures
 from dbt_orchestration.runs.in_place import InPlace
 from dbt_orchestration.runs.plan import Planner, batches_of
-from dbt_orchestration.runs.record import records, touches, types_that_stay
+from dbt_orchestration.runs.record import moved_by, records, touches, types_that_stay
 from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.runs.results import (
     broken_by,
@@ -158,6 +159,7 @@ class Build:
         recreated = work.nodes.keys() if self._config.full_refresh else set(work.rebuilt)
         say_recreated(context, [added_to[u] for u in recreated & added_to.keys()])
         self._keep_copies(planner.first_attempt)
+        say_moved(context.instance, env.name, moved_by(env, work))
         self._touched = touches(env, work)
         announce(context, env.name, pushes_key(env.name), self._touched)
         yield from self._build(manifest)
@@ -213,10 +215,11 @@ class Build:
             self._context.log.info(f"Kept a copy of the tables that are replaced: {named}.")
 
     def _forget_copies(self) -> None:
-        """Drop the copies that were put back, and those that are too old."""
+        """Drop the copies that were put back, and those that are too old, also of what is gone."""
         used = {u: c for u, c in self._work.put_back.items() if u not in self._failed}
+        gone = {each.unique_id for each in orphans(self._context.instance, self._env)}
         try:
-            self._copies.forget(self._work.nodes.keys(), used)
+            self._copies.forget(self._env.nodes.keys() | gone, used)
         except DbtError as error:
             self._context.log.warning(f"Copies of replaced tables could not be dropped: {error}")
 
@@ -230,7 +233,12 @@ class Build:
             phase.leave_out({*wanted, *descendants(self._env.revision.manifest, wanted)})
             return
         for u, copy in wanted.items():
-            self._context.log.info(f"{u}: its table of {copy.day} UTC is put back.")
+            was = copy.table.former
+            self._context.log.info(
+                f"{u}: copied from {was}, which the same code has made under its former name."
+                if was
+                else f"{u}: its table of {copy.day} UTC is put back."
+            )
             for partition in sorted(copy.partitions):
                 # An attempt that goes on from this one need not build it either.
                 yield dg.AssetObservation(

@@ -28,7 +28,8 @@ from dbt_orchestration.history.request import (
 )
 from dbt_orchestration.ledger.attempts import built_before, succeeded
 from dbt_orchestration.ledger.built import last_results
-from dbt_orchestration.ledger.kept_tables import Copies, PutBack, There
+from dbt_orchestration.ledger.former import former_tables
+from dbt_orchestration.ledger.kept_tables import Copies, PutBack, There, can_be_kept
 from dbt_orchestration.ledger.provenance import ancestors_of
 from dbt_orchestration.ledger.run_tags import is_from_push
 from dbt_orchestration.ledger.staleness import Staleness, on_change, staleness
@@ -163,7 +164,10 @@ class Planner:
             return RunPlan({}, {}, {}, (), (), (), {}, (), {}, stands, known)
         back: Mapping[str, PutBack] = {}
         if is_from_push(self._request.tags):
-            back = Copies(self._env, self._instance, nodes, stands, copies_there).put_back()
+            former = former_tables(self._env, self._instance, can_be_kept(self._env, nodes), stands)
+            back = Copies(
+                self._env, self._instance, nodes, stands, there=copies_there, former=former
+            ).put_back()
         return replace(self._plan(nodes, tests, stands, shadows_are_there, back), known=known)
 
     def _staleness(self, nodes: Collection[str]) -> Staleness:
@@ -236,9 +240,9 @@ class Planner:
             for u, model in models.items()
             if model.is_microbatch
             if u in rebuilt or (config.full_refresh and self._may_rebuild(u))
-            if before(u)  # else nobody reads it yet
+            if before(u) or u in back  # else nobody reads it yet
         }
-        done = dict(succeeded(instance, self._attempts[1:], env.unique_ids))
+        done = dict(succeeded(instance, self._attempts[1:], env.unique_ids, beside=recreated))
         if (resumed := recreated & done.keys()) and not shadows_are_there(resumed):
             done = {u: keys for u, keys in done.items() if u not in resumed}
         back = {u: copy for u, copy in back.items() if u not in done}

@@ -9,6 +9,7 @@ import dagster as dg
 from dbt_orchestration.assets.context import EnvironmentContext
 from dbt_orchestration.changes.relation_names import relation_name
 from dbt_orchestration.changes.terms import digest
+from dbt_orchestration.ledger.built import Built
 from dbt_orchestration.ledger.deferral import same_elsewhere
 from dbt_orchestration.ledger.doubt import Touched
 from dbt_orchestration.ledger.moved import Moved
@@ -98,6 +99,14 @@ def touches(env: EnvironmentContext, work: RunPlan) -> Mapping[dg.AssetKey, Touc
                 whole, keys if whole else {k for k in keys if last.partitions.get(k) != now[u]}
             )
     return {env.keys[u]: touched for u, touched in found.items()}
+
+
+def moved_by(env: EnvironmentContext, work: RunPlan) -> Mapping[str, Built]:
+    """What the run builds elsewhere than it was built last: how it was then, by unique id."""
+    moved, built = Moved(env.revision), work.stands.built
+    return {
+        u: built[u] for u in work.nodes.keys() & built.keys() if moved.is_elsewhere(u, built[u])
+    }
 
 
 def _outside(

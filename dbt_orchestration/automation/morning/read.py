@@ -301,7 +301,7 @@ class Reader:
         # What a held commit does not have is there again once it is released.
         if held(self.instance, self.environment):
             return []
-        return [each for each in orphans(self.instance, self.dbt) if not each.absent]
+        return [each for each in orphans(self.instance, self.dbt.env) if not each.absent]
 
 
 def _size(attempts: Sequence[dg.RunRecord]) -> int:

@@ -18,7 +18,7 @@
     {% set source = api.Relation.create(database=table.database, schema=table.schema, identifier=table.identifier, type='table') %}
     {% set found = load_relation(source) %}
     {% if found is not none and found.is_table %}
-      {% do dbt_orchestration__copied(source, source.incorporate(path={'identifier': table.kept}), table.transient) %}
+      {% do dbt_orchestration__copied(source, api.Relation.create(type='table', **table.kept), table.transient) %}
       {% do done.append(table.unique_id) %}
     {% endif %}
   {% endfor %}
@@ -29,8 +29,8 @@
 {% macro dbt_orchestration__kept(tables) %}
   {% set there = [] %}
   {% for table in tables %}
-    {% if load_relation(api.Relation.create(database=table.database, schema=table.schema, identifier=table.kept)) is not none %}
-      {% do there.append([table.unique_id, table.kept]) %}
+    {% if load_relation(api.Relation.create(**table.kept)) is not none %}
+      {% do there.append([table.unique_id, table.kept.identifier]) %}
     {% endif %}
   {% endfor %}
   {% do log('dbt_orchestration: ' ~ tojson(there)) %}
@@ -39,14 +39,19 @@
 {#- Makes shadow tables of copies: what is built beside the old table begins with them. -#}
 {% macro dbt_orchestration__begin_with_kept(tables) %}
   {% for table in tables %}
-    {% set kept = api.Relation.create(database=table.database, schema=table.schema, identifier=table.kept, type='table') %}
-    {% do dbt_orchestration__copied(kept, kept.incorporate(path={'identifier': table.shadow}), table.transient) %}
+    {% set kept = api.Relation.create(type='table', **table.kept) %}
+    {% set shadow = api.Relation.create(database=table.database, schema=table.schema, identifier=table.shadow, type='table') %}
+    {#- dbt makes the schemas of what it builds later. -#}
+    {% if not adapter.check_schema_exists(table.database, table.schema) %}
+      {% do create_schema(shadow) %}
+    {% endif %}
+    {% do dbt_orchestration__copied(kept, shadow, table.transient) %}
   {% endfor %}
 {% endmacro %}
 
 {% macro dbt_orchestration__drop_kept(tables) %}
   {% for table in tables %}
-    {% do adapter.drop_relation(api.Relation.create(database=table.database, schema=table.schema, identifier=table.kept, type='table')) %}
+    {% do adapter.drop_relation(api.Relation.create(type='table', **table.kept)) %}
   {% endfor %}
   {% do adapter.commit() if target.type != 'snowflake' %}
 {% endmacro %}
