@@ -10,7 +10,7 @@ UV = $(or $(shell command -v uv),.uv/bin/uv)
 # Every command starts many processes, and each would compile this package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install up demo doctor plan check test oldest lint pictures bench clean
+.PHONY: install up demo doctor plan check test tests oldest lint pictures bench clean
 
 install:
 	@PYTHON="$(PYTHON)" ./install.sh
@@ -31,8 +31,12 @@ plan: install
 check: lint
 	@$(RUN)/pytest -m quick --quiet --numprocesses 2
 
+# Lint takes one core for a minute, in which the first tests mostly wait.
+test: install
+	@$(MAKE) --no-print-directory --jobs 2 lint tests
+
 # A process that died would be replaced, and pytest-xdist would then wait for ever.
-test: lint
+tests: install
 	@CASES=$(CASES) $(RUN)/pytest --numprocesses 3 --max-worker-restart 0 --no-loadscope-reorder
 
 # The contract tests, builds and a push on the oldest dbt that is supported.

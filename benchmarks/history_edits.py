@@ -405,7 +405,7 @@ def _alias(rng: random.Random, state: State) -> str | None:
     return _configure(state, rng.choice(living), config)
 
 
-@edit("models: other names", 90, HISTORY)
+@edit("models: other names", 3, HISTORY)
 def _other_names(rng: random.Random, state: State) -> str | None:
     """Of what may be copied then: by their files, or by an alias or a schema that nobody has."""
     wanted = [p for p in models(state) if "/living/" in p or "/history/" in p]

@@ -419,6 +419,42 @@ def test_what_a_push_replaced_is_cloned_and_put_back(
     ]
 
 
+def test_what_is_renamed_is_cloned(
+    emulator: Emulator, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    project = shutil.copytree(EVERY_NODE, tmp_path / "project")
+    environment = Environment(branch="main", target="prod", push=Push(enabled=False))
+    settings = make_settings(
+        tmp_path / "state", project, profile=PROFILE, environments={"prod": environment}
+    )
+
+    def push(*names: str) -> Snowflake:
+        site = Snowflake(settings, "prod", instance, emulator)
+        result = site.build(*names, tags={PUSH_TAG: "prod"}, config={"exclude_tests": True})
+        assert result.success, failure(result)
+        return site
+
+    site = push("orders", "stg_orders", "merged", "orders_daily")
+    for table in ("merged", "orders_daily"):
+        site.execute(f"update shop.{table} set amount = amount + 1000")
+    marts = project / "models" / "marts"
+    (marts / "merged.sql").rename(marts / "joined.sql")
+    for named in (project / "models" / "models.yml", project / "tests" / "orphan_test.sql"):
+        named.write_text(named.read_text().replace("merged", "joined"))
+    daily = marts / "orders_daily.sql"
+    daily.write_text(daily.read_text().replace("config(", "config(alias='by_day', ", 1))
+    site = push("joined", "orders_daily")
+    assert site.execute("select min(amount) > 1000 from shop.joined") == [(True,)]
+    assert site.execute("select amount > 1000 from shop.by_day order by day_at") == [
+        (True,),
+        (True,),
+        (True,),
+    ]
+    [clone] = site.sent("clone ANALYTICS.SHOP.merged")
+    assert "joined__rebuild_" in clone
+    assert site.execute("select min(amount) > 1000 from shop.merged") == [(True,)]
+
+
 def test_a_terminated_run_leaves_no_query_running(snowflake: Snowflake) -> None:
     def terminate() -> None:
         while not snowflake.sent("create", "sleep_ms"):
