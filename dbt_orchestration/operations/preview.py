@@ -10,6 +10,7 @@ import dagster as dg
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.changes.policy import HistoryPolicy
 from dbt_orchestration.history.rebuild import parents_first
+from dbt_orchestration.ledger.costs import credits_of
 from dbt_orchestration.ledger.due import minutes
 from dbt_orchestration.runs.plan import Planner, RunPlan, batches_of
 from dbt_orchestration.runs.request import BuildRequest
@@ -24,22 +25,29 @@ def preview(dbt: DbtAssets, instance: dg.DagsterInstance, request: BuildRequest)
     """
     plan = Planner(dbt.env, instance, request).plan(lambda _: False)
     anew = {u for u, node in plan.nodes.items() if request.config.full_refresh and _is_kept(node)}
-    rows, total = [], 0.0
+    keys = {u: dbt.keys[u] for u in plan.nodes}
+    cost = credits_of(instance, keys.values()) if dbt.env.environment.credits else {}
+    rows, total, spent = [], 0.0, 0.0
     for u in parents_first(dbt.manifest, plan.nodes):
         last = plan.stands.built.get(u)
         count = 0 if u in plan.put_back else 1
         count = len(plan.partitions[u].keys) if u in plan.partitions else count
         seconds = last.seconds * count if last else 0.0
         total += seconds
-        about = minutes(seconds) if last else "?"
-        rows.append(
-            f"| {dbt.keys[u].path[-1]} | {_what(plan, u, u in {*plan.rebuilt, *anew})} | {about} |"
-        )
-    headings = ["| model | what is built | about |", "| --- | --- | --- |"]
+        credits = cost.get(keys[u], 0.0) * count
+        spent += credits
+        about = [minutes(seconds) if last else "?"]
+        about += [f"{credits:.3g}" if keys[u] in cost else "?"] if cost else []
+        what = _what(plan, u, u in {*plan.rebuilt, *anew})
+        rows.append(f"| {' | '.join([keys[u].path[-1], what, *about])} |")
+    heads = ["model", "what is built", "about", *(["credits"] if cost else [])]
+    headings = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     lines = [*headings, *rows, ""] if rows else []
     lines += [f"{note}\n" for note in _notes(dbt, plan)]
     tests = f", and {len(plan.tests)} tests" if len(plan.tests) > 1 else ""
-    lines.append(f"About {minutes(total)} of the warehouse, by what was recorded last{tests}.")
+    lasts = f"About {minutes(total)} of the warehouse"
+    lasts += f" and {spent:.3g} credits" if cost else ""
+    lines.append(f"{lasts}, by what was recorded last{tests}.")
     return "\n".join(lines)
 
 

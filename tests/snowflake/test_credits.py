@@ -19,6 +19,7 @@ from dbt_orchestration.doctor import examine
 from dbt_orchestration.ledger.run_tags import CREDITS_TAG
 from dbt_orchestration.location.definitions import build_definitions
 from dbt_orchestration.settings.models import Environment
+from tests.automation.test_history import shown
 from tests.conftest import EVERY_NODE, failure, make_settings
 from tests.snowflake.emulator import Emulator, running_emulator
 from tests.snowflake.test_snowflake import FLIGHTS, PROFILE, Snowflake, set_environment
@@ -124,6 +125,22 @@ def test_what_snowflake_accounts_for_is_metadata_of_assets_runs_and_the_page(
     assert "| by hand |  | 1 | " in page
     assert f" | {total:.3g} |" in page
     assert "| [delay_buckets](</assets/prod/seeds/delay_buckets>) | " in page
+
+    plan = shown(
+        flights.definitions.resolve_job_def("prod_run_now").execute_in_process(
+            instance=flights.instance,
+            run_config={
+                "ops": {
+                    "prod_now": {
+                        "config": {"select": "delay_buckets", "reason": "x", "dry_run": True}
+                    }
+                }
+            },
+        )
+    )["plan"]
+    assert "| delay_buckets | as a whole | " in plan.replace("\\", "")
+    assert " | 1.25 |" in plan
+    assert "of the warehouse and 1.25 credits, by what was recorded last" in plan
 
 
 def test_on_duckdb_there_is_nobody_to_ask(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

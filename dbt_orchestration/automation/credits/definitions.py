@@ -13,12 +13,12 @@ from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.automation.credits.query import Credits, CreditsError, ask
 from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.ledger.attempts import UNFINISHED
+from dbt_orchestration.ledger.costs import CREDITS, CREDITS_OF_TESTS
 from dbt_orchestration.ledger.run_tags import COMMIT_TAG, CREDITS_TAG, ENVIRONMENT_TAG, WHY_TAG
 from dbt_orchestration.markdown import table
 from dbt_orchestration.settings.types import named
 
 JOB = "credits"
-METADATA, TESTS_METADATA = "credits", "credits of tests"
 # Snowflake's view is up to so many hours behind.
 _LAG = timedelta(hours=8)
 _LOOK_BACK = timedelta(days=14)
@@ -62,7 +62,7 @@ def credits_definitions(
             lines.append((run.run_id[:8], run.tags.get(COMMIT_TAG, ""), f"{total:.6f}"))
         by_run = table(("run", "commit", "credits"), lines)
         context.add_output_metadata(
-            {METADATA: sum(found.values()), "runs": dg.MetadataValue.md(by_run)}
+            {CREDITS: sum(found.values()), "runs": dg.MetadataValue.md(by_run)}
         )
 
     @dg.job(
@@ -117,8 +117,8 @@ def _observations(
     for (run_id, node), credits in found.items():
         key = dbt.nodes.get(node) or tests.get(node)
         if key:
-            cost = costs.setdefault((run_id, key), {METADATA: 0.0})
-            name = TESTS_METADATA if node in tests else METADATA
+            cost = costs.setdefault((run_id, key), {CREDITS: 0.0})
+            name = CREDITS_OF_TESTS if node in tests else CREDITS
             cost[name] = cost.get(name, 0.0) + credits
     return [
         dg.AssetObservation(

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
-from dbt_orchestration.automation.credits.definitions import JOB, METADATA, TESTS_METADATA
+from dbt_orchestration.automation.credits.definitions import JOB
 from dbt_orchestration.automation.jobs import SCHEDULE_TAG, daily_schedule
 from dbt_orchestration.automation.morning.morning import (
     Build,
@@ -30,6 +30,7 @@ from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.automation.telling.look import Look
 from dbt_orchestration.automation.telling.memory import Memory
 from dbt_orchestration.dagster_internals import CheckStatus
+from dbt_orchestration.ledger.costs import CREDITS, CREDITS_OF_TESTS
 from dbt_orchestration.ledger.failures import RunFailure
 from dbt_orchestration.ledger.held import held
 from dbt_orchestration.ledger.orphans import Orphan, orphans
@@ -196,7 +197,7 @@ class Reader:
         for run in self.instance.get_runs(wanted, limit=_MOST_ASKED):
             for record in self.instance.get_records_for_run(run.run_id, of_type=kind).records:
                 if observed := record.asset_observation:
-                    names = (METADATA, TESTS_METADATA)
+                    names = (CREDITS, CREDITS_OF_TESTS)
                     cost = sum(number(observed.metadata, name) or 0.0 for name in names)
                     asset = "/".join(observed.asset_key.path)
                     found[asset] = found.get(asset, 0.0) + cost
