@@ -1,7 +1,9 @@
-"""Dagster's webserver, behind a proxy with a login: a run says which person has started it.
+"""Dagster's webserver, behind a proxy with a login.
 
-Dagster itself tells no run who that is. The proxy sends the name in a header, which the environment
-variable ``DAGSTER_USER_HEADER`` names. Where that is not set, this is ``dagster-webserver``.
+Dagster itself tells no run which person has started it. The proxy sends the name in a header, which
+the environment variable ``DAGSTER_USER_HEADER`` names. A proxy that lets other web pages use a
+person's session needs ``DAGSTER_OWN_PAGES=true``: then they are refused here. Where neither is set,
+this is ``dagster-webserver``.
 """
 
 from __future__ import annotations
@@ -15,10 +17,13 @@ from dagster_graphql.schema import create_schema
 from dagster_webserver.cli import main
 from dagster_webserver.webserver import DagsterWebserver
 from graphene import Schema
+from starlette.middleware import Middleware
 
 from dbt_orchestration.ledger.run_tags import USER_TAG, shortened
+from dbt_orchestration.own_pages import OwnPages
 
 VARIABLE = "DAGSTER_USER_HEADER"
+OWN_PAGES = "DAGSTER_OWN_PAGES"
 Resolver = Callable[..., Any]
 Tags = Sequence[Mapping[str, str]]
 
@@ -31,6 +36,11 @@ _LAUNCHES = (
 
 class Webserver(DagsterWebserver):  # type: ignore[type-arg]
     """Dagster's webserver, which tags what a person starts with the person's name."""
+
+    def build_middleware(self) -> list[Middleware]:
+        """Dagster's middleware; behind ``OwnPages``, if that is asked for."""
+        asked = os.environ.get(OWN_PAGES, "").strip().lower() in {"true", "1", "yes"}
+        return [*([Middleware(OwnPages)] if asked else []), *super().build_middleware()]
 
     def build_graphql_schema(self) -> Schema:
         """Dagster's schema, whose mutations take the name from the header and from nobody else."""

@@ -28,6 +28,7 @@ from dbt_orchestration.settings.models import (
     Schedule,
     Settings,
 )
+from tests.instances import ON_POSTGRES, dagster_in
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 INSTANCE = REPOSITORY / "dbt_orchestration" / "dagster.yaml"
@@ -96,9 +97,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """What takes longest first; of what is sampled, a part."""
     folder = REPOSITORY / "tests"
     if os.environ.get("CASES") == "some":
-        sampled, week = {folder / file for file in SAMPLED}, _week()
-        left_out = {i for i in items if i.path in sampled and _is_left_out(f"{week} {i.nodeid}")}
-        others = {*DEPLOYMENTS[int(week[-2:] or 0) % 2 :: 2]} - {"tests/faults/test_kills.py"}
+        sampled, number = {folder / file for file in SAMPLED}, week()
+        left_out = {i for i in items if i.path in sampled and _is_left_out(f"{number} {i.nodeid}")}
+        others = {*DEPLOYMENTS[int(number[-2:] or 0) % 2 :: 2]} - {"tests/faults/test_kills.py"}
         left_out |= {i for i in items if i.path in {REPOSITORY / file for file in others}}
         config.hook.pytest_deselected(items=[*left_out])
         items[:] = [item for item in items if item not in left_out]
@@ -114,11 +115,11 @@ def pytest_report_header() -> str:
     """Which part it is: a commit has the same one everywhere, and whenever it is tested."""
     some = os.environ.get("CASES") == "some"
     files = len(SAMPLED) + len(DEPLOYMENTS)
-    return f"a part of the cases of {files} files: that of week {_week()}" if some else ""
+    return f"a part of the cases of {files} files: that of week {week()}" if some else ""
 
 
-def _week() -> str:
-    """In which the commit was made that is tested."""
+def week() -> str:
+    """In which the commit was made that is tested: a year and a number; "" outside of git."""
     command = ["git", "show", "--no-patch", "--format=%cd", "--date=format:%G-%V", "HEAD"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     return done.stdout.strip()
@@ -238,9 +239,13 @@ class Warehouse:
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    if ON_POSTGRES in os.environ:
+        with dagster_in(tmp_path_factory.mktemp("instance")) as instance:
+            yield instance
+    else:
+        with dg.DagsterInstance.ephemeral() as ephemeral:
+            yield ephemeral
 
 
 @pytest.fixture

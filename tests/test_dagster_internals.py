@@ -34,8 +34,8 @@ from pydantic import Field
 from upath import UPath
 
 from dbt_orchestration import dagster_internals
-from tests.automation.site import dagster_in
 from tests.automation.telling.office import keep_cursor, keep_state
+from tests.instances import dagster_in
 
 DAILY = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-05")
 MONTHLY = dg.MonthlyPartitionsDefinition("2024-01-01", end_date="2024-03-01")

@@ -12,7 +12,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import PythonFileTarget
 from starlette.testclient import TestClient
 
-from dbt_orchestration.webserver import VARIABLE, Webserver
+from dbt_orchestration.webserver import OWN_PAGES, VARIABLE, Webserver
 
 CODE = """\
 import dagster as dg
@@ -87,3 +87,27 @@ def test_what_a_person_starts_has_the_name_that_the_proxy_says(
         monkeypatch.delenv(VARIABLE)
         client = TestClient(Webserver(context).create_asgi_app())
         assert launch(KIM) == [None] * 2
+
+
+def test_other_pages_are_refused_where_the_proxy_does_not(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = PythonFileTarget(str(tmp_path / "code.py"), None, None, "code")
+    ask, host = {"query": "{ version }"}, {"Host": "dagster.acme.com"}
+    with WorkspaceProcessContext(instance, code) as context:
+
+        def statuses() -> list[int]:
+            client = TestClient(Webserver(context).create_asgi_app())
+            own, other = ({"Origin": f"https://{name}.acme.com"} for name in ("dagster", "evil"))
+            answers = [
+                client.post("/graphql", json=ask, headers={**host, **own}),
+                client.post("/graphql", json=ask, headers={**host, **other}),
+                client.post("/graphql", data=ask, headers=host),
+                client.get("/graphql", params=ask, headers=host),
+                client.get("/server_info"),  # of a probe, by the pod's address
+            ]
+            return [answer.status_code for answer in answers]
+
+        assert 403 not in statuses()
+        monkeypatch.setenv(OWN_PAGES, "true")
+        assert statuses() == [200, 403, 403, 403, 200]

@@ -39,7 +39,8 @@ class Found:
         kind: table or view; "" if it is not there any more.
         kept: why it is not dropped here; "" if it may be.
         size, changed: as far as the warehouse says.
-        readers: dbt nodes and views that name it.
+        readers: dbt nodes and views that name it, and who else has read it lately, where the
+            warehouse knows.
     """
 
     orphan: Orphan
@@ -85,6 +86,7 @@ def find(at: Loaded, instance: dg.DagsterInstance) -> Sequence[Found]:
         raise RefusedError(f"the warehouse cannot be asked: {error}") from None
     prints = Analyst(revisions_home(at.settings, at.name)).fingerprints(at.revision, env.target)
     names, others = _Names(at, prints.project, views), _of_others(at, instance)
+    accessed = _accessed(at, left)
     about = {".".join(row[:3]).lower(): row[3:] for row in facts}
     found = []
     for each in known:
@@ -103,10 +105,21 @@ def find(at: Loaded, instance: dg.DagsterInstance) -> Sequence[Found]:
                 _kept(at, each, rows, others),
                 ", ".join(filter(None, sizes)),
                 changed if changed not in _NONE else "",
-                [*names.readers(each.relation)],
+                [*names.readers(each.relation), *accessed.get(each.relation.lower(), ())],
             )
         )
     return found
+
+
+def _accessed(at: Loaded, relations: Sequence[Mapping[str, str]]) -> Mapping[str, Sequence[str]]:
+    """Who has read relations lately, by name in lower case, where the warehouse remembers that."""
+    if at.dbt.env.target.credentials().type != "snowflake" or not relations:
+        return {}
+    try:
+        found = ask(at, "accessed", relations=relations)
+    except DbtError:
+        return {}  # the role may not see it, or the edition has none
+    return {name: [f"{count} others in 90 days, the last on {day}"] for name, count, day in found}
 
 
 def ask(at: Loaded, macro: str, **arguments: Any) -> Any:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from dbt_orchestration.dbt.internals import adapters
-from tests.automation.site import Site, dagster_in, prepared_here
+from tests.automation.site import Site, prepared_here
 from tests.conftest import clean_environment
+from tests.instances import dagster_in
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -263,14 +263,6 @@ def launched_by(
 
 
 @contextlib.contextmanager
-def dagster_in(home: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster, kept in a folder."""
-    (home / "dagster").mkdir(exist_ok=True)
-    with dg.DagsterInstance.local_temp(str(home / "dagster")) as instance:
-        yield instance
-
-
-@contextlib.contextmanager
 def prepared_here() -> Iterator[None]:
     """Commits are prepared in this process, rather than in processes of their own."""
 

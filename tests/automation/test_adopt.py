@@ -19,6 +19,7 @@ from tests.automation.test_dropped import reasons
 from tests.automation.test_history import DAYS, shown
 from tests.automation.test_rebuild import started
 from tests.conftest import failure, materialized
+from tests.instances import dagster_in
 
 WINDOWED = """\
 {{ config(
@@ -177,3 +178,28 @@ def test_what_is_wrong_is_one_line(built: Site) -> None:
     with duckdb.connect(str(built.settings.duckdb_path)):
         assert "has the DuckDB file open: launch this again" in failure(fill_in(built))
     assert started(built) == []
+
+
+def test_a_lost_database_of_dagsters_costs_no_build(built: Site, tmp_path: Path) -> None:
+    assert "nothing is due" in built.build_all()
+    built.query("update main.ids set order_id = order_id + 1000")  # nobody builds it again
+    whole = built.query("select * from main.daily order by 1")
+    built.query("update main.daily set amount = amount + 1000")
+    with dagster_in(tmp_path) as instance:
+        site = Site(built.clone, instance, built.settings)
+        fill_in(site, reason="the database is lost", dry_run=False)
+        [request] = started(site)
+        assert materialized(adopt(site, request)) == EVERYTHING
+        tests = site.request()
+        assert names(tests) == []
+        assert site.run(tests).success
+        assert "nothing is due" in site.says()
+        site.clone.edit("models/customers.sql", "count(*)", "count(*) * 1")
+        site.clone.push("a change")
+        change = site.request()
+        assert names(change) == ["customers", "totals"]
+        assert site.run(change).success
+        assert "nothing is due" in site.says()
+    assert site.query("select min(order_id) from main.ids") == [(1001,)]
+    days = site.query("select * from main.daily order by 1")
+    assert days == [(day, amount + 1000) for day, amount in whole]

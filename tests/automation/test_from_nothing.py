@@ -11,9 +11,10 @@ import pytest
 
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.settings.models import Environment
-from tests.automation.site import ALWAYS, Site, dagster_in, follow, names
+from tests.automation.site import ALWAYS, Site, follow, names
 from tests.automation.test_history import partitions
 from tests.conftest import failure
+from tests.instances import dagster_in
 
 KEEPER = """\
 {% materialization keeper, default %}

@@ -23,7 +23,8 @@ from dbt_orchestration.dbt.parse import PrepareError
 from dbt_orchestration.location import installation
 from dbt_orchestration.revisions.store import published, state_key
 from dbt_orchestration.settings.models import SettingsError
-from tests.automation.site import Site, dagster_in, launched_by
+from tests.automation.site import Site, launched_by
+from tests.instances import dagster_in
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from typing import Any
 
 import dagster as dg
 
-from tests.automation.site import Site, dagster_in
+from tests.automation.site import Site
 from tests.conftest import clean_environment
+from tests.instances import dagster_in
 
 KEY = dg.AssetCheckKey(dg.AssetKey(["prod", "pushes"]), "newest_commit_can_be_built")
 

@@ -33,13 +33,13 @@ from tests.automation.site import (
     SHOP,
     Clone,
     Site,
-    dagster_in,
     follow,
     git,
     launched_by,
     names,
 )
 from tests.conftest import failure, materialized
+from tests.instances import dagster_in
 
 EVERYTHING = ["big_customers", "customers", "daily", "kept", "raw_orders", "stg_orders", "totals"]
 

@@ -26,6 +26,7 @@ OPS = {
     **{"run_now": "now", "dbt": "command", "docs": "docs_of", "adopt": "what_is_there"},
     **{"resume_daily_build": "resume_build", "roll_back": "hold", "roll_forward": "release"},
     **{"pause": "stop", "resume": "go_on", "rebuild": "form"},
+    **{"rebuild_history": "approve", "drop_orphans": "left_over"},
 }
 _BUILT = """query($name: String!) { assetOrError(assetKey: {path: ["prod", $name]}) { ... on Asset {
     assetMaterializations(limit: 100) { runId partition } } } }"""

@@ -23,6 +23,9 @@ _WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("pause", {"reason": " "}, "reason: say why, for everybody whose push will wait"),
     ("resume", {}, "prod is not paused"),
     ("resume_daily_build", {}, "nothing is left"),
+    ("rebuild_history", {"models": ["custmers"]}, "there is no model 'custmers'"),
+    ("rebuild", {"model": "custmers"}, "there is no model 'custmers'"),
+    ("drop_orphans", {"names": ["main.*"]}, "names: 'main.*' is no whole name"),
 ]
 # The same, typed by a person.
 _TYPED: list[tuple[str, dict[str, Any], str]] = [
@@ -42,6 +45,9 @@ _NOT_LAUNCHED: list[tuple[str, dict[str, Any]]] = [
     ("run_now", {"models": "customers", "vars": "days"}),
     ("dbt", {"arguments": "--limit 20", "target": "dev"}),
     ("adopt", {"compare_rows": "all", "commit": "SHOP-1"}),
+    ("rebuild_history", {"dry_run": "perhaps", "model": "daily"}),
+    ("rebuild", {"full_refresh": "yes please", "models": "daily"}),
+    ("drop_orphans", {"names": "main.totals", "relation": "totals"}),
 ]
 _JOBS = """\
 jobs:
@@ -167,3 +173,17 @@ def test_an_environment_is_rolled_back_and_forward(ui: Ui) -> None:
     ui.launch()
     _built_since(ui, "forecast", before)
     assert ui.site.up.rows("select orders from main.forecast") == [(12,)]
+
+
+def test_what_is_left_of_a_model_that_is_gone_is_shown_and_dropped_by_name(ui: Ui) -> None:
+    (ui.site.clone.folder / "dbt" / "models" / "moved.sql").unlink()
+    ui.site.clone.push("SHOP-6: without moved")
+    ui.site.until(lambda: True if "moved" not in ui.site.models() else None)
+    ui.fill_in("drop_orphans")
+    ui.launch()
+    ui.reads()
+    ui.sees(re.compile(r"main\.moved$"), "deleted")
+    ui.fill_in("drop_orphans", names=["main.moved"], reason="nobody reads it", dry_run=False)
+    assert ui.site.up.finished(ui.launch())["status"] == "SUCCESS"
+    there = "select count(*) from information_schema.tables where table_name = 'moved'"
+    assert ui.site.up.rows(there) == [(0,)]

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from dagster._core.instance.ref import InstanceRef
 
+from dbt_orchestration.webserver import OWN_PAGES, VARIABLE
 from tests.conftest import INSTANCE, REPOSITORY
 from tests.deploy.conftest import DEPLOY, Render
 
@@ -126,6 +127,22 @@ def test_systemd_runs_what_compose_runs() -> None:
         # Where it listens and where its files are is another matter.
         options = {each for each in theirs if each.startswith("--")}
         assert {each for each in arguments if each.startswith("--")} == options
+
+
+def test_oauth2_proxy_sends_editors_to_the_webserver_that_knows_who_they_are(
+    render: Render,
+) -> None:
+    text = (DEPLOY / "values-oauth2-proxy.yaml").read_text()
+    stated = tomllib.loads(yaml.safe_load(text)["config"]["configFile"])
+    services = {
+        each["metadata"]["name"] for each in render("values-prod.yaml") if each["kind"] == "Service"
+    }
+    [upstream] = stated["upstreams"]
+    assert upstream.removeprefix("http://").removesuffix(":3000") in services
+    assert stated["allowed_groups"] == ["data-engineers"]
+    assert stated["pass_user_headers"] is stated["pass_host_header"] is True
+    for variable in (VARIABLE, OWN_PAGES):
+        assert variable in text
 
 
 def test_the_other_files_are_yaml() -> None:

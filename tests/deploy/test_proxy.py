@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import http.client
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
 from tests.deploy import identity
-from tests.deploy.conftest import Render, data_of
-from tests.e2e.running import free_port, until
+from tests.deploy.conftest import Render
+from tests.deploy.proxy import TOKEN, needs_apache, proxy
 
-APACHE = shutil.which("apache2", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-MODULE = Path("/usr/lib/apache2/modules/mod_auth_openidc.so")
-pytestmark = pytest.mark.skipif(
-    not (APACHE and MODULE.is_file()),
-    reason="no Apache with OpenID Connect: apt-get install apache2-bin libapache2-mod-auth-openidc",
-)
-TOKEN = "t0ken"
+pytestmark = needs_apache
 JSON = {"Content-Type": "application/json"}
 
 
@@ -58,51 +47,13 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(render: Render) -> Iterator[Site]:
-    port = free_port()
-    # Not pytest's, which only its own user may read. In the container it is no root, either.
-    folder = Path(tempfile.mkdtemp())
-    owner = 1000 if os.getuid() == 0 else os.getuid()
-    os.chown(folder, owner, -1)
     with (
         identity.provider() as people,
         identity.dagster("full") as full,
         identity.dagster("read-only") as read_only,
+        proxy(render, people, full, read_only) as port,
     ):
-        text = data_of(render("values-prod.yaml"), "dagster-proxy")["httpd.conf"]
-        for old, new in {
-            "https://dagster.acme.com": f"http://127.0.0.1:{port}",
-            "https://login.acme.com/realms/acme": people.address,
-            "Listen 8080": f"Listen 127.0.0.1:{port}",
-            "dagster-webserver:3000": f"127.0.0.1:{full}",
-            "dagster-viewer:3000": f"127.0.0.1:{read_only}",
-            "/tmp": str(folder),
-        }.items():
-            assert old in text
-            text = text.replace(old, new)
-        (folder / "httpd.conf").write_text(text)
-        secrets = {"OIDC_CLIENT_SECRET": identity.SECRET, "OIDC_PASSPHRASE": "any passphrase"}
-        with (folder / "log").open("w") as log:
-            process = subprocess.Popen(
-                [str(APACHE), "-DFOREGROUND", "-f", str(folder / "httpd.conf")],
-                env={**os.environ, **secrets, "HOOK_TOKEN": TOKEN},
-                stdout=log, stderr=subprocess.STDOUT, user=owner,
-            )  # fmt: skip
-            site = Site(port, people)
-            try:
-                until(lambda: answers(site.address))
-                yield site
-            finally:
-                process.terminate()
-                process.wait()
-                print((folder / "log").read_text())
-                shutil.rmtree(folder)
-
-
-def answers(address: str) -> bool | None:
-    try:
-        return bool(requests.get(f"{address}/graphql", timeout=5).status_code)
-    except requests.ConnectionError:
-        return None
+        yield Site(port, people)
 
 
 def ask(

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from tests.automation import site
+from tests import instances
 from tests.automation.site import Site
 from tests.conftest import INSTANCE
 
@@ -40,7 +40,7 @@ def dagster_in(home: Path) -> Iterator[dg.DagsterInstance]:
     """Dagster, set as an installation is."""
     (home / "dagster").mkdir(exist_ok=True)
     shutil.copy(INSTANCE, home / "dagster")
-    with site.dagster_in(home) as instance:
+    with instances.dagster_in(home) as instance:
         yield instance
 
 

@@ -11,9 +11,10 @@ import pytest
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from dbt_orchestration.location.definitions import build_definitions
-from tests.automation.site import Site, dagster_in, follow
+from tests.automation.site import Site, follow
 from tests.faults.moments import Call
 from tests.faults.shop import End
+from tests.instances import dagster_in
 
 _HOME, _RUN = "TEST_SHOP", "TEST_SHOP_RUN_WHOSE_STEP_DIES"
 

@@ -11,7 +11,8 @@ import pytest
 
 from dbt_orchestration import DefaultTranslator
 from dbt_orchestration.settings.models import SettingsError
-from tests.automation.site import dagster_in, names
+from tests.automation.site import names
+from tests.instances import dagster_in
 from tests.location.described import Described
 
 

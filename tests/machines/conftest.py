@@ -17,7 +17,7 @@ from s3fs import S3FileSystem  # type: ignore[import-untyped]
 
 from dbt_orchestration.settings import postgres
 from tests.e2e.running import free_port
-from tests.postgres.server import postgresql
+from tests.postgres.server import Server, postgresql
 
 # What stands in the environment of each machine, and nowhere else.
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAMACHINES", "AWS_SECRET_ACCESS_KEY": "b0cket-s3cret"}
@@ -25,9 +25,10 @@ KEYS = {"AWS_ACCESS_KEY_ID": "AKIAMACHINES", "AWS_SECRET_ACCESS_KEY": "b0cket-s3
 
 @dataclass
 class Bucket:
-    """S3, which can be stopped."""
+    """S3, which can be stopped; ``host`` is where machines look for it."""
 
     name: str = "dagster"
+    host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
     server: ThreadedMotoServer | None = None
 
@@ -37,7 +38,7 @@ class Bucket:
         return {
             **KEYS,
             "AWS_DEFAULT_REGION": "eu-west-1",
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ENDPOINT_URL": f"http://{self.host}:{self.port}",
             # What cannot be reached is not tried for long.
             "AWS_MAX_ATTEMPTS": "1",
         }
@@ -68,7 +69,7 @@ class Bucket:
         return [each["Key"] for each in listed.get("Contents", ())]
 
     def start(self) -> None:
-        self.server = ThreadedMotoServer("127.0.0.1", self.port, verbose=False)
+        self.server = ThreadedMotoServer("0.0.0.0", self.port, verbose=False)
         self.server.start()
 
     def stop(self) -> None:
@@ -88,19 +89,19 @@ class Bucket:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    with postgresql() as url:
-        yield postgres.with_driver(url)
+def server() -> Iterator[Server]:
+    with postgresql() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def database(server: str) -> str:
+def database(server: Server) -> str:
     """The URL of a new one."""
     made = f"dagster_{uuid4().hex}"
-    with closing(psycopg2.connect(server.replace("+psycopg2", ""))) as connection:
+    with closing(psycopg2.connect(server.url)) as connection:
         connection.autocommit = True
         connection.cursor().execute(f"create database {made}")
-    return server.replace("/postgres", f"/{made}")
+    return postgres.with_driver(server.url).replace("/postgres", f"/{made}")
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """The calls of Kubernetes' API that dagster-k8s makes: Jobs, and their Pods.
 
-Each Job's command runs as a process of this machine. Its disk is an empty folder, which goes when
-the process ends; all that it sees besides are the variables that the Job names. The network is this
-machine's: nothing here shows that one host reaches another.
+Each Job's command runs on a host of its own. Its disk is an empty folder, which goes when the
+process ends; all that it sees besides are the variables that the Job names, and what is in its
+image: the installed packages, settings and profiles.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.machines.network import Network
+
 JOBS = re.compile(r"/apis/batch/v1/namespaces/[^/]+/jobs(?:/(?P<name>[^/]+))?(?:/status)?")
 PODS = re.compile(r"/api/v1/namespaces/[^/]+/pods(?:/(?P<name>[^/]+))?")
 _ENDED = {None: "Running", 0: "Succeeded"}
@@ -34,12 +36,14 @@ class Cluster:
     Attributes:
         secrets: by name: variables.
         folder: of the disks of pods.
+        network: has the hosts on which they run.
         posted, deleted: Jobs as they came, and the names of those that were deleted.
         logs: what each Job's process has printed, by the Job's name.
     """
 
     secrets: Mapping[str, Mapping[str, str]]
     folder: Path
+    network: Network = field(default_factory=Network)
     port: int = 0
     posted: list[dict[str, Any]] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
@@ -62,7 +66,7 @@ class Cluster:
         program, *arguments = container["args"]
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [Path(sys.executable).with_name(program), *arguments],
+                self.network.on_another([Path(sys.executable).with_name(program), *arguments]),
                 cwd=disk, env={**own, **variables}, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip

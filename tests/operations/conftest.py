@@ -10,8 +10,9 @@ import pytest
 from dbt_orchestration.dbt.internals import adapters
 from tests.automation import test_history
 from tests.automation.conftest import _empty, _prepare_here, built, place
-from tests.automation.site import Site, dagster_in
+from tests.automation.site import Site
 from tests.conftest import clean_environment
+from tests.instances import dagster_in
 
 __all__ = ["_prepare_here", "built", "place"]
 

@@ -9,5 +9,5 @@ from tests.postgres.server import postgresql
 
 @pytest.fixture(scope="session")
 def url() -> Iterator[str]:
-    with postgresql() as url:
-        yield url
+    with postgresql() as server:
+        yield server.url

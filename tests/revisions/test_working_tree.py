@@ -15,8 +15,9 @@ from dbt_orchestration.revisions.current import current
 from dbt_orchestration.revisions.kept import working_tree_home
 from dbt_orchestration.revisions.working_tree import PrepareError, open_revision, prepare
 from dbt_orchestration.settings.models import Settings
-from tests.automation.site import dagster_in, launched_by
+from tests.automation.site import launched_by
 from tests.conftest import EVERY_NODE, make_settings
+from tests.instances import dagster_in
 
 
 @pytest.fixture

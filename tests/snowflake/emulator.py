@@ -89,6 +89,7 @@ Dynamic = dict[str, tuple[str, str]]
 class Emulator:
     """A running emulator. It is empty at first; a session makes the database it asks for."""
 
+    host: str
     port: int
     statements: list[str]
     """All that any session sent, as it sent it."""
@@ -106,14 +107,14 @@ class Emulator:
     @property
     def environment(self) -> dict[str, str]:
         """What the dbt profile ``snowflake_emulator`` reads."""
-        return profile_environment(self.port)
+        return profile_environment(self.port, self.host)
 
     def execute(self, sql: str, database: str = "ANALYTICS") -> list[tuple[Any, ...]]:
         with snowflake.connector.connect(
             account="fakesnow",
             user=_USER,
             password=_PASSWORD,
-            host=_HOST,
+            host=self.host,
             port=self.port,
             protocol="http",
             database=database,
@@ -122,25 +123,25 @@ class Emulator:
             return rows
 
 
-def profile_environment(port: int) -> dict[str, str]:
-    """What the dbt profile ``snowflake_emulator`` reads, for an emulator on ``port``."""
+def profile_environment(port: int, host: str = _HOST) -> dict[str, str]:
+    """What the dbt profile ``snowflake_emulator`` reads, for an emulator there."""
     return {
         "SNOWFLAKE_USER": _USER,
         "DBT_ENV_SECRET_SNOWFLAKE_PASSWORD": _PASSWORD,
-        "SNOWFLAKE_HOST": _HOST,
+        "SNOWFLAKE_HOST": host,
         "SNOWFLAKE_PORT": str(port),
     }
 
 
 @contextmanager
-def running_emulator() -> Iterator[Emulator]:
-    """An emulator in this process, on a port of its own. One at a time."""
+def running_emulator(host: str = _HOST) -> Iterator[Emulator]:
+    """An emulator in this process, at an address of this machine. One at a time."""
     logging.getLogger("fakesnow.server").setLevel(logging.CRITICAL)
     warehouse = _Warehouse(nop_regexes=[r"\s*alter session set query_tag"])
     fakesnow_server.shared_fs = warehouse
     fakesnow_server.JSONResponse = _Response  # type: ignore[attr-defined]
     # Bound before the server starts, so that a first connection waits instead of being refused.
-    with socket.create_server((_HOST, 0)) as listening:
+    with socket.create_server((host, 0)) as listening:
         app = _door(warehouse)
         http = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
         thread = threading.Thread(
@@ -150,7 +151,7 @@ def running_emulator() -> Iterator[Emulator]:
         try:
             port: int = listening.getsockname()[1]
             refused = (warehouse.refused, warehouse.refused_login)
-            yield Emulator(port, warehouse.statements, *refused, warehouse.running)
+            yield Emulator(host, port, warehouse.statements, *refused, warehouse.running)
         finally:
             http.should_exit = True
             thread.join(_SHUTDOWN_SECONDS)

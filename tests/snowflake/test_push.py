@@ -8,8 +8,9 @@ import pytest
 
 from dbt_orchestration.history.order import Order
 from tests.automation.conftest import _prepare_here  # noqa: F401
-from tests.automation.site import SHOP, Clone, Site, dagster_in, follow
+from tests.automation.site import SHOP, Clone, Site, follow
 from tests.conftest import EVERY_NODE, failure
+from tests.instances import dagster_in
 from tests.snowflake.emulator import running_emulator
 from tests.snowflake.test_snowflake import PROFILE, pytestmark, set_environment  # noqa: F401
 

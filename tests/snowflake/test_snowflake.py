@@ -36,6 +36,7 @@ from tests.assets.test_columns import shown
 from tests.assets.test_translator import BUILT
 from tests.automation.test_adopt import follows
 from tests.automation.test_failures import said
+from tests.automation.test_history import shown as shown_by
 from tests.conftest import (
     EVERY_NODE,
     REPOSITORY,
@@ -453,6 +454,24 @@ def test_what_is_renamed_is_cloned(
     [clone] = site.sent("clone ANALYTICS.SHOP.merged")
     assert "joined__rebuild_" in clone
     assert site.execute("select min(amount) > 1000 from shop.merged") == [(True,)]
+
+    def orphans() -> str:
+        job = site.definitions.resolve_job_def("prod_drop_orphans")
+        return shown_by(job.execute_in_process(instance=instance))["plan"].replace("\\", "")
+
+    assert "merged | table |" in orphans()
+    assert "others in 90 days" not in orphans()
+    emulator.execute("create schema account_usage", "SNOWFLAKE")
+    emulator.execute(
+        "create table account_usage.access_history as select user_name, current_timestamp() as"
+        " query_start_time, parse_json(objects) as direct_objects_accessed,"
+        " parse_json('[]') as base_objects_accessed from (values"
+        """ ('BOB', '[{"objectName": "ANALYTICS.SHOP.MERGED"}]'),"""
+        """ ('ANN', '[{"objectName": "ANALYTICS.SHOP.MERGED"}]'),"""
+        """ ('ANN', '[{"objectName": "ANALYTICS.SHOP.ORDERS"}]')) as v(user_name, objects)""",
+        "SNOWFLAKE",
+    )
+    assert "| 2 others in 90 days, the last on 20" in orphans()
 
 
 def test_a_terminated_run_leaves_no_query_running(snowflake: Snowflake) -> None:

@@ -39,6 +39,34 @@
   {% do log('dbt_orchestration: ' ~ tojson([facts, views])) %}
 {% endmacro %}
 
+{#- How many others have read relations in the last 90 days, and when last, as Snowflake remembers it. -#}
+{% macro dbt_orchestration__accessed(relations) %}
+  {% set names = [] %}
+  {% for each in relations %}
+    {% do names.append(dbt_orchestration__literal((each.database ~ '.' ~ each.schema ~ '.' ~ each.identifier) | lower)) %}
+  {% endfor %}
+  {#- What a query names, and what is below the views that it names. -#}
+  {% set each_sql = [] %}
+  {% for objects in ('direct_objects_accessed', 'base_objects_accessed') %}
+    {% do each_sql.append(
+      'select user_name, query_start_time, lower(object.value:objectName::varchar) as name'
+      ~ ' from snowflake.account_usage.access_history, lateral flatten(input => ' ~ objects ~ ') as object'
+      ~ ' where query_start_time > dateadd(day, -90, current_timestamp())'
+    ) %}
+  {% endfor %}
+  {% set accessed_sql %}
+    select name, count(distinct user_name), to_varchar(max(query_start_time), 'YYYY-MM-DD')
+    from ({{ each_sql | join(' union all ') }}) as accessed
+    where user_name != current_user() and name in ({{ names | join(', ') }})
+    group by name
+  {% endset %}
+  {% set found = [] %}
+  {% for row in run_query(accessed_sql).rows %}
+    {% do found.append([row[0], row[1] | int, row[2]]) %}
+  {% endfor %}
+  {% do log('dbt_orchestration: ' ~ tojson(found)) %}
+{% endmacro %}
+
 {#- Drops the relation of exactly this name, of whatever type it is. -#}
 {% macro dbt_orchestration__drop(relation) %}
   {% for each in adapter.list_relations(relation.database, relation.schema) %}

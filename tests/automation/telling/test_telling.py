@@ -16,7 +16,7 @@ from dagster._core.definitions.freshness import FreshnessState, FreshnessStateCh
 
 from dbt_orchestration.automation.telling.memory import Memory
 from dbt_orchestration.settings.models import Environment, Git, Schedule
-from tests.automation.site import ALWAYS, Site, dagster_in, git
+from tests.automation.site import ALWAYS, Site, git
 from tests.automation.telling.office import CHECK, Office
 from tests.automation.telling.stubs import (
     HOOK_TOKEN,
@@ -27,6 +27,7 @@ from tests.automation.telling.stubs import (
 )
 from tests.automation.test_held import order
 from tests.conftest import REPOSITORY
+from tests.instances import dagster_in
 
 FAILS = ("models/customers.sql", "sum(amount)", "error('no')")
 WORKS = ("models/customers.sql", "error('no')", "sum(amount)")

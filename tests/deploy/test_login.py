@@ -1,0 +1,178 @@
+"""A person's browser, the proxy with its login, and Dagster's own webservers behind it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser.conftest import CHROMIUM
+from tests.deploy import identity
+from tests.deploy.conftest import Render
+from tests.deploy.proxy import needs_apache, proxy
+from tests.e2e.running import free_port, until
+
+pytestmark = [
+    needs_apache,
+    pytest.mark.e2e,
+    pytest.mark.skipif(CHROMIUM is None, reason="No Chromium here: apt-get install chromium"),
+]
+_PATIENCE = 900_000.0  # milliseconds
+# As short as Apache's module lets a session be, in place of the chart's hours.
+_SECONDS = 15
+_LOCATION = """\
+import dagster as dg
+
+@dg.op
+def nothing() -> None: ...
+
+@dg.job
+def quiet() -> None:
+    nothing()
+"""
+# What another web page does with the session of whoever looks at it.
+_EVIL = """<form method="post" action="{address}/graphql" enctype="text/plain">
+<input name='{{"query":"mutation {{ __typename }}"}}'></form>
+<script>document.forms[0].submit()</script>"""
+
+
+@dataclass
+class Door:
+    browser: Browser
+    people: identity.Provider
+    address: str
+    webservers: tuple[int, int]
+
+    def enter(self, *groups: str) -> Page:
+        """A new browser, in which somebody of these groups opens the UI."""
+        self.people.groups = groups
+        page = self.browser.new_context().new_page()
+        page.set_default_timeout(_PATIENCE)
+        page.goto(f"{self.address}/jobs")
+        return page
+
+    def asks(self, page: Page) -> int:
+        """The status of the answer to what the UI asks all the time."""
+        found: int = page.evaluate(
+            """() => fetch('/graphql', {method: 'POST', headers: {'Content-Type':
+            'application/json'}, body: '{"query": "{ version }"}'}).then(r => r.status)"""
+        )
+        return found
+
+
+@contextmanager
+def webserver(folder: Path, *options: str) -> Iterator[int]:
+    port, program = free_port(), Path(sys.executable).with_name("dagster-webserver")
+    command = [program, "--python-file", folder / "location.py", "--port", str(port), *options]
+    with (folder / "webserver.log").open("a") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: _is_up(port))
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _is_up(port: int) -> bool | None:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/server_info", timeout=5).ok or None
+    except requests.RequestException:
+        return None
+
+
+@pytest.fixture(scope="module")
+def door(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    folder = tmp_path_factory.mktemp("webservers")
+    (folder / "location.py").write_text(_LOCATION)
+    expect.set_options(timeout=_PATIENCE)
+    with (
+        webserver(folder) as full,
+        webserver(folder, "--read-only") as read_only,
+        identity.provider() as people,
+        proxy(render, people, full, read_only) as port,
+        sync_playwright() as playwright,
+        playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        ) as browser,
+    ):
+        yield Door(browser, people, f"http://127.0.0.1:{port}", (full, read_only))
+
+
+def test_an_editor_launches_and_a_viewer_only_looks(door: Door) -> None:
+    for groups, may in {("data-engineers",): True, ("finance",): False}.items():
+        page = door.enter(*groups)
+        sockets = []
+        page.on("websocket", lambda socket, seen=sockets: seen.append(socket))
+        page.get_by_text("quiet").first.click()
+        page.get_by_text("Launchpad", exact=True).first.click()
+        button = page.locator("button").filter(has_text=re.compile("^Launch Run$")).first
+        expect(button).to_be_enabled() if may else expect(button).to_be_disabled()
+        if may:
+            button.click()
+            page.wait_for_url("**/runs/**")
+            expect(page.get_by_text("Run success").first).to_be_visible()
+            # What it shows of a run comes by a websocket.
+            assert [socket for socket in sockets if "/graphql" in socket.url]
+        page.context.close()
+
+
+def test_who_is_in_no_group_sees_nothing(door: Door) -> None:
+    page = door.enter("sales")
+    expect(page.get_by_text("Unauthorized").first).to_be_visible()
+    assert door.asks(page) == 401
+    page.context.close()
+
+
+def test_who_logs_out_is_out(door: Door) -> None:
+    page = door.enter("data-engineers")
+    expect(page.get_by_text("quiet").first).to_be_visible()
+    assert door.asks(page) == 200
+    door.people.groups = ()
+    page.goto(f"{door.address}/oidc/callback?logout={door.address}/")
+    assert door.asks(page) == 401
+    page.context.close()
+
+
+def test_a_session_that_has_ended_is_asked_to_log_in_again(door: Door, render: Render) -> None:
+    hours, seconds = "OIDCSessionMaxDuration 28800", f"OIDCSessionMaxDuration {_SECONDS}"
+    with proxy(render, door.people, *door.webservers, {hours: seconds}) as port:
+        soon = replace(door, address=f"http://127.0.0.1:{port}")
+        page = soon.enter("data-engineers")
+        until(lambda: soon.asks(page) == 401 or None)
+        # A page that is opened then goes through the login by itself.
+        page.goto(f"{soon.address}/jobs")
+        expect(page.get_by_text("quiet").first).to_be_visible()
+        page.context.close()
+
+
+def test_another_web_page_cannot_use_an_editors_session(door: Door) -> None:
+    class Evil(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(_EVIL.format(address=door.address).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    page = door.enter("data-engineers")
+    expect(page.get_by_text("quiet").first).to_be_visible()
+    with HTTPServer(("127.0.0.1", 0), Evil) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with page.expect_response(f"{door.address}/graphql") as answer:
+            page.goto(f"http://localhost:{server.server_port}/")
+        assert answer.value.status in {401, 403}
+        server.shutdown()
+    page.context.close()

@@ -1,0 +1,42 @@
+"""What is tested with Dagster on SQLite, with Dagster on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY, week
+from tests.instances import ON_POSTGRES
+
+pytest.importorskip("dagster_postgres", reason="pip install 'dbt-orchestration[postgres]'")
+
+# Pushes, backfills, forms, and what Dagster says of each partition; each in a process of its own.
+LISTS = [
+    *("automation/test_push.py", "automation/test_history.py", "automation/test_rebuild.py"),
+    *("automation/test_held.py", "automation/test_put_back.py", "automation/test_renamed.py"),
+    *("automation/test_adopt.py", "automation/test_taken_back.py", "automation/test_failures.py"),
+    *("operations/test_resume.py", "operations/test_run_now.py", "ledger/test_ledger.py"),
+]
+
+
+_THIS_WEEKS = LISTS[int(week()[-2:] or 0) % len(LISTS)]
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("path", [_THIS_WEEKS] if os.environ.get("CASES") == "some" else LISTS)
+def test_the_same_holds_on_postgresql(path: str, url: str) -> None:
+    ours = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", f"tests/{path}"],
+        cwd=REPOSITORY,
+        env={**ours, ON_POSTGRES: url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert " passed" in done.stdout
