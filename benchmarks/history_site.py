@@ -33,7 +33,8 @@ from dbt_orchestration.history.order import Order
 from dbt_orchestration.ledger.due import Due, Ledger
 from dbt_orchestration.location.assets import dbt_assets
 from dbt_orchestration.revisions.current import current, open_revision
-from dbt_orchestration.runs.execute import Build
+from dbt_orchestration.runs.landing import Landing
+from dbt_orchestration.runs.plan import RunPlan
 from dbt_orchestration.settings.models import Environment, Push
 from tests.automation.site import Site, git, prepared_here
 from tests.conftest import failure
@@ -360,14 +361,16 @@ class _Interruption:
         if self._after is None:
             yield
             return
-        results, left = Build._results, [self._after]
+        results, left = Landing.results, [self._after]
 
-        def interrupted(build: Build, event: Mapping[str, object]) -> Iterator[object]:
+        def interrupted(
+            landing: Landing, work: RunPlan, event: Mapping[str, object]
+        ) -> Iterator[object]:
             left[0] -= 1
             if left[0] < 0:
                 self.happened = True
                 raise dg.DagsterExecutionInterruptedError
-            yield from results(build, event)
+            yield from results(landing, work, event)
 
-        with patch.object(Build, "_results", interrupted):
+        with patch.object(Landing, "results", interrupted):
             yield

@@ -25,6 +25,7 @@ from typing import Any
 from dbt_orchestration.dbt.internals import adapters, sessions
 from dbt_orchestration.dbt.outcomes import Outcomes, Sample
 from dbt_orchestration.dbt.snowflake_errors import in_one_line
+from dbt_orchestration.settings.found import PROFILES, PROJECT
 from dbt_orchestration.settings.models import Settings
 
 CANCEL_SECONDS = 30.0
@@ -88,14 +89,17 @@ class DbtTarget:
     def of(cls, settings: Settings, environment: str, project_dir: Path | None = None) -> DbtTarget:
         """The target of an environment, for the project in ``project_dir`` if not its own.
 
-        A project that brings its profile is read with its own, whichever commit it is of.
+        A project that brings its profile is read with its own, whichever commit it is of. A profile
+        beside the settings, where no project is, is that of every commit.
         """
-        project = project_dir or settings.project_dir
-        own = settings.profiles_dir == settings.project_dir
+        project, folder = project_dir or settings.project_dir, settings.profiles_dir
+        own = folder == settings.project_dir and (
+            (folder / PROJECT).is_file() or not (folder / PROFILES).is_file()
+        )
         return cls(
             project,
             settings.state_dir / "logs",
-            project if own else settings.profiles_dir,
+            project if own else folder,
             settings.profile,
             settings.environment(environment).target,
             settings.dbt_environment,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -20,9 +21,11 @@ from dbt_orchestration.ledger.kept_tables import KeptTable
 from dbt_orchestration.ledger.moved import Moved
 from dbt_orchestration.ledger.orphans import orphans
 from dbt_orchestration.ledger.provenance import short_name
+from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
 from dbt_orchestration.ledger.staleness import Staleness
 from dbt_orchestration.revisions.analyse import Analyst
 from dbt_orchestration.revisions.kept import revisions_home
+from dbt_orchestration.settings.types import FULL_BUILD, named
 
 # A node, what it was called, and what was built of it then.
 _Pair = tuple[str, str, Built]
@@ -76,8 +79,32 @@ def _pairs(
         for each in orphans(instance, env)
         if each.unique_id.startswith("model.") and not each.absent and not each.moved
     }
-    for was, last in read_built(instance, gone, gone).items():
-        yield from ((u, was, last) for u in new)
+    built = read_built(instance, gone, gone)
+    since = _last_scheduled(env, instance, min((b.timestamp for b in built.values()), default=0.0))
+    for was, last in built.items():
+        # What a schedule has built without it is newer, as it would be, too.
+        if last.timestamp > since:
+            yield from ((u, was, last) for u in new)
+
+
+def _last_scheduled(env: EnvironmentContext, instance: dg.DagsterInstance, after: float) -> float:
+    """When the last build that a schedule asks for began, also if a person has started it.
+
+    Args:
+        after: the moment after which it matters; both in seconds since 1970.
+    """
+    wanted = dg.RunsFilter(
+        tags={ENVIRONMENT_TAG: env.name}, created_after=datetime.fromtimestamp(after, UTC)
+    )
+    return max(
+        (
+            record.create_timestamp.timestamp()
+            for record in instance.get_run_records(wanted)
+            if "dagster/schedule_name" in record.dagster_run.tags
+            or record.dagster_run.job_name == named(env.name, FULL_BUILD)
+        ),
+        default=0.0,
+    )
 
 
 def _table(env: EnvironmentContext, unique_id: str, last: Built, value: str) -> KeptTable | None:

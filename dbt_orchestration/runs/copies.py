@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.assets.context import EnvironmentContext
+from dbt_orchestration.dbt.invocation import DbtError
 from dbt_orchestration.dbt.operation import operate, table_of
 from dbt_orchestration.ledger.kept_tables import (
     KeptTable,
@@ -18,6 +19,8 @@ from dbt_orchestration.ledger.kept_tables import (
     write_kept,
 )
 from dbt_orchestration.ledger.moved import Moved
+from dbt_orchestration.ledger.orphans import orphans
+from dbt_orchestration.ledger.run_tags import is_from_push
 from dbt_orchestration.revisions.explanation import PARTIAL, STOPPED
 from dbt_orchestration.runs.plan import RunPlan
 
@@ -33,12 +36,13 @@ class TableCopies:
     def __init__(
         self,
         env: EnvironmentContext,
-        instance: dg.DagsterInstance,
+        context: dg.AssetExecutionContext,
         load: Callable[[], Any],
         scratch: str,
     ) -> None:
         self._env = env
-        self._instance = instance
+        self._context = context
+        self._instance = context.instance
         self._load = load
         self._scratch = scratch
 
@@ -52,16 +56,42 @@ class TableCopies:
         seen: list[list[str]] = self._operate("kept", every)
         return {u: [t for t in tables if [u, t.name] in seen] for u, tables in kept.items()}
 
-    def keep(self, work: RunPlan, request: str) -> Collection[str]:
-        """Copy what a run replaces with what other code makes; the nodes of which there is a copy.
-
-        What an earlier attempt has copied is not copied again: it may be replaced by now.
+    def keep(self, work: RunPlan, request: str) -> None:
+        """Copy what a push replaces. Without a copy a roll back computes it: that stops nothing.
 
         Args:
             request: the id of the first attempt.
+        """
+        if not self._env.environment.keep_replaced or not is_from_push(self._context.run.tags):
+            return
+        try:
+            kept = self._keep(work, request)
+        except DbtError as error:
+            self._context.log.warning(
+                f"Tables are replaced without a copy for a roll back: {error}"
+            )
+            return
+        if kept:
+            named = ", ".join(sorted(self._env.nodes[u]["name"] for u in kept))
+            self._context.log.info(f"Kept a copy of the tables that are replaced: {named}.")
 
-        Raises:
-            DbtError: the warehouse refused.
+    def forget(self, work: RunPlan, failed: Collection[str]) -> None:
+        """Drop the copies that were put back, and those that are too old, also of what is gone.
+
+        Args:
+            failed: nodes of which none was put back.
+        """
+        used = {u: copy for u, copy in work.put_back.items() if u not in failed}
+        gone = {each.unique_id for each in orphans(self._instance, self._env)}
+        try:
+            self._forget(self._env.nodes.keys() | gone, used)
+        except DbtError as error:
+            self._context.log.warning(f"Copies of replaced tables could not be dropped: {error}")
+
+    def _keep(self, work: RunPlan, request: str) -> Collection[str]:
+        """Copy what a run replaces with what other code makes; the nodes of which there is a copy.
+
+        What an earlier attempt has copied is not copied again: it may be replaced by now.
         """
         env, built, now = self._env, work.stands.built, self._env.revision.fingerprints
         names = Moved(env.revision)
@@ -97,12 +127,7 @@ class TableCopies:
             "begin_with_kept", [(u, copy.table) for u, copy in wanted.items()], shadow=shadow
         )
 
-    def forget(self, nodes: Collection[str], used: Mapping[str, PutBack]) -> None:
-        """Drop the copies of ``nodes`` (unique ids) that are too old, and those that were ``used``.
-
-        Raises:
-            DbtError: the warehouse refused.
-        """
+    def _forget(self, nodes: Collection[str], used: Mapping[str, PutBack]) -> None:
         env, dropped = self._env, []
         left: dict[str, Sequence[KeptTable]] = {}
         for u, tables in read_kept(self._instance, env.name, nodes).items():

@@ -21,7 +21,7 @@ from dbt_orchestration.ledger.deferral import deferral_options
 from dbt_orchestration.ledger.doubt import announce, doubt_stopped, give_back
 from dbt_orchestration.ledger.inspection import Inspection
 from dbt_orchestration.ledger.left import say_left
-from dbt_orchestration.ledger.orphans import orphans, say_moved
+from dbt_orchestration.ledger.orphans import say_moved
 from dbt_orchestration.ledger.pushes import built_by_push, pushes_key
 from dbt_orchestration.ledger.run_tags import DISK_FULL_TAG, is_from_push, run_tags
 from dbt_orchestration.revisions.disk import full_disk
@@ -39,23 +39,19 @@ from dbt_orchestration.runs.creation import adds_to_its_table, say_recreated, wa
 from dbt_orchestration.runs.crossing import Crossing
 from dbt_orchestration.runs.failures import Failures
 from dbt_orchestration.runs.in_place import InPlace
+from dbt_orchestration.runs.landing import Landed, Landing
 from dbt_orchestration.runs.plan import Planner, batches_of
 from dbt_orchestration.runs.record import moved_by, records, touches, types_that_stay
 from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.runs.results import (
     broken_by,
-    check_result,
     failed_by,
     left_out,
-    node_result,
-    partition_results,
     was_skipped,
 )
 from dbt_orchestration.runs.shadow import ShadowTables
 from dbt_orchestration.runs.summary import Summary
 from dbt_orchestration.runs.table_locks import wait_for_file
-
-Landed = dg.AssetMaterialization | dg.MaterializeResult[Any]
 
 
 class Build:
@@ -83,7 +79,6 @@ class Build:
         self._order = Order.of_tags(context.run.tags)
         self._failures = Failures(env, context, self._order.reasons)
         self._summary = Summary(env)
-        self._succeeded: dict[str, set[str]] = {}
         self._come_to: set[str] = set()
         self._refused = False
 
@@ -136,7 +131,7 @@ class Build:
         self._in_place = InPlace(
             env.target, env.revision.manifest, self._saved_parse, self._scratch
         )
-        self._copies = TableCopies(env, context.instance, self._saved_parse, self._scratch)
+        self._copies = TableCopies(env, context, self._saved_parse, self._scratch)
         try:
             self._work = planner.plan(
                 lambda u: self._shadow.are_there(self._saved_parse(), u), self._copies.there
@@ -154,11 +149,12 @@ class Build:
         for said in batches_of(self._work):
             context.log.info(said)
         work = self._work
-        self._types = types_that_stay(work, types)
-        self._record = records(env, context.instance, work, self._order.reasons)
+        record = records(env, context.instance, work, self._order.reasons)
+        stay = types_that_stay(work, types)
+        self._landing = Landing(env, context, self._failures, record, stay)
         recreated = work.nodes.keys() if self._config.full_refresh else set(work.rebuilt)
         say_recreated(context, [added_to[u] for u in recreated & added_to.keys()])
-        self._keep_copies(planner.first_attempt)
+        self._copies.keep(work, planner.first_attempt)
         say_moved(context.instance, env.name, moved_by(env, work))
         self._touched = touches(env, work)
         announce(context, env.name, pushes_key(env.name), self._touched)
@@ -181,7 +177,7 @@ class Build:
             self._inspection.after(found, self._saved_parse())
         broken = {self._env.keys[u] for u in self._broken}
         give_back(context, broken & self._touched.keys())
-        self._forget_copies()
+        self._copies.forget(work, self._failed)
         if is_from_push(context.run.tags):
             yield built_by_push(
                 self._env.name,
@@ -198,30 +194,6 @@ class Build:
         if self._work.fresh:
             for said in self._in_place.make_way(self._work.fresh):
                 self._context.log.warning(said)
-
-    def _keep_copies(self, first_attempt: str) -> None:
-        """Copy what a push replaces. Without a copy a roll back computes it: that stops nothing."""
-        if not self._env.environment.keep_replaced or not is_from_push(self._context.run.tags):
-            return
-        try:
-            kept = self._copies.keep(self._work, first_attempt)
-        except DbtError as error:
-            self._context.log.warning(
-                f"Tables are replaced without a copy for a roll back: {error}"
-            )
-            return
-        if kept:
-            named = ", ".join(sorted(self._env.nodes[u]["name"] for u in kept))
-            self._context.log.info(f"Kept a copy of the tables that are replaced: {named}.")
-
-    def _forget_copies(self) -> None:
-        """Drop the copies that were put back, and those that are too old, also of what is gone."""
-        used = {u: c for u, c in self._work.put_back.items() if u not in self._failed}
-        gone = {each.unique_id for each in orphans(self._context.instance, self._env)}
-        try:
-            self._copies.forget(self._env.nodes.keys() | gone, used)
-        except DbtError as error:
-            self._context.log.warning(f"Copies of replaced tables could not be dropped: {error}")
 
     def _begin_with_copies(self, phase: Phase) -> Iterator[Any]:
         """Put the copies, of which tables are made again, where their shadow tables are built."""
@@ -312,7 +284,7 @@ class Build:
             if was_skipped(event):
                 self._come_to.discard(unique_id)
             yield from self._failures.of_node(event)
-            for result in self._results(event):
+            for result in self._landing.results(self._work, event):
                 if unique_id in waiting and isinstance(result, dg.MaterializeResult):
                     waiting[unique_id].append(result)
                 elif unique_id in waiting and isinstance(result, dg.AssetMaterialization):
@@ -335,7 +307,9 @@ class Build:
         """Nodes that dbt built, and not for all partitions that it was to."""
         asked = self._work.partitions
         return {
-            u for u in asked.keys() & nodes if set(asked[u].keys) - self._succeeded.get(u, set())
+            u
+            for u in asked.keys() & nodes
+            if set(asked[u].keys) - self._landing.succeeded.get(u, set())
         }
 
     def _left_out(self, unique_ids: Collection[str]) -> Iterator[dg.AssetObservation]:
@@ -368,7 +342,7 @@ class Build:
             yield from self._all_failed(tables, said)
             return
         for unique_id, events in tables.items():
-            yield from self._swapped(unique_id, events)
+            yield from self._landing.swapped(self._work, unique_id, events)
         try:
             unfinished = unfinished_runs(self._context.instance)
             self._shadow.tidy(self._saved_parse(), tables, unfinished)
@@ -380,26 +354,6 @@ class Build:
         self._failed.update(nodes)
         self._problems.append(said)
         yield from self._failures.add(dict.fromkeys(nodes, said))
-
-    def _swapped(self, unique_id: str, events: Sequence[Landed]) -> Iterator[Landed]:
-        """A table that has just come into its place: all of its partitions, the oldest first."""
-        if unique_id not in self._work.partitions:
-            yield from events
-            return
-        partitions = self._work.partitions[unique_id]
-        key, record = self._env.keys[unique_id], self._record(unique_id)
-        known = {str(e.partition): e for e in events if isinstance(e, dg.AssetMaterialization)}
-        every = sorted({*partitions.keys, *partitions.succeeded})
-        before = self._context.instance.get_materialized_partitions(key)
-        if lost := before - set(every):
-            # Dagster cannot forget one partition. The old table had these, the new one has not.
-            self._context.log.warning(f"{unique_id}: the table has {len(lost)} partitions less.")
-            self._context.instance.wipe_assets([key])
-        for partition in every:
-            event = known.get(partition)
-            yield event or dg.AssetMaterialization(
-                key, partition=partition, metadata=record.metadata, tags=record.partition_tags
-            )
 
     def _set(self, manifest: Any, phase: Phase) -> None:
         """Tell dbt what no option can: batches, and which tables to recreate, and where."""
@@ -425,59 +379,6 @@ class Build:
         self._shadow.redirect(manifest, phase.shadow)
         for unique_id in phase.nodes & work.put_back.keys() - work.partitions.keys():
             take_as_built(manifest, unique_id)
-
-    def _results(self, event: Mapping[str, Any]) -> Iterator[Any]:
-        unique_id = event["data"]["node_info"]["unique_id"]
-        env, work = self._env, self._work
-        key = env.keys.get(unique_id)
-        if event["info"]["name"] == "LogTestResult":
-            if unique_id in work.tests:
-                check, fingerprint = work.tests[unique_id], env.revision.checks.get(unique_id)
-                facts = self._failures.of_test(event, check)
-                yield from check_result(event, check, fingerprint, facts)
-        elif key and unique_id in work.partitions:
-            self._forget_lost(unique_id, key)
-            yield from self._selected(
-                partition_results(
-                    event,
-                    key,
-                    env.partitioned(unique_id),
-                    work.partitions[unique_id],
-                    self._succeeded.setdefault(unique_id, set()),
-                    record=self._record(unique_id),
-                    facts=self._facts(unique_id),
-                )
-            )
-        elif key and key in self._context.selected_asset_keys:
-            if self._context.instance.get_materialized_partitions(key):
-                # Of a time when it had partitions. They must not count if it has some again.
-                self._context.instance.wipe_assets([key])
-            yield from node_result(event, key, self._record(unique_id), self._facts(unique_id))
-
-    def _forget_lost(self, unique_id: str, key: dg.AssetKey) -> None:
-        """Forget partitions that a table which dbt recreates in its place does not get."""
-        work = self._work
-        if unique_id not in work.rebuilt or unique_id in {*work.shadow, *self._succeeded}:
-            return
-        wanted = work.partitions[unique_id]
-        if not wanted.resumed:
-            before = self._context.instance.get_materialized_partitions(key)
-            if before - set(wanted.keys):
-                # Dagster cannot forget one partition. Those that land are recorded again.
-                self._context.instance.wipe_assets([key])
-
-    def _facts(self, unique_id: str) -> Mapping[str, dg.MetadataValue[Any]]:
-        return self._env.columns.metadata(unique_id, self._types.get(unique_id, {}))
-
-    def _selected(self, results: Iterator[Any]) -> Iterator[Any]:
-        checks = self._context.selected_asset_check_keys
-        selected = {(key.asset_key, key.name) for key in checks}
-        for result in results:
-            if (
-                not isinstance(result, dg.AssetCheckResult)
-                or (result.asset_key, result.check_name) in selected
-            ):
-                yield result
 
     def _command_options(self) -> list[str]:
         models = {u: self._env.partitioned(u) for u in self._work.partitions}

@@ -8,7 +8,8 @@ import dagster as dg
 import pytest
 
 from dbt_orchestration.history.order import Order
-from dbt_orchestration.runs.execute import Build
+from dbt_orchestration.runs.landing import Landing
+from dbt_orchestration.runs.plan import RunPlan
 from tests.automation import test_from_nothing
 from tests.automation.site import Site, names
 from tests.automation.test_from_nothing import assert_from_nothing
@@ -21,16 +22,16 @@ CUSTOMERS = "models/customers.sql", "count(*) as orders", "count(*) * 10 as orde
 
 def stop_before(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Stop the run once dbt has built the model, or its first batch, and nothing says so yet."""
-    results = Build._results
+    results = Landing.results
 
-    def stopped(build: Build, event: Mapping[str, object]) -> Iterator[object]:
+    def stopped(landing: Landing, work: RunPlan, event: Mapping[str, object]) -> Iterator[object]:
         data = event["data"]
         assert isinstance(data, dict)
         if data["node_info"]["node_name"] == name:
             raise dg.DagsterExecutionInterruptedError
-        yield from results(build, event)
+        yield from results(landing, work, event)
 
-    monkeypatch.setattr(Build, "_results", stopped)
+    monkeypatch.setattr(Landing, "results", stopped)
 
 
 def stop_and_go_back(

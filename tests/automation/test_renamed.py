@@ -167,6 +167,29 @@ def test_what_reads_a_table_that_was_built_since_is_computed(built: Site) -> Non
     assert marked(site, "main.largest") == {False}
 
 
+def test_what_the_daily_build_has_gone_on_without_is_computed(built: Site) -> None:
+    """Its old table is as of the day on which it was taken out."""
+    site = built
+    mark(site, "customers", "daily")
+    code = {
+        name: (site.clone.folder / f"dbt/models/{name}.sql").read_text()
+        for name in ("big_customers", "daily")
+    }
+    mark(site, "big_customers")
+    for name in code:
+        (site.clone.folder / f"dbt/models/{name}.sql").unlink()
+    site.clone.push("without some")
+    assert "nothing is due" in site.build_all()
+    job = site.loaded["prod"].resolve_job_def("prod_full_build")
+    assert job.execute_in_process(instance=site.instance).success
+    for name, text in code.items():
+        site.clone.write(f"models/again_{name}.sql", text)
+    site.clone.push("there again, under other names")
+    assert "nothing is due" in site.build_all()
+    assert marked(site, "main.again_big_customers") == {False}
+    assert set(days(site, "main.again_daily").values()) == {False}
+
+
 def test_a_copy_of_the_same_code_beside_its_model_is_computed(built: Site) -> None:
     """Its model is still there: nobody has renamed it."""
     site = built

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, WebSocket, expect, sync_playwright
 
 from tests.browser.conftest import CHROMIUM
 from tests.deploy import identity
@@ -73,7 +73,7 @@ class Door:
 @contextmanager
 def webserver(folder: Path, *options: str) -> Iterator[int]:
     port, program = free_port(), Path(sys.executable).with_name("dagster-webserver")
-    command = [program, "--python-file", folder / "location.py", "--port", str(port), *options]
+    command = [str(program), "--python-file", "location.py", "--port", str(port), *options]
     with (folder / "webserver.log").open("a") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
     try:
@@ -112,8 +112,8 @@ def door(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
 def test_an_editor_launches_and_a_viewer_only_looks(door: Door) -> None:
     for groups, may in {("data-engineers",): True, ("finance",): False}.items():
         page = door.enter(*groups)
-        sockets = []
-        page.on("websocket", lambda socket, seen=sockets: seen.append(socket))
+        sockets: list[WebSocket] = []
+        page.on("websocket", sockets.append)
         page.get_by_text("quiet").first.click()
         page.get_by_text("Launchpad", exact=True).first.click()
         button = page.locator("button").filter(has_text=re.compile("^Launch Run$")).first

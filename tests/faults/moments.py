@@ -17,7 +17,8 @@ import dagster as dg
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
 from dbt_orchestration.dbt.invocation import DbtInvocation
-from dbt_orchestration.runs.execute import Build
+from dbt_orchestration.runs.landing import Landing
+from dbt_orchestration.runs.plan import RunPlan
 
 # Its processes are forks of one that has loaded dbt and Dagster, and has no threads.
 FORKS = multiprocessing.get_context("forkserver")
@@ -55,14 +56,14 @@ class Built:
     name: str
 
     def kill(self) -> None:
-        before = Build._results
+        before = Landing.results
 
-        def results(self_: Build, event: Any) -> Iterator[Any]:
+        def results(self_: Landing, work: RunPlan, event: Any) -> Iterator[Any]:
             if event["data"]["node_info"]["node_name"] == self.name:
                 die()
-            return before(self_, event)
+            return before(self_, work, event)
 
-        patch.object(Build, "_results", results).start()
+        patch.object(Landing, "results", results).start()
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ MOMENTS = {
         Sql(r"swap_in:.*alter table .*__rebuild_\w+. rename"),
         RESUMED,
     ),
-    "a table is swapped in and not recorded": (Call("runs.execute.Build._swapped"), ASKED_AGAIN),
+    "a table is swapped in and not recorded": (Call("runs.landing.Landing.swapped"), ASKED_AGAIN),
     "before older tables beside are dropped": (Call("runs.shadow.ShadowTables.tidy"), RESUMED),
     "in a snapshot": (Sql(r"On snapshot\.shop\.history:.*update "), ASKED_AGAIN),
     "a snapshot is taken and not recorded": (Built("history"), RESUMED),

@@ -25,7 +25,7 @@ def project() -> dg.Definitions:
     home = Path(os.environ[_HOME])
     ours = build_definitions(follow(home, str(home / "remote.git")), "prod")
     if os.environ.get(_RUN, str(os.getpid())) != str(os.getpid()):
-        Call("runs.execute.Build._swapped").kill()
+        Call("runs.landing.Landing.swapped").kill()
     theirs = dg.Definitions(executor=dg.multiprocess_executor)
     return dg.Definitions.merge(theirs, ours)
 

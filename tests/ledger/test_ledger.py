@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -13,7 +14,8 @@ from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.ledger.built import read_built
 from dbt_orchestration.revisions.working_tree import prepare
-from dbt_orchestration.runs.execute import Build
+from dbt_orchestration.runs.landing import Landing
+from dbt_orchestration.runs.plan import RunPlan
 from tests.conftest import PROJECTS, Warehouse, make_settings
 from tests.runs.test_build import resumed
 
@@ -117,16 +119,16 @@ class History:
 
 def interrupt_after(patch: pytest.MonkeyPatch, events: int) -> None:
     """Let the run be cancelled after so many results of dbt."""
-    results = Build._results
+    results = Landing.results
     seen: list[object] = []
 
-    def interrupted(self: Build, event: object) -> Iterator[object]:
+    def interrupted(self: Landing, work: RunPlan, event: Mapping[str, Any]) -> Iterator[object]:
         seen.append(event)
         if len(seen) > events:
             raise dg.DagsterExecutionInterruptedError
-        yield from results(self, event)  # type: ignore[arg-type]
+        yield from results(self, work, event)
 
-    patch.setattr(Build, "_results", interrupted)
+    patch.setattr(Landing, "results", interrupted)
 
 
 def test_what_was_stopped_halfway_goes_on_from_there(

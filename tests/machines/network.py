@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Runs a command in whose eyes the folders that come first are empty.
+# Runs a command with folders of its own in the place of those that come first.
 _WITHOUT = 'until [ "$1" = -- ]; do mount -t tmpfs none "$1"; shift; done; shift; exec "$@"'
 
 
@@ -20,7 +20,8 @@ class Network:
 
     Attributes:
         address: of this machine on it, where its services are.
-        hidden: folders of this machine's disk. What else is on it is in each host's image.
+        hidden: folders of this machine's disk, in whose place a host has empty ones of its own.
+            What else is on the disk is in each host's image.
         hosts: names of those that were made.
         why_not: why there is no network: hosts are this machine then.
     """
@@ -80,7 +81,7 @@ def networked(*hidden: Path) -> Iterator[Network]:
     """A network, or where there can be none this machine alone.
 
     Args:
-        hidden: folders of this machine's disk that no other host sees.
+        hidden: folders of this machine's disk, each of which another host has for itself.
     """
     network = Network(hidden=hidden)
     if not shutil.which("ip"):

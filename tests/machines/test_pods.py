@@ -11,7 +11,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +42,7 @@ from tests.machines.kubernetes_api import Cluster, serving
 from tests.machines.network import Network, networked
 from tests.postgres.server import PASSWORD, Server
 from tests.snowflake.emulator import Emulator, running_emulator
-from tests.snowflake.test_snowflake import PROFILE, pytestmark  # noqa: F401
+from tests.snowflake.test_snowflake import PROFILE, pytestmark, set_environment  # noqa: F401
 
 ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 SNOWFLAKE_PASSWORD = "DBT_ENV_SECRET_SNOWFLAKE_PASSWORD"
@@ -72,6 +72,7 @@ class Hosts:
     emulator: Emulator
     database: Server
     folder: Path
+    environment: Mapping[str, str]
 
     def orders(self) -> list[tuple[int]]:
         return self.emulator.execute("select orders from shop.totals")
@@ -139,13 +140,13 @@ def hosts(
 ) -> Iterator[Hosts]:
     folder = tmp_path_factory.mktemp("hosts")
     image, pods, own = folder / "image", folder / "pods", folder / "machine"
-    for each in (image, pods, own):
+    for each in (image, image / "state", pods, own):
         each.mkdir()
     shutil.copy(EVERY_NODE / "profiles.yml", image)
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         clean_environment(patch)
-        network = stack.enter_context(networked(own))
+        network = stack.enter_context(networked(own, image / "state"))
         emulator = stack.enter_context(running_emulator(network.address))
         bucket.host = network.address
         # All that the chart has pods take from a Secret, and from its values.
@@ -154,12 +155,14 @@ def hosts(
             **emulator.environment,
             postgres.VARIABLE: database.replace("127.0.0.1", network.address),
             CONFIG_VARIABLE: str(image / "environments.yaml"),
-            # Of the pod's own disk.
-            "DBT_ORCHESTRATION_STATE_DIR": "state",
+            "DBT_ORCHESTRATION_STATE_DIR": str(image / "state"),
         }
-        for name, value in secret.items():
-            if name.startswith(("AWS_", "SNOWFLAKE_", "DBT_ENV", postgres.VARIABLE)):
-                patch.setenv(name, value)
+        environment = {
+            name: value
+            for name, value in secret.items()
+            if name.startswith(("AWS_", "SNOWFLAKE_", "DBT_ENV", postgres.VARIABLE))
+        }
+        set_environment(patch, environment)
         cluster = stack.enter_context(serving(Cluster({"dagster-env": secret}, pods, network)))
         home = own / "first"
         _write_instance(home, bucket, cluster)
@@ -180,8 +183,14 @@ def hosts(
         }
         (image / "environments.yaml").write_text(yaml.safe_dump(stated))
         site = Site(clone, instance, settings)
-        yield Hosts(site, cluster, network, bucket, emulator, server, own)
+        yield Hosts(site, cluster, network, bucket, emulator, server, own, environment)
         bucket.host = "127.0.0.1"
+
+
+@pytest.fixture(autouse=True)
+def _environment(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before each test all that is set on this machine is forgotten."""
+    set_environment(monkeypatch, hosts.environment)
 
 
 def _write_instance(home: Path, bucket: Bucket, cluster: Cluster) -> None:
@@ -282,7 +291,8 @@ def test_a_run_that_cannot_reach_the_bucket_says_so_and_is_built_once_it_is_ther
     hosts.bucket.stop()
     failed = hosts.launch(request)
     assert hosts.end(failed) is dg.DagsterRunStatus.FAILURE
-    assert "Check that it can be reached from this machine" in hosts.said
+    told = " ".join(str(event) for event in hosts.site.instance.all_logs(failed))
+    assert "Check that it can be reached from this machine" in told
     hosts.bucket.start()
     assert hosts.end(hosts.launch(request)) is dg.DagsterRunStatus.SUCCESS, hosts.said
     assert hosts.orders() == [(8,)]
