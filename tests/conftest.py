@@ -42,12 +42,12 @@ setattr(ScriptDirectory, "from_config", cache(ScriptDirectory.from_config))  # n
 
 
 # Each of these starts a whole Dagster, which is never idle: several at once would take longer than
-# one after another. `make test` tries every second of them, each week the others, and kills
-# some process each time.
+# one after another.
+_KILLS = "tests/faults/test_kills.py"
 DEPLOYMENTS = [
     *("tests/e2e/test_push.py", "tests/e2e/test_up.py"),
     *("tests/browser/test_ui.py", "tests/browser/test_forms.py"),
-    *("tests/faults/test_kills.py", "tests/test_demo.py", "tests/e2e/test_code_server.py"),
+    *(_KILLS, "tests/test_demo.py", "tests/e2e/test_code_server.py"),
     "tests/e2e/test_stranger.py",
 ]
 # So that no worker is left with one of them when the others have nothing more to do.
@@ -62,7 +62,13 @@ LONGEST = [
 ]
 
 
-# Long lists of cases that each build a warehouse. `make test` tries a quarter of them, each week
+# Of these and of the deployments `make test` tries every third, each week others. It kills some
+# process of a deployment each time.
+ROTATED = [
+    *("tests/automation/test_living.py", "tests/machines/test_pods.py"),
+    *("tests/deploy/test_login.py", "tests/postgres/test_lists.py"),
+]
+# Long lists of cases that each build a warehouse. `make test` tries a sixth of them, each week
 # another one. `make test CASES=all` tries all, and so does pytest that is started by hand.
 SAMPLED = [
     *("automation/test_push.py", "automation/test_history.py", "automation/test_doubt.py"),
@@ -77,8 +83,9 @@ SAMPLED = [
     *("operations/test_resume.py", "location/test_dagster_project.py"),
     "changes/test_change_detection.py",
     *("automation/morning/test_morning_page.py", "automation/test_year.py"),
+    *("automation/test_renamed.py", "automation/test_machines.py", "automation/test_adopt.py"),
 ]
-_PARTS = 4
+_PARTS = 6
 
 
 # What `make check` tries: each of them takes a second or two.
@@ -99,7 +106,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if os.environ.get("CASES") == "some":
         sampled, number = {folder / file for file in SAMPLED}, week()
         left_out = {i for i in items if i.path in sampled and _is_left_out(f"{number} {i.nodeid}")}
-        others = {*DEPLOYMENTS[int(number[-2:] or 0) % 2 :: 2]} - {"tests/faults/test_kills.py"}
+        rotated = [*DEPLOYMENTS, *ROTATED]
+        others = {*rotated} - {*rotated[int(number[-2:] or 0) % 3 :: 3]} - {_KILLS}
         left_out |= {i for i in items if i.path in {REPOSITORY / file for file in others}}
         config.hook.pytest_deselected(items=[*left_out])
         items[:] = [item for item in items if item not in left_out]
@@ -107,14 +115,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.path in quick:
             item.add_marker("quick")
-    places = {REPOSITORY / file: place for place, file in enumerate(DEPLOYMENTS + LONGEST)}
+    places = {REPOSITORY / file: place for place, file in enumerate(DEPLOYMENTS + ROTATED + LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_report_header() -> str:
     """Which part it is: a commit has the same one everywhere, and whenever it is tested."""
     some = os.environ.get("CASES") == "some"
-    files = len(SAMPLED) + len(DEPLOYMENTS)
+    files = len(SAMPLED) + len(DEPLOYMENTS) + len(ROTATED)
     return f"a part of the cases of {files} files: that of week {week()}" if some else ""
 
 
