@@ -115,7 +115,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.path in quick:
             item.add_marker("quick")
-    places = {REPOSITORY / file: place for place, file in enumerate(DEPLOYMENTS + ROTATED + LONGEST)}
+    places = {
+        REPOSITORY / file: place for place, file in enumerate(DEPLOYMENTS + ROTATED + LONGEST)
+    }
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 

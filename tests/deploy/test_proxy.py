@@ -105,14 +105,15 @@ def test_who_logs_out_is_out(site: Site) -> None:
 def test_another_web_page_cannot_use_an_editors_session(site: Site) -> None:
     session = site.login("data-engineers")
     elsewhere = "https://evil.example.com"
-    assert ask(site, session, {**JSON, "Origin": site.address}).status_code == 200
+    assert ask(site, session, {**JSON, "Origin": site.address}, "?op=Name").status_code == 200
     assert ask(site, session, {**JSON, "Origin": elsewhere}).status_code == 403
     assert site.websocket(session, elsewhere) == (403, None)
     # A form and a link say nothing of where they are.
     assert ask(site, session, {"Content-Type": "text/plain"}).status_code == 403
     for path in ("/graphql", "/graphql/"):
-        link = f"{site.address}{path}?query=mutation"
-        assert session.get(link, timeout=30).status_code == 403
+        for link in (f"{site.address}{path}?query=mutation", f"{site.address}{path}?q%75ery=m"):
+            assert session.get(link, timeout=30).status_code == 403
+            assert session.head(link, timeout=30).status_code == 403
 
 
 def test_the_token_of_the_hook_asks_graphql_and_nothing_else(site: Site) -> None:

@@ -68,8 +68,8 @@ OIDCXForwardedHeaders X-Forwarded-Proto
   # Another web page that an editor visits must not use Dagster, which itself does not look.
   RewriteCond expr "-n %{HTTP:Origin} && %{HTTP:Origin} != 'https://{{ $proxy.host }}'"
   RewriteRule .* - [F]
-  # Nor by a link or a form: GraphQL is asked by POST with JSON, as its own pages do.
-  RewriteCond expr "%{REQUEST_URI} =~ m#^/graphql/?$# && -n %{QUERY_STRING}"
+  # Nor by a link or a form: GraphQL is asked by POST with JSON, as its own pages do (/graphql?op=…).
+  RewriteCond expr "%{REQUEST_URI} =~ m#^/graphql/?$# && %{REQUEST_METHOD} != 'POST' && -n %{QUERY_STRING}"
   RewriteRule .* - [F]
   RewriteCond expr "%{REQUEST_URI} =~ m#^/graphql/?$# && %{REQUEST_METHOD} == 'POST' && %{HTTP:Content-Type} !~ m#^application/json *(;|$)#i"
   RewriteRule .* - [F]
