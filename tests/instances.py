@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
+from dbt_orchestration.settings import postgres
+
 # The URL of a server, for a whole run of the tests: tests/postgres sets it.
 ON_POSTGRES = "TESTS_ON_POSTGRES"
 
@@ -37,4 +39,4 @@ def _copy(server: str, folder: Path) -> str:
         with connection.cursor() as cursor:
             cursor.execute(f"create database {name} template {template}")
     named.write_text(name)
-    return urlsplit(server)._replace(path=f"/{name}").geturl()
+    return postgres.with_driver(urlsplit(server)._replace(path=f"/{name}").geturl())

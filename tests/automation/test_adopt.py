@@ -187,9 +187,12 @@ def test_a_lost_database_of_dagsters_costs_no_build(built: Site, tmp_path: Path)
     built.query("update main.daily set amount = amount + 1000")
     with dagster_in(tmp_path) as instance:
         site = Site(built.clone, instance, built.settings)
+        assert site.launch("pause", reason="the database is lost").success
+        assert "Paused by somebody" in site.says()
         fill_in(site, reason="the database is lost", dry_run=False)
         [request] = started(site)
         assert materialized(adopt(site, request)) == EVERYTHING
+        assert site.launch("resume").success
         tests = site.request()
         assert names(tests) == []
         assert site.run(tests).success
