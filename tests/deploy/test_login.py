@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import pytest
-import requests
 from playwright.sync_api import Browser, Page, WebSocket, expect, sync_playwright
 
 from tests.browser.conftest import CHROMIUM
 from tests.deploy import identity
 from tests.deploy.conftest import Render
 from tests.deploy.proxy import needs_apache, proxy
-from tests.e2e.running import free_port, until
+from tests.deploy.webservers import LOCATION, serving
+from tests.e2e.running import until
 
 pytestmark = [
     needs_apache,
@@ -30,18 +25,6 @@ pytestmark = [
 _PATIENCE = 900_000.0  # milliseconds
 # As short as Apache's module lets a session be, in place of the chart's hours.
 _SECONDS = 15
-_LOCATION = """\
-import dagster as dg
-
-@dg.op
-def nothing() -> None: ...
-
-@dg.job
-def quiet() -> None:
-    nothing()
-
-defs = dg.Definitions(jobs=[quiet])
-"""
 # There is no daemon, and nobody to welcome.
 _INSTANCE = """\
 run_coordinator: {module: dagster, class: DefaultRunCoordinator}
@@ -78,23 +61,6 @@ class Door:
         return found
 
 
-@contextmanager
-def webserver(folder: Path, *options: str) -> Iterator[int]:
-    port, program = free_port(), Path(sys.executable).with_name("dagster-webserver")
-    command = [str(program), "--python-file", "location.py", "--port", str(port), *options]
-    with (folder / "webserver.log").open("a") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env={**os.environ, "DAGSTER_HOME": str(folder)},
-            stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    try:
-        until(lambda: _is_up(port))
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def frames_to(page: Page) -> list[str | bytes]:
     """What comes to a page from now on by its websockets."""
     frames: list[str | bytes] = []
@@ -107,22 +73,16 @@ def frames_to(page: Page) -> list[str | bytes]:
     return frames
 
 
-def _is_up(port: int) -> bool | None:
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/server_info", timeout=5).ok or None
-    except requests.RequestException:
-        return None
-
-
 @pytest.fixture(scope="module")
 def door(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     folder = tmp_path_factory.mktemp("webservers")
-    (folder / "location.py").write_text(_LOCATION)
+    (folder / "location.py").write_text(LOCATION)
     (folder / "dagster.yaml").write_text(_INSTANCE)
     expect.set_options(timeout=_PATIENCE)
+    location = ["--python-file", "location.py"]
     with (
-        webserver(folder) as full,
-        webserver(folder, "--read-only") as read_only,
+        serving(folder, "dagster-webserver", *location) as full,
+        serving(folder, "dagster-webserver", *location, "--read-only") as read_only,
         identity.provider() as people,
         proxy(render, people, full, read_only) as port,
         sync_playwright() as playwright,
