@@ -76,15 +76,21 @@ class TableCopies:
             self._context.log.info(f"Kept a copy of the tables that are replaced: {named}.")
 
     def forget(self, work: RunPlan, failed: Collection[str]) -> None:
-        """Drop the copies that were put back, and those that are too old, also of what is gone.
+        """Drop the copies that were put back, and those that are too old.
+
+        A push looks at those of all nodes, also of such as are gone; another run at its own.
 
         Args:
             failed: nodes of which none was put back.
         """
         used = {u: copy for u, copy in work.put_back.items() if u not in failed}
-        gone = {each.unique_id for each in orphans(self._instance, self._env)}
+        nodes: Collection[str] = work.nodes.keys()
+        if self._env.environment.keep_replaced and is_from_push(self._context.run.tags):
+            # Whoever looks for what is gone reads a record of every asset that is not here.
+            gone = {each.unique_id for each in orphans(self._instance, self._env)}
+            nodes = self._env.nodes.keys() | gone
         try:
-            self._forget(self._env.nodes.keys() | gone, used)
+            self._forget(nodes, used)
         except DbtError as error:
             self._context.log.warning(f"Copies of replaced tables could not be dropped: {error}")
 

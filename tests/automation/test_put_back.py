@@ -176,6 +176,22 @@ def test_copies_are_dropped_after_their_days(built: Site, monkeypatch: pytest.Mo
     assert "customers" not in copies(site)
 
 
+def test_a_push_drops_the_old_copies_of_a_model_that_is_gone(
+    built: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = keeping(built)
+    assert "best" in copies(site)
+    (site.clone.folder / "dbt/models/best.sql").unlink()
+    site.clone.push("without the best day")
+    assert "nothing is due" in site.build_all()
+    later = SimpleNamespace(time=lambda: time.time() + 4 * 86_400)
+    monkeypatch.setattr(kept_tables, "time", later)
+    site.clone.edit("models/totals.sql", "sum(orders)", "sum(orders) + 0")
+    site.clone.push("another one")
+    assert "nothing is due" in site.build_all()
+    assert "best" not in copies(site)
+
+
 def test_a_push_keeps_none_unless_it_is_told_to(built: Site) -> None:
     site = keeping(built, days=0)
     before = copies(site)

@@ -55,6 +55,12 @@ def rename_them(site: Site) -> None:
     site.clone.push("better names")
 
 
+def move_them(site: Site) -> None:
+    site.clone.edit("models/daily.sql", "{{ config(", '{{ config(alias="by_day", ')
+    site.clone.edit("models/customers.sql", "select", '{{ config(schema="crm") }} select')
+    site.clone.push("elsewhere")
+
+
 def test_what_was_renamed_is_copied_and_its_old_table_stays_until_it_is_dropped(
     built: Site,
 ) -> None:
@@ -99,9 +105,7 @@ def test_what_is_copied_is_what_a_build_from_nothing_makes(built: Site) -> None:
 def test_what_moved_is_copied_and_its_old_relation_is_shown(built: Site) -> None:
     site = built
     mark(site, "customers", "daily")
-    site.clone.edit("models/daily.sql", "{{ config(", '{{ config(alias="by_day", ')
-    site.clone.edit("models/customers.sql", "select", '{{ config(schema="crm") }} select')
-    site.clone.push("elsewhere")
+    move_them(site)
     assert "nothing is due" in site.build_all()
     assert marked(site, "main_crm.customers") == {True}
     assert days(site, "main.by_day") == {
@@ -123,9 +127,7 @@ def test_what_moved_is_copied_and_its_old_relation_is_shown(built: Site) -> None
 
 
 def test_what_moved_is_what_a_build_from_nothing_makes(built: Site) -> None:
-    built.clone.edit("models/daily.sql", "{{ config(", '{{ config(alias="by_day", ')
-    built.clone.edit("models/customers.sql", "select", '{{ config(schema="crm") }} select')
-    built.clone.push("elsewhere")
+    move_them(built)
     assert "nothing is due" in built.build_all()
     assert_from_nothing(built)
     built.clone.edit("models/daily.sql", 'alias="by_day", ', "")
