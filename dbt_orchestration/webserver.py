@@ -38,9 +38,16 @@ class Webserver(DagsterWebserver):  # type: ignore[type-arg]
     """Dagster's webserver, which tags what a person starts with the person's name."""
 
     def build_middleware(self) -> list[Middleware]:
-        """Dagster's middleware; behind ``OwnPages``, if that is asked for."""
-        asked = os.environ.get(OWN_PAGES, "").strip().lower() in {"true", "1", "yes"}
-        return [*([Middleware(OwnPages)] if asked else []), *super().build_middleware()]
+        """Dagster's middleware; behind ``OwnPages``, if that is asked for.
+
+        Raises:
+            SystemExit: ``DAGSTER_OWN_PAGES`` says neither yes nor no; says so.
+        """
+        said = os.environ.get(OWN_PAGES, "false").strip().lower()
+        if said not in {"true", "false"}:
+            raise SystemExit(f"{OWN_PAGES} is {said!r}: write true or false")
+        ours = [Middleware(OwnPages)] if said == "true" else []
+        return [*ours, *super().build_middleware()]
 
     def build_graphql_schema(self) -> Schema:
         """Dagster's schema, whose mutations take the name from the header and from nobody else."""

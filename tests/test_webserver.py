@@ -111,3 +111,8 @@ def test_other_pages_are_refused_where_the_proxy_does_not(
         assert 403 not in statuses()
         monkeypatch.setenv(OWN_PAGES, "true")
         assert statuses() == [200, 403, 403, 403, 200]
+        monkeypatch.setenv(OWN_PAGES, "yes please")
+        with pytest.raises(
+            SystemExit, match="DAGSTER_OWN_PAGES is 'yes please': write true or fal"
+        ):
+            statuses()
