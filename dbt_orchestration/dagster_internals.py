@@ -398,6 +398,11 @@ def is_to_be_retried(run: dg.DagsterRun) -> bool:
     return bool(run.is_complete_and_waiting_to_retry)
 
 
+def retries_runs(instance: dg.DagsterInstance) -> bool:
+    """Whether Dagster is set to start runs again that have failed."""
+    return bool(instance.run_retries_enabled)
+
+
 def say(
     instance: dg.DagsterInstance,
     run: dg.DagsterRun,

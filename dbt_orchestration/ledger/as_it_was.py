@@ -8,15 +8,16 @@ when, is given what a run has recorded.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
 import dagster as dg
 
-from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.dagster_internals import CheckStatus
+from dbt_orchestration.ledger.attempts import is_going_on
 from dbt_orchestration.ledger.due import Due
 from dbt_orchestration.ledger.recorded import (
     AS_IT_WAS,
@@ -40,7 +41,7 @@ def taken_back(instance: dg.DagsterInstance, dbt: DbtAssets, due: Due) -> Iterat
         for run in instance.get_runs(failed, limit=_MOST_RUNS)
         # The failure of the commit that is loaded is not taken back.
         if run.tags.get(REVISION_TAG) != env.revision.digest
-        if not dagster_internals.is_to_be_retried(run)
+        if not is_going_on(instance, run, time.time())
     }
     if runs:
         nodes = due.built.keys() & dbt.nodes.keys() - due.nodes.keys() - due.waiting.keys()

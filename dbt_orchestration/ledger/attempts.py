@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import dagster as dg
 
+from dbt_orchestration import dagster_internals
 from dbt_orchestration.history.request import resumes
 from dbt_orchestration.ledger.present import absent_since
 
@@ -16,8 +17,12 @@ UNFINISHED = [
     dg.DagsterRunStatus.CANCELING,
 ]
 _PAGE = 1_000
+# Dagster may give up a retry that it has announced.
+_RETRY_SECONDS = 600.0
 _SUCCEEDED = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION}
 
+# The run that Dagster has started in the place of one that failed.
+AUTO_RETRY_TAG = "dagster/auto_retry_run_id"
 # One retry of what failed or was never reached; the UI offers the same by hand.
 RETRY_TAGS = {"dagster/max_retries": "1", "dagster/retry_strategy": "FROM_ASSET_FAILURE"}
 # A process that died is no failure of the code it ran; dbt's failures are not tried again.
@@ -26,6 +31,24 @@ CRASH_TAGS = {
     "dagster/retry_on_asset_or_op_failure": "false",
     "dagster/retry_strategy": "FROM_ASSET_FAILURE",
 }
+
+
+def is_going_on(instance: dg.DagsterInstance, run: dg.DagsterRun, now: float) -> bool:
+    """Whether a run has not ended, or Dagster is about to start it again.
+
+    Args:
+        now: in seconds since 1970.
+    """
+    if not run.is_finished:
+        return True
+    # Whether it will, Dagster writes down a moment after the run has failed.
+    undecided = run.status is dg.DagsterRunStatus.FAILURE and "dagster/will_retry" not in run.tags
+    undecided = undecided and dagster_internals.retries_runs(instance)
+    if not undecided and not dagster_internals.is_to_be_retried(run):
+        return False
+    record = instance.get_run_record_by_id(run.run_id)
+    ended = record.end_time if record else None
+    return ended is not None and now < ended + _RETRY_SECONDS
 
 
 def unfinished_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
@@ -139,9 +162,13 @@ def succeeded(
 ) -> Mapping[str, set[str]]:
     """Partitions that succeeded in ``attempts`` and are there, by unique id.
 
+    Of a run whose process died, the last event may be in the log of the run, and in no other.
+
     Args:
         beside: nodes that are built beside their tables: of these those count that were built so.
     """
+    began = min((each.create_timestamp.timestamp() for each in attempts), default=0.0)
+    runs = {each.dagster_run.run_id for each in attempts}
     found: dict[str, set[str]] = {}
     for attempt in attempts:
         for record in instance.get_records_for_run(
@@ -154,6 +181,9 @@ def succeeded(
             if unique_id and (event.is_step_materialization or unique_id in beside):
                 found.setdefault(unique_id, set()).add(event.partition)
     keys = {key: u for key, u in unique_ids.items() if isinstance(key, dg.AssetKey) and u in found}
+    for key, u in keys.items():
+        if u not in beside:
+            found[u] &= built_since(instance, key, began, but_by=lambda run: run not in runs)
     for key, place in absent_since(instance, keys).items():
         there = set(instance.get_materialized_partitions(key))
         found[keys[key]] &= there - partitions_until(instance, key, place)

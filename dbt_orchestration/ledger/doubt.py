@@ -17,6 +17,7 @@ import dagster as dg
 import orjson
 
 from dbt_orchestration import dagster_internals
+from dbt_orchestration.ledger.attempts import built_since
 from dbt_orchestration.ledger.present import place_in_the_log
 from dbt_orchestration.ledger.recorded import last_build
 from dbt_orchestration.ledger.run_tags import WORKING_TAG
@@ -92,45 +93,44 @@ def give_back(context: dg.AssetExecutionContext, failed: Collection[dg.AssetKey]
 def doubt_stopped(instance: dg.DagsterInstance, environment: str) -> None:
     """Put into doubt what runs that were stopped, or died, may have left."""
     for record in instance.get_run_records(dg.RunsFilter(tags={WORKING_TAG: environment})):
-        run = record.dagster_run
-        if run.is_finished:
-            _doubt(instance, _left_by(instance, run.run_id, record.end_time or 0.0))
-            instance.add_run_tags(run.run_id, {WORKING_TAG: _DONE})
+        if record.dagster_run.is_finished:
+            _doubt(instance, _left_by(instance, record))
+            instance.add_run_tags(record.dagster_run.run_id, {WORKING_TAG: _DONE})
 
 
-def _left_by(instance: dg.DagsterInstance, run_id: str, ended: float) -> Mapping[str, Doubt]:
-    place = place_in_the_log(instance)
-    kinds = {dg.DagsterEventType.ASSET_OBSERVATION, dg.DagsterEventType.ASSET_MATERIALIZATION}
-    touched: dict[str, Any] = {}
-    recorded: dict[str, set[str | None]] = {}
-    for record in instance.get_records_for_run(run_id, of_type=kinds).records:
-        event = record.event_log_entry.dagster_event
-        if event is None or event.asset_key is None:
-            continue
-        if event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
-            recorded.setdefault(event.asset_key.to_user_string(), set()).add(event.partition)
-        elif said := event.asset_observation_data.asset_observation.metadata.get(_TOUCHES):
-            assert isinstance(said, dg.JsonMetadataValue)
-            touched.update(cast("dict[str, Any]", said.value))
+def _left_by(instance: dg.DagsterInstance, run: dg.RunRecord) -> Mapping[str, Doubt]:
+    place, run_id = place_in_the_log(instance), run.dagster_run.run_id
+    began, ended = run.create_timestamp.timestamp(), run.end_time or 0.0
+    touched = _touched_by(instance, run_id)
+    # Not the events of the run: where its process died, the last may be in no other log.
+    lasts = {
+        record.asset_entry.asset_key: last_build(instance, record)
+        for record in instance.get_asset_records([*touched])
+    }
     left: dict[str, Doubt] = {}
-    since = _built_since(instance, touched, ended)
-    for name, each in touched.items():
-        if each["whole"] and name not in {*recorded, *since}:
-            left[name] = Doubt(place)
-        elif rest := sorted(set(each["partitions"]) - recorded.get(name, set())):
-            left[name] = Doubt(place, rest)
+    for key, each in touched.items():
+        last = lasts.get(key)
+        if each.whole and not (last and (last.run_id == run_id or last.timestamp > ended)):
+            left[key.to_user_string()] = Doubt(place)
+        elif each.partitions:
+            done = built_since(instance, key, began, but_by=lambda other: other != run_id)
+            if rest := sorted({*each.partitions} - done - built_since(instance, key, ended)):
+                left[key.to_user_string()] = Doubt(place, rest)
     return left
 
 
-def _built_since(
-    instance: dg.DagsterInstance, names: Iterable[str], moment: float
-) -> Collection[str]:
-    keys = [dg.AssetKey.from_user_string(name) for name in names]
-    return {
-        record.asset_entry.asset_key.to_user_string()
-        for record in instance.get_asset_records(keys)
-        if (last := last_build(instance, record)) and last.timestamp > moment
-    }
+def _touched_by(instance: dg.DagsterInstance, run_id: str) -> Mapping[dg.AssetKey, Touched]:
+    found: dict[dg.AssetKey, Touched] = {}
+    of_type = dg.DagsterEventType.ASSET_OBSERVATION
+    for record in instance.get_records_for_run(run_id, of_type=of_type).records:
+        event = record.event_log_entry.dagster_event
+        if event and (
+            said := event.asset_observation_data.asset_observation.metadata.get(_TOUCHES)
+        ):
+            assert isinstance(said, dg.JsonMetadataValue)
+            for name, each in cast("dict[str, Any]", said.value).items():
+                found[dg.AssetKey.from_user_string(name)] = Touched(**each)
+    return found
 
 
 def _doubt(instance: dg.DagsterInstance, found: Mapping[str, Doubt]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.order import unpacked
 from dbt_orchestration.history.partitions import newest, partition_keys
 from dbt_orchestration.history.phases import descendants
+from dbt_orchestration.ledger.attempts import AUTO_RETRY_TAG, is_going_on
 from dbt_orchestration.ledger.built import Built, read_checked, read_gone
 from dbt_orchestration.ledger.deferral import same_elsewhere
 from dbt_orchestration.ledger.present import NOT_THERE
@@ -344,13 +346,13 @@ class Ledger:
         """Whether a process of a run died, or had a full disk, and nobody goes on from it.
 
         Dagster starts a run again whose process died, unless it cannot reach the code location at
-        that moment, or is not set to retry runs.
+        that moment, takes all for done, or is not set to retry runs.
         """
         if run.status is not dg.DagsterRunStatus.FAILURE:
             return False
         if DISK_FULL_TAG in run.tags:
             return True
-        if run.tags.get("dagster/will_retry") == "true":
+        if AUTO_RETRY_TAG in run.tags or is_going_on(self.instance, run, time.time()):
             return False
         failed = run.tags.get("dagster/failure_reason") == "STEP_FAILURE"
         return not failed or dagster_internals.a_step_died(self.instance, run.run_id)

@@ -24,8 +24,9 @@ from dbt_orchestration.revisions.explanation import (
     PARTIAL,
     Explanation,
     Recorded,
+    own_of,
     read_explanations,
-    unknown,
+    what_became,
 )
 from dbt_orchestration.settings.models import Settings
 
@@ -101,16 +102,15 @@ def staleness(
     wanted = {(u, last.fingerprint) for u, last in built.items()}
     wanted |= {(u, settled.of(u, v)) for u in rewritten & built.keys() for v in _versions(built[u])}
     wanted = {(u, version) for u, version in wanted if version != now[u]}
+    prints = {(u, own_of(version)) for u, version in wanted}
+    prints = {(u, own) for u, own in prints if own != now[u]}
     explained = read_explanations(settings, environment, revision.digest)
-    if wanted - explained.keys():
-        if not explain(wanted):
+    if prints - explained.keys():
+        if not explain(prints):
             return None
         explained = read_explanations(settings, environment, revision.digest)
     # Whatever kept them from being explained: what is certain is only that they differ.
-    whys = {
-        (u, version): explained.get((u, version)) or unknown(revision, u, version)
-        for u, version in wanted
-    }
+    whys = {(u, version): what_became(revision, u, version, explained) for u, version in wanted}
     differs = {u: whys[u, b.fingerprint] for u, b in built.items() if (u, b.fingerprint) in whys}
     stale: dict[str, dict[str, Explanation]] = {}
     for u in kept & built.keys():

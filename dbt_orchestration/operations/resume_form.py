@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -9,9 +10,8 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 from pydantic import Field
 
-from dbt_orchestration.dagster_internals import is_to_be_retried
 from dbt_orchestration.history.order import Order
-from dbt_orchestration.ledger.attempts import unfinished_runs
+from dbt_orchestration.ledger.attempts import is_going_on, unfinished_runs
 from dbt_orchestration.ledger.unfinished import Left, Unfinished, last_attempts
 from dbt_orchestration.markdown import code, shortened, table
 from dbt_orchestration.operations.asked import asked_sensor_name
@@ -41,7 +41,7 @@ def resume_build_job(loaded: Loaded) -> dg.JobDefinition:
         if not attempts:
             return _nothing(f"There was no daily build of {at.name} yet.")
         run, which = attempts[-1].dagster_run, _which(at, attempts[0])
-        if not run.is_finished or is_to_be_retried(run):
+        if is_going_on(instance, run, time.time()):
             raise RefusedError(f"{which} still goes on: wait for run {run.run_id[:8]}")
         if run.status is dg.DagsterRunStatus.SUCCESS:
             return _nothing(f"{which} has succeeded.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -76,7 +76,8 @@ def explain(
     settings: Settings, environment: str, head: Revision, recorded: Collection[Recorded]
 ) -> None:
     """Explain every node of ``head`` that was recorded with another fingerprint, and keep that."""
-    differ = {(u, value) for u, value in recorded if head.fingerprints.get(u, value) != value}
+    now = head.fingerprints
+    differ = {(u, own) for u, value in recorded if now.get(u, own := own_of(value)) != own}
     known = dict(read_explanations(settings, environment, head.digest))
     if missing := differ - known.keys():
         known |= _Explaining(settings, environment, head).all(missing)
@@ -104,7 +105,7 @@ class _Explaining:
         while waiting and kept:
             knows = Counter(
                 {
-                    digest: sum(r.fingerprints.get(u) == _own(v) for u, v in waiting)
+                    digest: sum(r.fingerprints.get(u) == v for u, v in waiting)
                     for digest, r in kept.items()
                 }
             )
@@ -113,7 +114,7 @@ class _Explaining:
             if not count:
                 break
             head = head or self._fingerprints(self._head)
-            known = {(u, v) for u, v in waiting if base.fingerprints.get(u) == _own(v)}
+            known = {(u, v) for u, v in waiting if base.fingerprints.get(u) == v}
             found |= self._from(base, head, known)
             waiting -= found.keys()
         self._analyst.keep()
@@ -131,20 +132,8 @@ class _Explaining:
         due = {node.unique_id: node for node in planned.due}
         found: dict[Recorded, Explanation] = {}
         for u, value in recorded:
-            if u in due and not value.endswith((WAITING, STOPPED)):
+            if u in due:
                 found[u, value] = _why(value, due[u])
-            elif BEHIND in value:
-                why = "built while something above it was not up to date"
-                if value.endswith(PARTIAL):
-                    why = "not all of its partitions were built"
-                elif value.endswith(WAITING):
-                    why = "its table was to be rebuilt, and that waited for a person"
-                elif value.endswith(STOPPED):
-                    why = "a run was stopped, or failed, while it built this"
-                in_place = value.endswith(PARTIAL) or (
-                    not value.endswith((WAITING, STOPPED)) and self._in_place(u)
-                )
-                found[u, value] = unknown(self._head, u, value, why, in_place=in_place)
             elif u in old.nodes and old.nodes[u].value != head.nodes[u].value:
                 # The plan has seen it.
                 found[u, value] = Explanation(value, False, "build", [], "")
@@ -154,11 +143,6 @@ class _Explaining:
             else:
                 found[u, value] = Explanation(value, False, "build", [], "")
         return found
-
-    def _in_place(self, unique_id: str) -> bool:
-        config = self._head.manifest["nodes"][unique_id]["config"]
-        microbatch = config.get("incremental_strategy") == "microbatch"
-        return microbatch and not _alone((self._head,), unique_id)
 
     def _fingerprints(self, revision: Revision) -> Fingerprints:
         target = DbtTarget.of(self._settings, self._environment, revision.project_dir)
@@ -174,8 +158,44 @@ def _other_settings(base: Revision, head: Revision) -> str:
     return f"{', '.join(differ)} of the profile's target"
 
 
-def _own(recorded: str) -> str:
+def own_of(recorded: str) -> str:
+    """The fingerprint in what was recorded, without what is said of the build."""
     return recorded.partition(BEHIND)[0]
+
+
+def what_became(
+    revision: Revision, unique_id: str, recorded: str, known: Mapping[Recorded, Explanation]
+) -> Explanation:
+    """What has become of a node that was recorded otherwise than the revision has it.
+
+    Args:
+        known: what was explained of fingerprints. What is not there counts as changed.
+    """
+    own = own_of(recorded)
+    if own != revision.fingerprints[unique_id]:
+        why = known.get((unique_id, own)) or unknown(revision, unique_id, own)
+        if own == recorded:
+            return why
+        if why.due and not recorded.endswith((WAITING, STOPPED)):
+            return replace(why, recorded=recorded)
+    return _not_as_it_should_be(revision, unique_id, recorded)
+
+
+def _not_as_it_should_be(revision: Revision, unique_id: str, recorded: str) -> Explanation:
+    """A node that has to be built again, also by the same code."""
+    why = "built while something above it was not up to date"
+    if recorded.endswith(PARTIAL):
+        why = "not all of its partitions were built"
+    elif recorded.endswith(WAITING):
+        why = "its table was to be rebuilt, and that waited for a person"
+    elif recorded.endswith(STOPPED):
+        why = "a run was stopped, or failed, while it built this"
+    in_place = recorded.endswith(PARTIAL)
+    if not in_place and not recorded.endswith((WAITING, STOPPED)):
+        config = revision.manifest["nodes"][unique_id]["config"]
+        microbatch = config.get("incremental_strategy") == "microbatch"
+        in_place = microbatch and not _alone((revision,), unique_id)
+    return unknown(revision, unique_id, recorded, why, in_place=in_place)
 
 
 def unknown(

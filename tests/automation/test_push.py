@@ -609,6 +609,27 @@ def test_a_run_that_died_and_is_not_started_again_is_asked_for_again(built: Site
     assert "still due, and tried already" in built.says()
 
 
+def test_a_retry_that_dagster_announced_and_never_starts_is_not_waited_for_for_ever(
+    built: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes all for done if the last event of a run is in no log but that of the run."""
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.push("largest")
+    request = built.request()
+    run = built.instance.create_run_for_job(
+        built.loaded["prod"].resolve_implicit_global_asset_job_def(),
+        tags={**request.tags, "dagster/will_retry": "true"},
+        asset_selection=frozenset(request.asset_selection or ()),
+    )
+    built.instance.report_run_failed(run)
+    built.cursors.clear()
+    assert "still due, and tried already" in built.says()
+    monkeypatch.setattr("dbt_orchestration.ledger.attempts._RETRY_SECONDS", 0.0)
+    built.cursors.clear()
+    assert built.build().success
+    assert "nothing is due" in built.says()
+
+
 def test_what_is_wrong_is_said_until_git_is_asked_again(
     built: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

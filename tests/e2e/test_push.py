@@ -36,6 +36,9 @@ _LOGS = """query { sensorOrError(sensorSelector: {sensorName: "prod_push",
     sensorState { ticks(limit: 100) { logEvents { events { message } } } } } } }"""
 _MESSAGES = """query($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events {
     ... on MessageEvent { message } } } } } }"""
+# What is in the log of the asset, which is written after that of the run.
+_LATEST = """query { assetOrError(assetKey: {path: ["prod", "daily"]}) { ... on Asset {
+    assetMaterializations(limit: 1) { runId } } } }"""
 _STOP = """mutation($id: String!) { stopSensor(id: $id) { __typename } }"""
 _START = """mutation { startSensor(sensorSelector: {sensorName: "prod_push",
     repositoryLocationName: "prod", repositoryName: "__repository__"}) { __typename } }"""
@@ -294,8 +297,9 @@ def test_a_worker_that_is_killed_is_replaced(pushed: Pushed) -> None:
     sha = pushed.clone.push("slow again")
 
     def begun() -> str | None:
-        runs = (run["runId"] for run in pushed.runs(sha))
-        return next((run_id for run_id in runs if materialized(pushed.up.run(run_id))), None)
+        [latest] = pushed.up.query(_LATEST)["assetMaterializations"]
+        run_id: str = latest["runId"]
+        return run_id if run_id in {run["runId"] for run in pushed.runs(sha)} else None
 
     run_id = pushed.until(begun)
     os.kill(pushed.until(lambda: pushed.worker(run_id)), signal.SIGKILL)

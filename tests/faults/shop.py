@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from dbt_orchestration.runs.scratch import remove_left
 from tests import instances
 from tests.automation.site import Site
 from tests.conftest import INSTANCE
@@ -91,6 +92,8 @@ class End:
         unfinished = [status for status in dg.DagsterRunStatus if not _ended(status)]
         rows = relations(site.settings.duckdb_path)
         state = site.settings.state_dir
+        # As the next run does when it begins; here none may begin any more.
+        remove_left(site.settings, site.instance)
         failed = {run.run_id for run in site.instance.get_runs() if is_failure(run)}
         scratch = [path for path in state.glob("runs/*") if path.name not in failed]
         scratch += [*state.glob("revisions/*/.*")]

@@ -76,7 +76,9 @@ def test_a_killed_run_loses_nothing(
         assert killed is not None
         if then == RESUMED:
             assert killed.tags["dagster/will_retry"] == "true"
-            assert _resume(site, killed).success
+            resumed = _resume(site, killed)
+            assert resumed.success
+            assert not _landed(site, killed.run_id) & _landed(site, resumed.run_id)
         else:
             instance.add_run_tags(killed.run_id, {"dagster/will_retry": "false"})
         assert "nothing is due" in site.build_all()
@@ -93,25 +95,34 @@ def _run(home: Path, moment: Moment) -> None:
         site.run(pickle.loads((home / "request.pickle").read_bytes()))
 
 
-def _resume(site: Site, killed: dg.DagsterRun) -> dg.ExecuteInProcessResult:
-    """What the daemon starts: the rest of the run."""
-    succeeded = {
-        record.asset_key
-        for record in site.instance.get_records_for_run(
-            killed.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
-        ).records
+def _landed(site: Site, run_id: str) -> set[tuple[dg.AssetKey | None, str | None]]:
+    """The nodes, and partitions, that a run is on record to have built.
+
+    What it had no time to put on record is in the log of the run alone.
+    """
+    return {
+        (key, record.partition_key)
+        for key in site.instance.all_asset_keys()
+        for record in site.instance.fetch_materializations(key, limit=1000).records
+        if record.run_id == run_id
     }
-    assets = set(killed.asset_selection or ()) - succeeded
-    job = site.loaded["prod"].resolve_implicit_global_asset_job_def()
-    return job.execute_in_process(
-        instance=site.instance,
-        asset_selection=sorted(assets),
-        run_config=killed.run_config,
-        tags={
-            **{k: v for k, v in killed.tags.items() if not k.startswith("dagster/")},
-            "dagster/parent_run_id": killed.run_id,
-            "dagster/root_run_id": killed.root_run_id or killed.run_id,
-            "dagster/is_asset_resume_retry": "true",
-        },
-        raise_on_error=False,
+
+
+def _resume(site: Site, killed: dg.DagsterRun) -> dg.ExecuteInProcessResult:
+    """What the daemon starts: the rest of the run, as Dagster says what that is."""
+    assert killed.execution_plan_snapshot_id
+    plan = site.instance.get_execution_plan_snapshot(killed.execution_plan_snapshot_id)
+    assets, checks = site.instance.run_domain.get_keys_to_reexecute(killed.run_id, plan)
+    return site.run(
+        dg.RunRequest(
+            asset_selection=sorted(assets),
+            asset_check_keys=sorted(checks),
+            run_config=killed.run_config,
+            tags={
+                **{k: v for k, v in killed.tags.items() if not k.startswith("dagster/")},
+                "dagster/parent_run_id": killed.run_id,
+                "dagster/root_run_id": killed.root_run_id or killed.run_id,
+                "dagster/is_asset_resume_retry": "true",
+            },
+        )
     )

@@ -15,8 +15,8 @@ from dbt_orchestration.automation.jobs import daily_schedule, daily_tags
 from dbt_orchestration.automation.morning.page import Page
 from dbt_orchestration.automation.morning.read import Reader
 from dbt_orchestration.automation.outcome import findings
-from dbt_orchestration.automation.telling.look import is_going_on
 from dbt_orchestration.automation.telling.texts import TEXTS
+from dbt_orchestration.ledger.attempts import is_going_on
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
 

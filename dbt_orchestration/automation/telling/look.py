@@ -23,6 +23,7 @@ from dbt_orchestration.automation.outcome import Finding, Outcome
 from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.dagster_internals import CheckStatus
 from dbt_orchestration.dbt.parse import Commit
+from dbt_orchestration.ledger.attempts import is_going_on
 from dbt_orchestration.ledger.failures import Failed, RunFailure
 from dbt_orchestration.ledger.held import Pause, held, paused
 from dbt_orchestration.ledger.provenance import CODE_VERSION_TAG
@@ -36,8 +37,6 @@ from dbt_orchestration.settings.types import named
 
 # A schedule that was due while Dagster was down starts within a minute of its return.
 _START_SECONDS = 900.0
-# Dagster may give up a retry that it has announced.
-_RETRY_SECONDS = 600.0
 _PUSHES, _LONGEST = 100, 600
 _OF_COMMIT = {
     *(Outcome.WAITS_FOR_DATA, Outcome.WAITS_FOR_RUN, Outcome.BUILDS, Outcome.TRIED),
@@ -323,15 +322,6 @@ class Look:
     @cached_property
     def _failures(self) -> dict[str, RunFailure]:
         return {}
-
-
-def is_going_on(instance: dg.DagsterInstance, run: dg.DagsterRun, now: float) -> bool:
-    """Whether a run has not ended, or Dagster is about to start it again."""
-    if not run.is_finished or not dagster_internals.is_to_be_retried(run):
-        return not run.is_finished
-    record = instance.get_run_record_by_id(run.run_id)
-    ended = record.end_time if record else None
-    return ended is not None and now < ended + _RETRY_SECONDS
 
 
 def _about(commit: Commit) -> Mapping[str, str]:
