@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -62,14 +61,15 @@ LONGEST = [
 ]
 
 
-# Of these and of the deployments `make test` tries every third, each week others. It kills some
+# Of these and of the deployments `make test` tries every fourth, each day others. It kills some
 # process of a deployment each time.
 ROTATED = [
     *("tests/automation/test_living.py", "tests/machines/test_pods.py"),
     *("tests/deploy/test_login.py", "tests/postgres/test_lists.py"),
 ]
-# Long lists of cases that each build a warehouse. `make test` tries a sixth of them, each week
-# another one. `make test CASES=all` tries all, and so does pytest that is started by hand.
+# Long lists of cases that each build a warehouse. `make test` tries a fifth of every second list,
+# each day others: all of them in ten days. `make test CASES=all` tries all, and so does pytest that
+# is started by hand. `CASES=part` is a fifth of every list.
 SAMPLED = [
     *("automation/test_push.py", "automation/test_history.py", "automation/test_doubt.py"),
     *("automation/test_from_nothing.py", "automation/test_lightdash.py", "runs/test_build.py"),
@@ -84,8 +84,9 @@ SAMPLED = [
     "changes/test_change_detection.py",
     *("automation/morning/test_morning_page.py", "automation/test_year.py"),
     *("automation/test_renamed.py", "automation/test_machines.py", "automation/test_adopt.py"),
+    "automation/test_lost_connection.py",
 ]
-_PARTS = 6
+_EVERY, _PARTS = 2, 5
 
 
 # What `make check` tries: each of them takes a second or two.
@@ -102,13 +103,18 @@ QUICK = [
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes longest first; of what is sampled, a part."""
-    folder = REPOSITORY / "tests"
-    if os.environ.get("CASES") == "some":
-        sampled, number = {folder / file for file in SAMPLED}, week()
-        left_out = {i for i in items if i.path in sampled and _is_left_out(f"{number} {i.nodeid}")}
+    folder, cases = REPOSITORY / "tests", os.environ.get("CASES")
+    left_out: set[pytest.Item] = set()
+    if cases == "some":
         rotated = [*DEPLOYMENTS, *ROTATED]
-        others = {*rotated} - {*rotated[int(number[-2:] or 0) % 3 :: 3]} - {_KILLS}
+        others = {*rotated} - {*rotated[day() % 4 :: 4]} - {_KILLS}
+        others |= {f"tests/{file}" for file in {*SAMPLED} - {*SAMPLED[day() % _EVERY :: _EVERY]}}
         left_out |= {i for i in items if i.path in {REPOSITORY / file for file in others}}
+    for file in SAMPLED if cases in ("some", "part") else ():
+        every = [item for item in items if item.path == folder / file]
+        parts = min(_PARTS, len(every)) or 1
+        left_out |= {*every} - {*every[day() // _EVERY % parts :: parts]}
+    if left_out:
         config.hook.pytest_deselected(items=[*left_out])
         items[:] = [item for item in items if item not in left_out]
     quick = {folder / file for file in QUICK}
@@ -125,21 +131,17 @@ def pytest_report_header() -> str:
     """Which part it is: a commit has the same one everywhere, and whenever it is tested."""
     some = os.environ.get("CASES") == "some"
     files = len(SAMPLED) + len(DEPLOYMENTS) + len(ROTATED)
-    return f"a part of the cases of {files} files: that of week {week()}" if some else ""
+    return f"a part of the cases of {files} files: that of day {day()}" if some else ""
 
 
-def week() -> str:
-    """In which the commit was made that is tested: a year and a number; "" outside of git."""
-    command = ["git", "show", "--no-patch", "--format=%cd", "--date=format:%G-%V", "HEAD"]
+@cache
+def day() -> int:
+    """On which the commit was made that is tested, in days since 1970; 0 outside of git."""
+    command = ["git", "show", "--no-patch", "--format=%ct", "HEAD"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+    return int(done.stdout or 0) // 86_400
 
 
-def _is_left_out(name: str) -> bool:
-    return hashlib.sha256(name.encode()).digest()[0] % _PARTS > 0
-
-
-@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give each process of ``make test`` a file at a time, and all deployments to one of them."""
     from xdist.scheduler import LoadFileScheduling

@@ -271,7 +271,8 @@ class DbtInvocation:
 
     def _reasons(self, result: Any) -> Iterable[str]:
         """The lines that say why a node failed."""
-        of_batches = self._batch_errors.get(result.node.unique_id)
+        batched = getattr(result, "batch_results", None) is not None
+        of_batches = self._batch_errors.get(result.node.unique_id) if batched else None
         reasons = of_batches or [result.message or result.status]
         return dict.fromkeys("\n".join(reasons).splitlines())
 
@@ -298,9 +299,10 @@ class DbtInvocation:
             self._take_sample(event.data.node_info.unique_id, event.data.execution_time)
         elif event.info.name == "MainReportVersion":  # the first one
             sessions.limit_jinja(self._hidden)
-        elif event.info.name == "GenericExceptionOnRun":
-            # What a batch failed of stands only here: its model's own result says "1 of 3 failed".
-            errors = self._batch_errors.setdefault(event.data.unique_id, [])
+        elif event.info.name in ("GenericExceptionOnRun", "CatchableExceptionOnRun"):
+            # What a batch failed of stands only here: its model's own result says "1 of 3 failed",
+            # or "ERROR" where the first one did not compile.
+            errors = self._batch_errors.setdefault(event.data.node_info.unique_id, [])
             errors.append(event.data.exc.removeprefix("Exception on worker thread. "))
         elif event.info.name == "JinjaLogDebug" and event.data.msg.startswith(_ANSWER):
             self.answer = json.loads(event.data.msg.removeprefix(_ANSWER))

@@ -168,7 +168,7 @@ class Build:
             if not phase.nodes and not phase.tests:
                 continue
             if phase.checked:
-                self._check(phase)
+                yield from self._check(phase)
             # dbt changes what it runs on.
             for result in self._phase(phase, self._manifest() if number else manifest):
                 self._summary.add(result)
@@ -188,7 +188,8 @@ class Build:
             )
         yield from self._summary.end(context, work.nodes, self._failures)
         if self._problems:
-            raise self._failures.as_dagster_has_it("\n".join(self._problems))
+            said = "\n".join(dict.fromkeys(self._problems))
+            raise self._failures.as_dagster_has_it(said)
 
     def _make_way(self) -> None:
         if self._work.fresh:
@@ -217,9 +218,18 @@ class Build:
                     self._env.keys[u], partition=partition, metadata={"shadow": True}
                 )
 
-    def _check(self, phase: Phase) -> None:
+    def _check(self, phase: Phase) -> Iterator[Any]:
         """Recreate, beside the old one, each table whose columns are not what the code makes."""
-        misfits = self._in_place.misfits(phase.checked, self._manifest(), self._options)
+        compare = self._in_place.misfits
+        try:
+            misfits, failed = compare(phase.checked, self._manifest(), self._options)
+        except DbtError as error:
+            # To recreate them all, to be sure, may cost a fortune where a connection was lost.
+            said = f"Tables could not be compared with their code: {error}"
+            misfits, failed = set(), dict.fromkeys(phase.checked, said)
+        for unique_id, why in failed.items():
+            yield from self._all_failed({unique_id}, why)
+        phase.leave_out({*failed, *descendants(self._env.revision.manifest, failed)})
         for unique_id in sorted(misfits):
             self._context.log.info(
                 f"{unique_id}: columns of the table have other types now, so it is recreated."

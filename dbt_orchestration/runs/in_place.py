@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from dbt_orchestration.dbt.internals import manifests, sessions
-from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget
+from dbt_orchestration.dbt.invocation import DbtInvocation, DbtTarget
 from dbt_orchestration.dbt.operation import operate, table_of
 
 
@@ -33,30 +33,32 @@ class InPlace:
 
     def misfits(
         self, unique_ids: Collection[str], compiled: Any, options: Sequence[str]
-    ) -> set[str]:
+    ) -> tuple[set[str], Mapping[str, str]]:
         """Models whose table has not the columns, in order and type, that their SQL makes.
 
-        What they read has to stand as it will. One that does not compile counts: then dbt says why
-        when it builds it.
+        What they read has to stand as it will. Also those of which that cannot be told, as they do
+        not compile, each with why.
 
         Args:
             compiled: dbt's own manifest, as for the build; it gets the compiled SQL.
             options: for dbt, as for the build.
+
+        Raises:
+            DbtError: the warehouse cannot be reached, or refused.
         """
         manifests.select_exactly(compiled, unique_ids)
         command = ["compile", "--no-write-json", "--target-path", self._scratch, "--quiet"]
-        try:
-            DbtInvocation(self._target, [*command, *options], compiled).finish()
-        except DbtError:
-            return set(unique_ids)
+        invocation = DbtInvocation(self._target, [*command, *options], compiled)
+        for _ in invocation.events():
+            pass
+        failed = {u: why for u, why in invocation.failed.items() if u in unique_ids}
+        if not failed:
+            invocation.raise_on_failure()
         nodes = self._manifest["nodes"]
-        sql = {u: sessions.compiled_code(compiled, u) for u in unique_ids}
+        sql = {u: sessions.compiled_code(compiled, u) for u in unique_ids if u not in failed}
         tables = [{**table_of(nodes, u), "sql": code} for u, code in sql.items() if code]
-        try:
-            said = operate(self._target, self._load(), "misfits", self._scratch, tables=tables)
-        except DbtError:
-            return set(unique_ids)
-        return {*said, *(u for u, code in sql.items() if not code)} & set(unique_ids)
+        said = operate(self._target, self._load(), "misfits", self._scratch, tables=tables)
+        return {*said, *(u for u, code in sql.items() if not code)}, failed
 
     def make_way(self, unique_ids: Mapping[str, str]) -> Sequence[str]:
         """Move what stands where nodes are built for the first time; return what was done.

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.dbt.internals import manifests
-from dbt_orchestration.dbt.invocation import DbtError, DbtTarget
+from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.dbt.operation import operate, table_of
 
 # Of a run's id, in the names of its tables.
@@ -40,12 +40,12 @@ class ShadowTables:
             manifests.set_alias(manifest, unique_id, self.name(unique_id))
 
     def are_there(self, manifest: Any, unique_ids: Collection[str]) -> bool:
-        """Whether what an earlier attempt built beside can be gone on with."""
-        try:
-            self._operate(manifest, "must_be_there", unique_ids)
-        except DbtError:
-            return False
-        return True
+        """Whether what an earlier attempt built beside can be gone on with.
+
+        Raises:
+            DbtError: the warehouse cannot be reached, or refused.
+        """
+        return bool(self._operate(manifest, "are_there", unique_ids))
 
     def swap_in(self, manifest: Any, unique_ids: Collection[str]) -> None:
         """Put the tables into their place.
@@ -72,12 +72,12 @@ class ShadowTables:
 
     def _operate(
         self, manifest: Any, macro: str, unique_ids: Collection[str], **arguments: Any
-    ) -> None:
+    ) -> Any:
         tables = [
             {**table_of(self._nodes, unique_id), "shadow": self.name(unique_id)}
             for unique_id in sorted(unique_ids)
         ]
-        operate(self._target, manifest, macro, self._scratch, tables=tables, **arguments)
+        return operate(self._target, manifest, macro, self._scratch, tables=tables, **arguments)
 
     def name(self, unique_id: str) -> str:
         """The shadow table of a node."""

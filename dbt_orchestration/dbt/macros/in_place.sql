@@ -1,4 +1,4 @@
-{#- Looks at tables before a run builds into them. Given to dbt by assets/in_place.py. -#}
+{#- Looks at tables before a run builds into them. Given to dbt by runs/in_place.py. -#}
 
 {#- Says which tables have other columns, in another order or of other types, than their model's SQL
     would make. -#}

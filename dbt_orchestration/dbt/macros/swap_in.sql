@@ -88,14 +88,14 @@
   {% endfor %}
 {% endmacro %}
 
-{#- Fails if one of the tables is not there any more: what an earlier attempt left is gone. -#}
-{% macro dbt_orchestration__must_be_there(tables) %}
+{#- Says whether all that an earlier attempt left beside the tables is still there. -#}
+{% macro dbt_orchestration__are_there(tables) %}
+  {% set gone = [] %}
   {% for table in tables %}
     {% set shadow = api.Relation.create(database=table.database, schema=table.schema, identifier=table.shadow, type='table') %}
-    {% if load_relation(shadow) is none %}
-      {% do exceptions.raise_compiler_error(shadow ~ ' is gone') %}
-    {% endif %}
+    {% do gone.append(table.shadow) if load_relation(shadow) is none %}
   {% endfor %}
+  {% do log('dbt_orchestration: ' ~ tojson(not gone)) %}
 {% endmacro %}
 
 {#- Drops what was built beside these tables and never put into their place, unless it is of a request
