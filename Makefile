@@ -1,4 +1,4 @@
-# make up · make check · make test · make oldest · make pictures · make demo · make plan · make bench.   A Python other than python3: make PYTHON=… up
+# make up · make check · make test · make oldest · make pictures · make image · make demo · make plan · make bench.   A Python other than python3: make PYTHON=… up
 
 PORT ?= 3000
 CASES ?= some
@@ -10,7 +10,7 @@ UV = $(or $(shell command -v uv),.uv/bin/uv)
 # Every command starts many processes, and each would compile this package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install up demo doctor plan check test tests oldest lint pictures bench clean
+.PHONY: install up demo doctor plan check test tests oldest lint pictures image bench clean
 
 install:
 	@PYTHON="$(PYTHON)" ./install.sh
@@ -58,6 +58,10 @@ lint: install
 # The pictures of the guides, as a browser sees the UI now.
 pictures: install
 	@PICTURES=docs/images $(RUN)/pytest --quiet tests/browser
+
+# The image is built, and its services build a project. Some minutes, as root, on Debian.
+image: install
+	@IMAGE=yes $(RUN)/pytest --quiet tests/image
 
 bench: install
 	@$(RUN)/python -m benchmarks.one_model
