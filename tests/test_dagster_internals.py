@@ -17,6 +17,7 @@ from typing import Any
 import dagster as dg
 import grpc  # type: ignore[import-untyped]
 import pytest
+import yaml
 from dagster._cli.proxy_server_manager import ProxyServerManager
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
@@ -372,6 +373,14 @@ def test_a_run_that_dagster_has_still_to_start_again() -> None:
     assert not dagster_internals.is_to_be_retried(again)
     assert not dagster_internals.is_to_be_retried(run(failed, will_retry="false"))
     assert not dagster_internals.is_to_be_retried(run(dg.DagsterRunStatus.SUCCESS))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_whether_dagster_starts_failed_runs_again(tmp_path: Path, enabled: bool) -> None:
+    settings = {"run_retries": {"enabled": enabled}, "telemetry": {"enabled": False}}
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert dagster_internals.retries_runs(instance) is enabled
 
 
 def test_a_line_in_the_log_of_a_run_has_metadata() -> None:

@@ -178,7 +178,7 @@ class DbtInvocation:
         self._sampled = sampled
         self._items: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._outcomes = Outcomes(self._hand_over)
-        self._batch_errors: dict[str, list[str]] = {}
+        self._errors: dict[str, list[str]] = {}
         self._connection_error = ""
         self._operation_error = ""
         self._hidden: Mapping[str, str] = {}
@@ -271,9 +271,7 @@ class DbtInvocation:
 
     def _reasons(self, result: Any) -> Iterable[str]:
         """The lines that say why a node failed."""
-        batched = getattr(result, "batch_results", None) is not None
-        of_batches = self._batch_errors.get(result.node.unique_id) if batched else None
-        reasons = of_batches or [result.message or result.status]
+        reasons = self._errors.get(result.node.unique_id) or [result.message or result.status]
         return dict.fromkeys("\n".join(reasons).splitlines())
 
     def _run(self) -> None:
@@ -302,7 +300,7 @@ class DbtInvocation:
         elif event.info.name in ("GenericExceptionOnRun", "CatchableExceptionOnRun"):
             # What a batch failed of stands only here: its model's own result says "1 of 3 failed",
             # or "ERROR" where the first one did not compile.
-            errors = self._batch_errors.setdefault(event.data.node_info.unique_id, [])
+            errors = self._errors.setdefault(event.data.node_info.unique_id, [])
             errors.append(event.data.exc.removeprefix("Exception on worker thread. "))
         elif event.info.name == "JinjaLogDebug" and event.data.msg.startswith(_ANSWER):
             self.answer = json.loads(event.data.msg.removeprefix(_ANSWER))

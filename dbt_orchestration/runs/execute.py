@@ -188,8 +188,7 @@ class Build:
             )
         yield from self._summary.end(context, work.nodes, self._failures)
         if self._problems:
-            said = "\n".join(dict.fromkeys(self._problems))
-            raise self._failures.as_dagster_has_it(said)
+            raise self._failures.as_dagster_has_it("\n".join(self._problems))
 
     def _make_way(self) -> None:
         if self._work.fresh:
@@ -202,8 +201,8 @@ class Build:
         try:
             self._copies.begin_with(wanted, self._shadow.name)
         except DbtError as error:
-            yield from self._all_failed(wanted, f"The copies could not be put back: {error}")
-            phase.leave_out({*wanted, *descendants(self._env.revision.manifest, wanted)})
+            said = f"The copies could not be put back: {error}"
+            yield from self._stopped(phase, dict.fromkeys(wanted, said))
             return
         for u, copy in wanted.items():
             was = copy.table.former
@@ -220,16 +219,13 @@ class Build:
 
     def _check(self, phase: Phase) -> Iterator[Any]:
         """Recreate, beside the old one, each table whose columns are not what the code makes."""
-        compare = self._in_place.misfits
         try:
-            misfits, failed = compare(phase.checked, self._manifest(), self._options)
+            misfits, failed = self._in_place.misfits(phase.checked, self._manifest(), self._options)
         except DbtError as error:
             # To recreate them all, to be sure, may cost a fortune where a connection was lost.
             said = f"Tables could not be compared with their code: {error}"
             misfits, failed = set(), dict.fromkeys(phase.checked, said)
-        for unique_id, why in failed.items():
-            yield from self._all_failed({unique_id}, why)
-        phase.leave_out({*failed, *descendants(self._env.revision.manifest, failed)})
+        yield from self._stopped(phase, failed)
         for unique_id in sorted(misfits):
             self._context.log.info(
                 f"{unique_id}: columns of the table have other types now, so it is recreated."
@@ -349,7 +345,7 @@ class Build:
         except DbtError as error:
             self._broken.update(tables)  # some of them may be in their place
             said = f"The new tables could not be put into their place: {error}"
-            yield from self._all_failed(tables, said)
+            yield from self._all_failed(dict.fromkeys(tables, said))
             return
         for unique_id, events in tables.items():
             yield from self._landing.swapped(self._work, unique_id, events)
@@ -359,11 +355,16 @@ class Build:
         except DbtError as error:
             self._context.log.warning(f"What older runs left beside could not be dropped: {error}")
 
-    def _all_failed(self, nodes: Collection[str], said: str) -> Iterator[dg.AssetObservation]:
+    def _stopped(self, phase: Phase, whys: Mapping[str, str]) -> Iterator[dg.AssetObservation]:
+        """What stopped nodes before dbt built them: what reads them is not built either."""
+        yield from self._all_failed(whys)
+        phase.leave_out({*whys, *descendants(self._env.revision.manifest, whys)})
+
+    def _all_failed(self, whys: Mapping[str, str]) -> Iterator[dg.AssetObservation]:
         """What stopped nodes before, or after, dbt built each of them."""
-        self._failed.update(nodes)
-        self._problems.append(said)
-        yield from self._failures.add(dict.fromkeys(nodes, said))
+        self._failed.update(whys)
+        self._problems += dict.fromkeys(whys.values())
+        yield from self._failures.add(whys)
 
     def _set(self, manifest: Any, phase: Phase) -> None:
         """Tell dbt what no option can: batches, and which tables to recreate, and where."""

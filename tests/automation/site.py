@@ -199,6 +199,16 @@ class Site:
             raise_on_error=False,
         )
 
+    def retry(self, request: dg.RunRequest, failed: str) -> dg.ExecuteInProcessResult:
+        """What Dagster starts in the place of a run (its id) that failed."""
+        tags = {
+            **request.tags,
+            "dagster/parent_run_id": failed,
+            "dagster/root_run_id": request.tags.get("dagster/root_run_id", failed),
+            "dagster/is_asset_resume_retry": "true",
+        }
+        return self.run(request.with_replaced_attrs(tags=tags))
+
     def build(self, name: str = "prod") -> dg.ExecuteInProcessResult:
         """Do what is due."""
         return self.run(self.request(name), name)

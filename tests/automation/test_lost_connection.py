@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-import dagster as dg
 import pytest
 
 from dbt_orchestration.dbt.invocation import DbtError
@@ -91,28 +90,9 @@ def test_what_was_built_beside_is_gone_on_with_once_the_warehouse_answers(
     with_marks(site, f'update main."daily__rebuild_{first.run_id[:8]}" set total = -1')
     with monkeypatch.context() as patch:
         fails_at(patch, shadow, "are_there")
-        second = retried(site, request, first)
+        second = site.retry(request, first.run_id)
     assert "the connection is lost" in failure(second)
-    third = retried(site, request, second)
+    third = site.retry(request, second.run_id)
     assert third.success, failure(third)
     assert site.query("select total from main.daily order by day_at") == [(-1,), (-1,), (25,)]
     assert "nothing is due" in site.says()
-
-
-def retried(
-    site: Site, request: dg.RunRequest, failed: dg.ExecuteInProcessResult
-) -> dg.ExecuteInProcessResult:
-    """What Dagster starts after a run that failed."""
-    tags = {
-        **request.tags,
-        "dagster/parent_run_id": failed.run_id,
-        "dagster/is_asset_resume_retry": "true",
-    }
-    return site.run(
-        dg.RunRequest(
-            asset_selection=request.asset_selection,
-            asset_check_keys=request.asset_check_keys,
-            run_config=request.run_config,
-            tags=tags,
-        )
-    )

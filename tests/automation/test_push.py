@@ -591,6 +591,16 @@ def test_every_job_of_ours_has_a_name_that_settings_refuse(built: Site) -> None:
             TypeAdapter(JobName).validate_python(op.removeprefix("prod_"))
 
 
+def died(site: Site, request: dg.RunRequest, will_retry: str) -> None:
+    """Leave the run that was asked for as if its process had died at once."""
+    run = site.instance.create_run_for_job(
+        site.loaded["prod"].resolve_implicit_global_asset_job_def(),
+        tags={**request.tags, "dagster/will_retry": will_retry},
+        asset_selection=frozenset(request.asset_selection or ()),
+    )
+    site.instance.report_run_failed(run)
+
+
 def test_a_run_that_died_and_is_not_started_again_is_asked_for_again(built: Site) -> None:
     built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
     built.clone.push("largest")
@@ -598,12 +608,7 @@ def test_a_run_that_died_and_is_not_started_again_is_asked_for_again(built: Site
     for _ in range(6):
         request = built.request()
         keys.add(request.run_key)
-        built.instance.create_run_for_job(
-            built.loaded["prod"].resolve_implicit_global_asset_job_def(),
-            tags={**request.tags, "dagster/will_retry": "false"},
-            status=dg.DagsterRunStatus.FAILURE,
-            asset_selection=frozenset(request.asset_selection or ()),
-        )
+        died(built, request, will_retry="false")
         built.cursors.clear()
     assert len(keys) == 6
     assert "still due, and tried already" in built.says()
@@ -616,12 +621,7 @@ def test_a_retry_that_dagster_announced_and_never_starts_is_not_waited_for_for_e
     built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
     built.clone.push("largest")
     request = built.request()
-    run = built.instance.create_run_for_job(
-        built.loaded["prod"].resolve_implicit_global_asset_job_def(),
-        tags={**request.tags, "dagster/will_retry": "true"},
-        asset_selection=frozenset(request.asset_selection or ()),
-    )
-    built.instance.report_run_failed(run)
+    died(built, request, will_retry="true")
     built.cursors.clear()
     assert "still due, and tried already" in built.says()
     monkeypatch.setattr("dbt_orchestration.ledger.attempts._RETRY_SECONDS", 0.0)

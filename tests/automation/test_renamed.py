@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import dagster as dg
 import pytest
 
 from dbt_orchestration.dbt.invocation import DbtError
@@ -239,18 +238,7 @@ def test_a_copy_that_never_came_into_its_place_and_whose_table_is_gone_is_comput
     for name in ("daily", "customers", "kept"):
         with_marks(site, f"drop table main.{name}")
     with_marks(site, f'drop table main."by_day__rebuild_{first.run_id[:8]}"')
-    again = dg.RunRequest(
-        run_config=request.run_config,
-        tags={
-            **request.tags,
-            "dagster/parent_run_id": first.run_id,
-            "dagster/root_run_id": first.run_id,
-            "dagster/is_asset_resume_retry": "true",
-        },
-        asset_selection=request.asset_selection,
-        asset_check_keys=request.asset_check_keys,
-    )
-    result = site.run(again)
+    result = site.retry(request, first.run_id)
     assert result.success, failure(result)
     assert "nothing is due" in site.build_all()
     assert_from_nothing(site)
