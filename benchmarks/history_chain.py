@@ -24,6 +24,7 @@ from benchmarks.history_site import NAME, Living, Ran, Settled
 from benchmarks.history_world import Clock, Content, Whole, differ
 from benchmarks.soundness import text_diff
 from benchmarks.soundness_edits import EDITS, apply_one
+from benchmarks.soundness_hooks import MACROS_OF_HOOKS
 from benchmarks.soundness_settings import SETTINGS, load
 from benchmarks.soundness_world import LABEL, State
 from dbt_orchestration.automation.outcome import Outcome
@@ -117,6 +118,7 @@ class Life:
         state: what was pushed last, and ``whole`` the same from nothing; None if it cannot be.
         good: the last state that was whole.
         mend: the last push is to be taken back.
+        failing: states of which tests failed, and nothing else.
         without: parts of names of kinds of edits that are not made, and beginnings of paths of
             files that are not there.
     """
@@ -136,6 +138,7 @@ class Life:
     touched: set[str] = field(default_factory=set)
     waiting: set[str] = field(default_factory=set)
     mend: bool = False
+    failing: list[State] = field(default_factory=list)
     unsettled: bool = False
     interrupted: bool = False
     step: Step = field(default_factory=lambda: Step(""))
@@ -373,7 +376,11 @@ class Life:
         self.prints = {}
         failed = {name: kind for ran in settled.runs for name, kind in ran.failed.items()}
         tests_only = failed and set(failed.values()) <= {"test", "unit_test"}
-        if self.whole is not None and not tests_only and not self.unsettled:
+        if tests_only:
+            self.failing.append(self.state)
+        # A roll back to such a commit is tried once: it has been.
+        known = not settled.runs and self.state in self.failing
+        if not (self.whole is None or tests_only or known or self.unsettled):
             self._check_failure(settled, failed)
         self._check_unchanged()
         self.mend = not self.unsettled
@@ -608,6 +615,8 @@ def _changes_rows_at_each_run(state: State) -> bool:
     """Hooks round the whole run, of which one run is not as good as two."""
     settings = load(state, SETTINGS)
     hooks = [*settings.get("on-run-start", []), *settings.get("on-run-end", [])]
+    if any("sent()" in hook for hook in hooks):
+        hooks.append(state.files[MACROS_OF_HOOKS])
     return any("update " in hook for hook in hooks)
 
 

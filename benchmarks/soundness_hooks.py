@@ -8,7 +8,7 @@ from benchmarks.soundness_edits import edit
 from benchmarks.soundness_settings import SETTINGS, load, store
 from benchmarks.soundness_world import State
 
-_MACROS = "macros/hooks_of_edits.sql"
+MACROS_OF_HOOKS = "macros/hooks_of_edits.sql"
 # What nobody reads of: a log, comments, queries.
 _HARMLESS = [
     "insert into main.noted values ('{{ this.name }}')",
@@ -57,7 +57,7 @@ _AT_THE_END = [
 def _of_a_model(rng: random.Random, state: State) -> str | None:
     path = rng.choice(["models/marts/hooked.sql", "models/marts/stars.sql"])
     text = state.files.get(path)
-    if text is None or _MACROS in state.files:
+    if text is None or MACROS_OF_HOOKS in state.files:
         return None
     kind = rng.choice(["post_hook", "post_hook", "pre_hook"])
     body = rng.choice(_HARMLESS if kind == "pre_hook" else _HARMLESS + _CHANGES)
@@ -69,7 +69,7 @@ def _of_a_model(rng: random.Random, state: State) -> str | None:
 
 @edit("hooks: around the run, by a macro", 3)
 def _around_the_run(rng: random.Random, state: State) -> str | None:
-    if _MACROS in state.files:
+    if MACROS_OF_HOOKS in state.files:
         return None
     key = rng.choice(["on-run-start", "on-run-end"])
     body = rng.choice(_AROUND if key == "on-run-start" else _AROUND + _AT_THE_END)
@@ -82,7 +82,7 @@ def _around_the_run(rng: random.Random, state: State) -> str | None:
 
 def _write(state: State, body: str) -> None:
     dispatched = "delete from {{ this }} where customer_id = 5"
-    state.files[_MACROS] = (
+    state.files[MACROS_OF_HOOKS] = (
         f"{{% macro sent() %}}{body}{{% endmacro %}}\n"
         f"{{% macro default__to_be_run() %}}{dispatched}{{% endmacro %}}\n"
     )

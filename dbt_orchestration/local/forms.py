@@ -50,9 +50,11 @@ def launch(
         wanted = form.replace("-", "_").removeprefix(named(name, ""))
         if wanted not in forms:
             raise LaptopError(
-                f"{name} has no {form}; there are: {', '.join(sorted(forms))}"
+                f"no form is called {form!r}; {name} has {', '.join(sorted(forms))}:"
+                " write dbt-orchestration launch FORM"
                 if forms
-                else f"{name} has no {form}: it follows no branch, or no commit was prepared yet"
+                else f"{name} has no form {form!r}: it follows no branch, or no commit was prepared"
+                " yet"
             )
         job = forms[wanted]
         said = fields if isinstance(fields, Mapping) else _parse(wanted, job, fields)

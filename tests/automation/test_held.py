@@ -285,7 +285,8 @@ def test_the_same_from_the_command_line(built: Site, run: Run) -> None:
         (("run_now", "--vars", "3"), "run_now: Invalid value for '--vars': 3"),
         (("run_now", "--select", "customers"), "Nothing was started: reason: say in a few words"),
         (("roll_back", "--until", "tomorrow"), "tomorrow"),
-        (("rol_back",), "prod has no rol_back; there are: adopt, dbt, docs, "),
+        (("rol_back",), "no form is called 'rol_back'; prod has adopt, dbt, docs, "),
+        (("prod", "resume_build"), ": write dbt-orchestration launch FORM"),
     ):
         code, said = run("launch", *words)
         assert code == 1

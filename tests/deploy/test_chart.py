@@ -19,6 +19,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster_k8s.job import construct_dagster_k8s_job
 
 from dbt_orchestration.settings.models import CONFIG_VARIABLE, load_settings
+from dbt_orchestration.webserver import OWN_PAGES, VARIABLE
 from tests.conftest import INSTANCE
 from tests.deploy.conftest import CHART, Render, data_of
 
@@ -167,6 +168,7 @@ WRONG = {
     "proxy.editors=null": "at '/proxy/editors': got null, want array",
     "daemon.replicas=2": "at '/daemon/replicas': maximum: got 2, want 1",
     "bucket.name=s3://acme": "at '/bucket/name': 's3://acme' does not match pattern",
+    "env.DAGSTER_OWN_PAGES=true": "value must be 'in webserver.ownPages'",
     "runs.stateSize=5": "at '/runs/stateSize': got number, want string",
 }
 
@@ -185,6 +187,26 @@ def test_without_a_proxy_there_is_none_and_nothing_is_asked_of_it(render: Render
     manifests = render("values-dev.yaml", "--set", "proxy.enabled=false")
     assert not [each for each in manifests if "proxy" in each["metadata"]["name"]]
     assert not [each for each in manifests if each["kind"] == "Ingress"]
+    # Whatever the login is, another web page cannot use it, and nobody names a header of users.
+    assert _of_editors(manifests) == {OWN_PAGES: "true"}
+    own = ("--set", "proxy.enabled=false", "--set", "webserver.ownPages=false")
+    header = ("--set", "webserver.userHeader=X-Forwarded-Email")
+    stated = _of_editors(render("values-dev.yaml", *own, *header))
+    assert stated == {OWN_PAGES: "false", VARIABLE: "X-Forwarded-Email"}
+    # The proxy of ours has both tasks.
+    assert _of_editors(render("values-dev.yaml")) == {VARIABLE: "X-Forwarded-User"}
+
+
+def _of_editors(manifests: list[dict[str, Any]]) -> dict[str, str]:
+    """Variables of the editors' webserver that are about the login."""
+    [webserver] = [
+        each["spec"]["template"]["spec"]["containers"][0]
+        for each in manifests
+        if each["kind"] == "Deployment" and each["metadata"]["name"].endswith("-webserver")
+    ]
+    assert webserver["args"][:3] == ["python", "-m", "dbt_orchestration.webserver"]
+    names = {VARIABLE, OWN_PAGES}
+    return {each["name"]: each["value"] for each in webserver["env"] if each["name"] in names}
 
 
 def pod_specs(manifests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

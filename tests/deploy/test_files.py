@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -129,20 +130,40 @@ def test_systemd_runs_what_compose_runs() -> None:
         assert {each for each in arguments if each.startswith("--")} == options
 
 
-def test_oauth2_proxy_sends_editors_to_the_webserver_that_knows_who_they_are(
-    render: Render,
+@pytest.mark.parametrize(
+    ("file", "service", "group"),
+    [
+        ("values-oauth2-proxy.yaml", "dagster-webserver", "data-engineers"),
+        ("values-oauth2-proxy-viewers.yaml", "dagster-viewer", "analysts"),
+    ],
+)
+def test_oauth2_proxy_sends_each_group_to_its_webserver(
+    render: Render, file: str, service: str, group: str, tmp_path: Path
 ) -> None:
-    text = (DEPLOY / "values-oauth2-proxy.yaml").read_text()
+    text = (DEPLOY / file).read_text()
     stated = tomllib.loads(yaml.safe_load(text)["config"]["configFile"])
-    services = {
-        each["metadata"]["name"] for each in render("values-prod.yaml") if each["kind"] == "Service"
-    }
-    [upstream] = stated["upstreams"]
-    assert upstream.removeprefix("http://").removesuffix(":3000") in services
-    assert stated["allowed_groups"] == ["data-engineers"]
-    assert stated["pass_user_headers"] is stated["pass_host_header"] is True
-    for variable in (VARIABLE, OWN_PAGES):
-        assert variable in text
+    # What it says of the values of our chart is rendered.
+    said = (DEPLOY / "values-oauth2-proxy.yaml").read_text()
+    ours = tmp_path / "ours.yaml"
+    ours.write_text("\n".join(re.findall(r"^#   (\w+: \{.*\})$", said, re.MULTILINE)))
+    manifests = render("values-prod.yaml", "--values", str(ours))
+    [there] = [
+        each
+        for each in manifests
+        if each["kind"] == "Deployment" and each["metadata"]["name"] == service
+    ]
+    assert stated["upstreams"] == [f"http://{service}:3000"]
+    assert stated["allowed_groups"] == [group]
+    # By the host the webserver knows the pages of others.
+    assert stated["pass_host_header"] is True
+    [container] = there["spec"]["template"]["spec"]["containers"]
+    variables = {each["name"]: each.get("value") for each in container["env"]}
+    if group == "analysts":
+        assert container["args"][-1] == "--read-only"
+    else:
+        assert stated["pass_user_headers"] is True
+        assert variables[VARIABLE] == "X-Forwarded-Email"
+        assert variables[OWN_PAGES] == "true"
 
 
 def test_the_other_files_are_yaml() -> None:
