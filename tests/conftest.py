@@ -47,7 +47,7 @@ DEPLOYMENTS = [
     *("tests/e2e/test_push.py", "tests/e2e/test_up.py"),
     *("tests/browser/test_ui.py", "tests/browser/test_forms.py"),
     *(_KILLS, "tests/test_demo.py", "tests/e2e/test_code_server.py"),
-    "tests/e2e/test_stranger.py",
+    *("tests/e2e/test_stranger.py", "tests/postgres/test_up.py"),
 ]
 # So that no worker is left with one of them when the others have nothing more to do.
 LONGEST = [
@@ -69,7 +69,7 @@ ROTATED = [
 ]
 # Long lists of cases that each build a warehouse. `make test` tries a fifth of every second list,
 # each day others: all of them in ten days. `make test CASES=all` tries all, and so does pytest that
-# is started by hand. `CASES=part` is a fifth of every list.
+# is started by hand. `CASES=few` is a twentieth of every list.
 SAMPLED = [
     *("automation/test_push.py", "automation/test_history.py", "automation/test_doubt.py"),
     *("automation/test_from_nothing.py", "automation/test_lightdash.py", "runs/test_build.py"),
@@ -86,7 +86,7 @@ SAMPLED = [
     *("automation/test_renamed.py", "automation/test_machines.py", "automation/test_adopt.py"),
     "automation/test_lost_connection.py",
 ]
-_EVERY, _PARTS = 2, 5
+_EVERY, _PARTS, _FEW = 2, 5, 20
 
 
 # What `make check` tries: each of them takes a second or two.
@@ -110,9 +110,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         others = {*rotated} - {*rotated[day() % 4 :: 4]} - {_KILLS}
         others |= {f"tests/{file}" for file in {*SAMPLED} - {*SAMPLED[day() % _EVERY :: _EVERY]}}
         left_out |= {i for i in items if i.path in {REPOSITORY / file for file in others}}
-    for file in SAMPLED if cases in ("some", "part") else ():
+    for file in SAMPLED if cases in ("some", "few") else ():
         every = [item for item in items if item.path == folder / file]
-        parts = min(_PARTS, len(every)) or 1
+        parts = min(_PARTS if cases == "some" else _FEW, len(every)) or 1
         left_out |= {*every} - {*every[day() // _EVERY % parts :: parts]}
     if left_out:
         config.hook.pytest_deselected(items=[*left_out])

@@ -29,14 +29,20 @@ def dagster_in(home: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def _copy(server: str, folder: Path) -> str:
-    """The URL of a new database: a copy of the one that the folder names, if it names one."""
+    """The URL of a copy of the database that the folder names; of a new one, if it names none."""
+    named = folder / "database"
+    url = new_database(server, named.read_text() if named.is_file() else "template1")
+    named.write_text(urlsplit(url).path.removeprefix("/"))
+    return postgres.with_driver(url)
+
+
+def new_database(server: str, template: str = "template1") -> str:
+    """The URL of a new database of a PostgreSQL server: a copy of the template."""
     import psycopg2
 
-    named, name = folder / "database", f"d{uuid.uuid4().hex}"
-    template = named.read_text() if named.is_file() else "template1"
+    name = f"d{uuid.uuid4().hex}"
     with closing(psycopg2.connect(server)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(f"create database {name} template {template}")
-    named.write_text(name)
-    return postgres.with_driver(urlsplit(server)._replace(path=f"/{name}").geturl())
+    return urlsplit(server)._replace(path=f"/{name}").geturl()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,47 @@ def test_a_healthy_laptop(settings: Settings) -> None:
     assert found["prod: project"].message == "13 models parse, the working tree"
     assert found["dev: warehouse"].message == "connected, in UTC"
     assert found["environments"].message == "no two build the same relation"
+
+
+_OURS = "postgresql+psycopg2"
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        (
+            "storage: {postgres: {postgres_url: 'postgresql://ann@db/dagster'}}",
+            "postgres_url: write",
+        ),
+        ("storage: {postgres: {postgres_url: {env: THEIR_DATABASE}}}", "THEIR_DATABASE: write"),
+        ("storage: {postgres: {postgres_db: {hostname: db}}}", "postgres_db.scheme: write"),
+        ("storage: {postgres: {postgres_db: {scheme: postgresql}}}", "postgres_db.scheme: write"),
+        ("run_storage: {config: {postgres_url: 'postgres://ann@db/d'}}", "run_storage.config"),
+        ("event_log_storage: {config: {postgres_db: {hostname: db}}}", "event_log_storage.config"),
+        (f"storage: {{postgres: {{postgres_url: '{_OURS}://ann@db/dagster'}}}}", None),
+        (f"storage: {{postgres: {{postgres_db: {{scheme: {_OURS}}}}}}}", None),
+        ("run_storage: {config: {base_dir: /tmp}}", None),
+    ],
+)
+def test_a_database_without_the_driver_that_dagster_needs(
+    settings: Settings,
+    stated: str,
+    said: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "dagster.yaml").write_text(stated)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("THEIR_DATABASE", "postgresql://ann:s3cret@db/dagster")
+    # Everything before the project is looked at.
+    first = takewhile(lambda finding: not finding.what.startswith("prod: "), examine(settings))
+    found = {finding.what: finding for finding in first}
+    assert ("dagster.yaml" in found) == (said is not None)
+    if said:
+        assert not found["dagster.yaml"].ok
+        assert said in found["dagster.yaml"].message
+        assert f"write {_OURS}" in found["dagster.yaml"].message
+        assert "s3cret" not in found["dagster.yaml"].message
 
 
 def test_missing_credentials_are_named_and_nothing_is_tried(

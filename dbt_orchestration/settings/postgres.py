@@ -9,6 +9,11 @@ from typing import Any
 VARIABLE = "DAGSTER_POSTGRES_URL"
 _SCHEME = "postgresql+psycopg2"
 _CONNECT_SECONDS = 10
+# Where a dagster.yaml may name a database; the last three as it was written once.
+_PLACES = (
+    ("storage", "postgres"),
+    *((f"{kind}_storage", "config") for kind in ("run", "event_log", "schedule")),
+)
 # Names the variable, so that the password stands in no file and in no run's arguments.
 STORAGE: Mapping[str, Any] = {"postgres": {"postgres_url": {"env": VARIABLE}}}
 
@@ -39,15 +44,30 @@ def use_driver() -> str:
 
 
 def plain_scheme(config: Mapping[str, Any]) -> str:
-    """What to change in a dagster.yaml whose URL names no driver, or another one; "" if nothing."""
-    storage = config.get("storage")
-    postgres = storage.get("postgres") if isinstance(storage, Mapping) else None
-    url = postgres.get("postgres_url") if isinstance(postgres, Mapping) else None
-    variable = url.get("env") if isinstance(url, Mapping) else None
-    said = os.environ.get(str(variable), "") if variable else str(url or "")
-    if not said or said.startswith(f"{_SCHEME}://"):
-        return ""
-    return f"{variable or 'storage.postgres.postgres_url'}: write {_SCHEME}:// before the user"
+    """What to change in a dagster.yaml that names no driver, or another one; "" if nothing."""
+    for place in _PLACES:
+        stated: Any = config
+        for key in place:
+            stated = stated.get(key) if isinstance(stated, Mapping) else None
+        if not isinstance(stated, Mapping):
+            continue
+        at = ".".join(place)
+        if (url := stated.get("postgres_url")) is not None:
+            said, name = _said(url, f"{at}.postgres_url")
+            if said and not said.startswith(f"{_SCHEME}://"):
+                return f"{name}: write {_SCHEME}:// before the user"
+        elif isinstance(parts := stated.get("postgres_db"), Mapping):
+            said, name = _said(parts.get("scheme"), f"{at}.postgres_db.scheme")
+            if said != _SCHEME:
+                return f"{name}: write {_SCHEME}"
+    return ""
+
+
+def _said(value: Any, name: str) -> tuple[str, str]:
+    """A text of a dagster.yaml, and who states it: an environment variable, or the key itself."""
+    if isinstance(value, Mapping) and (variable := value.get("env")):
+        return os.environ.get(str(variable), ""), str(variable)
+    return str(value or ""), name
 
 
 def connection_problem(url: str) -> str:

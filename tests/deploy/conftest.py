@@ -15,6 +15,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from dbt_orchestration.webserver import OWN_PAGES, VARIABLE
 from tests.conftest import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
@@ -96,3 +97,15 @@ def data_of(manifests: Sequence[dict[str, Any]], name: str) -> dict[str, str]:
     ]
     found: dict[str, str] = data
     return found
+
+
+def editors_login(manifests: list[dict[str, Any]]) -> dict[str, str]:
+    """Variables of the editors' webserver that are about the login."""
+    [webserver] = [
+        each["spec"]["template"]["spec"]["containers"][0]
+        for each in manifests
+        if each["kind"] == "Deployment" and each["metadata"]["name"].endswith("-webserver")
+    ]
+    assert webserver["args"][:3] == ["python", "-m", "dbt_orchestration.webserver"]
+    names = {VARIABLE, OWN_PAGES}
+    return {each["name"]: each["value"] for each in webserver["env"] if each["name"] in names}

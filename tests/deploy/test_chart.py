@@ -21,7 +21,7 @@ from dagster_k8s.job import construct_dagster_k8s_job
 from dbt_orchestration.settings.models import CONFIG_VARIABLE, load_settings
 from dbt_orchestration.webserver import OWN_PAGES, VARIABLE
 from tests.conftest import INSTANCE
-from tests.deploy.conftest import CHART, Render, data_of
+from tests.deploy.conftest import CHART, Render, data_of, editors_login
 
 BOTH = pytest.mark.parametrize("values", ["values-dev.yaml", "values-prod.yaml"])
 KUBERNETES = "1.35"
@@ -188,25 +188,13 @@ def test_without_a_proxy_there_is_none_and_nothing_is_asked_of_it(render: Render
     assert not [each for each in manifests if "proxy" in each["metadata"]["name"]]
     assert not [each for each in manifests if each["kind"] == "Ingress"]
     # Whatever the login is, another web page cannot use it, and nobody names a header of users.
-    assert _of_editors(manifests) == {OWN_PAGES: "true"}
+    assert editors_login(manifests) == {OWN_PAGES: "true"}
     own = ("--set", "proxy.enabled=false", "--set", "webserver.ownPages=false")
     header = ("--set", "webserver.userHeader=X-Forwarded-Email")
-    stated = _of_editors(render("values-dev.yaml", *own, *header))
+    stated = editors_login(render("values-dev.yaml", *own, *header))
     assert stated == {OWN_PAGES: "false", VARIABLE: "X-Forwarded-Email"}
     # The proxy of ours has both tasks.
-    assert _of_editors(render("values-dev.yaml")) == {VARIABLE: "X-Forwarded-User"}
-
-
-def _of_editors(manifests: list[dict[str, Any]]) -> dict[str, str]:
-    """Variables of the editors' webserver that are about the login."""
-    [webserver] = [
-        each["spec"]["template"]["spec"]["containers"][0]
-        for each in manifests
-        if each["kind"] == "Deployment" and each["metadata"]["name"].endswith("-webserver")
-    ]
-    assert webserver["args"][:3] == ["python", "-m", "dbt_orchestration.webserver"]
-    names = {VARIABLE, OWN_PAGES}
-    return {each["name"]: each["value"] for each in webserver["env"] if each["name"] in names}
+    assert editors_login(render("values-dev.yaml")) == {VARIABLE: "X-Forwarded-User"}
 
 
 def pod_specs(manifests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

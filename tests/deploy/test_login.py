@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import dagster as dg
 import pytest
 from playwright.sync_api import Browser, Page, WebSocket, expect, sync_playwright
 
 from tests.browser.conftest import CHROMIUM
 from tests.deploy import identity
-from tests.deploy.conftest import Render
+from tests.deploy.conftest import Render, editors_login
 from tests.deploy.proxy import needs_apache, proxy
 from tests.deploy.webservers import LOCATION, serving
 from tests.e2e.running import until
@@ -27,10 +29,12 @@ _PATIENCE = 900_000.0  # milliseconds
 _SECONDS = 15
 # There is no daemon, and nobody to welcome.
 _INSTANCE = """\
-run_coordinator: {module: dagster, class: DefaultRunCoordinator}
+run_coordinator: {module: dagster._core.run_coordinator, class: DefaultRunCoordinator}
 nux: {enabled: false}
 telemetry: {enabled: false}
 """
+_LAUNCH = """mutation { launchRun(executionParams: {selector: {repositoryName: "__repository__",
+repositoryLocationName: "location.py", pipelineName: "quiet"}}) { __typename } }"""
 # What another web page does with the session of whoever looks at it.
 _EVIL = """<form method="post" action="{address}/graphql" enctype="text/plain">
 <input name='{{"query":"mutation {{ __typename }}"}}'></form>
@@ -43,6 +47,7 @@ class Door:
     people: identity.Provider
     address: str
     webservers: tuple[int, int]
+    instance: dg.DagsterInstance
 
     def enter(self, *groups: str) -> Page:
         """A new browser, in which somebody of these groups opens the UI."""
@@ -57,6 +62,16 @@ class Door:
         found: int = page.evaluate(
             """() => fetch('/graphql', {method: 'POST', headers: {'Content-Type':
             'application/json'}, body: '{"query": "{ version }"}'}).then(r => r.status)"""
+        )
+        return found
+
+    def launch(self, page: Page) -> str:
+        """What the answer is called to a page that launches a run by GraphQL, and not by the UI."""
+        found: str = page.evaluate(
+            """(body) => fetch('/graphql', {method: 'POST', headers: {'Content-Type':
+            'application/json'}, body: body}).then(r => r.json())
+            .then(r => r.data.launchRun.__typename)""",
+            json.dumps({"query": _LAUNCH}),
         )
         return found
 
@@ -80,8 +95,11 @@ def door(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
     (folder / "dagster.yaml").write_text(_INSTANCE)
     expect.set_options(timeout=_PATIENCE)
     location = ["--python-file", "location.py"]
+    editors = ("python", "-m", "dbt_orchestration.webserver", *location)
+    login = editors_login(render("values-prod.yaml"))
     with (
-        serving(folder, "dagster-webserver", *location) as full,
+        dg.DagsterInstance.from_config(str(folder)) as instance,
+        serving(folder, *editors, variables=login) as full,
         serving(folder, "dagster-webserver", *location, "--read-only") as read_only,
         identity.provider() as people,
         proxy(render, people, full, read_only) as port,
@@ -90,7 +108,7 @@ def door(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
         ) as browser,
     ):
-        yield Door(browser, people, f"http://127.0.0.1:{port}", (full, read_only))
+        yield Door(browser, people, f"http://127.0.0.1:{port}", (full, read_only), instance)
 
 
 @pytest.mark.parametrize(("group", "may"), [("data-engineers", True), ("finance", False)])
@@ -102,6 +120,17 @@ def test_an_editor_may_launch_and_a_viewer_only_looks(door: Door, group: str, ma
     expect(launchpad).to_be_enabled() if may else expect(launchpad).to_be_disabled()
     # What changes comes by a websocket.
     until(lambda: page.evaluate("1") and (told or None))
+    if may:
+        launchpad.click()
+        page.get_by_role("button", name="Launch Run").click()
+        run = until(lambda: next(iter(door.instance.get_runs()), None))
+        assert run.tags["user"] == "kim@acme.com"
+        until(lambda: door.instance.get_runs()[0].is_success or None)
+    else:
+        # Whoever asks for it without the UI starts nothing, either.
+        before = door.instance.get_runs_count()
+        assert door.launch(page) == "UnauthorizedError"
+        assert door.instance.get_runs_count() == before
     page.context.close()
 
 

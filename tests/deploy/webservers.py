@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import requests
 
@@ -30,18 +31,23 @@ defs = dg.Definitions(jobs=[quiet])
 
 @contextmanager
 def serving(
-    folder: Path, program: str, *options: str, up: Callable[[int], bool | None] | None = None
+    folder: Path,
+    program: str,
+    *options: str,
+    up: Callable[[int], bool | None] | None = None,
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[int]:
     """The port of a server that is started in a folder, whose ``dagster.yaml`` it takes.
 
     Args:
         up: whether it answers there; None: a webserver does.
+        variables: of its environment, besides ours.
     """
     port, answers = free_port(), up or webserver_is_up
     command = [str(Path(sys.executable).with_name(program)), *options, "--port", str(port)]
     with (folder / "servers.log").open("a") as log:
         process = subprocess.Popen(
-            command, cwd=folder, env={**os.environ, "DAGSTER_HOME": str(folder)},
+            command, cwd=folder, env={**os.environ, **variables, "DAGSTER_HOME": str(folder)},
             stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:

@@ -45,7 +45,6 @@ from tests.snowflake.emulator import Emulator, running_emulator
 from tests.snowflake.test_snowflake import PROFILE, pytestmark, set_environment  # noqa: F401
 
 ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-SNOWFLAKE_PASSWORD = "DBT_ENV_SECRET_SNOWFLAKE_PASSWORD"
 # Asks until somebody opens it.
 GATE = """\
 {% macro wait() %}{% if execute %}
@@ -156,11 +155,13 @@ def hosts(
             postgres.VARIABLE: database.replace("127.0.0.1", network.address),
             CONFIG_VARIABLE: str(image / "environments.yaml"),
             "DBT_ORCHESTRATION_STATE_DIR": str(image / "state"),
+            "DBT_ORCHESTRATION_GIT__TOKEN": "git-s3cret",
         }
         environment = {
             name: value
             for name, value in secret.items()
             if name.startswith(("AWS_", "SNOWFLAKE_", "DBT_ENV", postgres.VARIABLE))
+            or name.endswith("_TOKEN")
         }
         set_environment(patch, environment)
         cluster = stack.enter_context(serving(Cluster({"dagster-env": secret}, pods, network)))
@@ -300,11 +301,12 @@ def test_a_run_that_cannot_reach_the_bucket_says_so_and_is_built_once_it_is_ther
 
 
 def test_each_job_is_one_that_kubernetes_takes_and_says_no_secret(hosts: Hosts) -> None:
-    secrets = {
-        PASSWORD,
-        KEYS["AWS_SECRET_ACCESS_KEY"],
-        hosts.emulator.environment[SNOWFLAKE_PASSWORD],
+    secrets = {PASSWORD} | {
+        value
+        for name, value in hosts.environment.items()
+        if any(word in name for word in ("PASSWORD", "SECRET", "TOKEN"))
     }
+    assert secrets > {KEYS["AWS_SECRET_ACCESS_KEY"], "git-s3cret"}
     assert len(hosts.cluster.posted) >= 6
     for job in hosts.cluster.posted:
         kubernetes_validate.validate(job, "1.35", strict=True)
