@@ -66,6 +66,7 @@ LONGEST = [
 ROTATED = [
     *("tests/automation/test_living.py", "tests/machines/test_pods.py"),
     *("tests/deploy/test_login.py", "tests/postgres/test_lists.py"),
+    *("tests/snowflake/test_demo.py", "tests/snowflake/test_stories.py"),
 ]
 # Long lists of cases that each build a warehouse. `make test` tries a fifth of every second list,
 # each day others: all of them in ten days. `make test CASES=all` tries all, and so does pytest that
