@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
 from dbt_orchestration.settings.models import Environment
 from tests.automation.conftest import _prepare_here  # noqa: F401
@@ -42,6 +43,18 @@ class Shop(Site):
     def content(self) -> Content:
         return {name: sorted(self.query(f"select * from shop.{name}")) for name in BUILT}
 
+    def clone_database(self) -> Content:
+        """What Snowflake does: a view has the text that it had. What is cloned."""
+        self.query("create database if not exists cloned")
+        self.query("create schema if not exists cloned.shop")
+        for name in {*BUILT} - {"stg_orders"}:
+            self.query(f"create table cloned.shop.{name} as select * from analytics.shop.{name}")
+        self.query(
+            "create view cloned.shop.stg_orders as select order_id, customer_id, amount,"
+            " cast(ordered_at as timestamp) as ordered_at from analytics.shop.raw_orders"
+        )
+        return self.content()
+
     def ask(self, form: str, **fields: Any) -> dg.ExecuteInProcessResult:
         """Launch a form, and the run that it asks for."""
         asked = self.launch(form, **fields)
@@ -66,7 +79,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     ):
         clean_environment(patch)
         set_environment(patch, emulator.environment)
-        clone, profile = Clone(home, SHOP), {"profile": PROFILE, "profiles_dir": EVERY_NODE}
+        clone = Clone(home, SHOP)
+        profile: dict[str, Any] = {"profile": PROFILE, "profiles_dir": EVERY_NODE}
         settings = follow(home, str(clone.remote), environments=environments, **profile)
         shop = Shop(clone, instance, settings, emulator=emulator)
         assert "nothing is due" in shop.build_all()
@@ -164,3 +178,42 @@ def test_another_dagster_adopts_what_is_there(site: Shop, tmp_path: Path) -> Non
         assert "nothing is due" in other.says()
         since = [s.lower() for s in site.emulator.statements[sent:]]
         assert not [s for s in since if "create or replace" in s or "insert into" in s]
+
+
+def test_dev_goes_on_from_a_clone_of_prod(site: Shop, tmp_path: Path) -> None:
+    """The steps of docs/snowflake.md, by an installation of its own."""
+    profiles = yaml.safe_load((EVERY_NODE / "profiles.yml").read_text())
+    outputs = profiles[PROFILE]["outputs"]
+    outputs["copy"] = {**outputs["prod"], "database": "CLONED"}
+    (tmp_path / "profiles.yml").write_text(yaml.safe_dump(profiles))
+    changed = {
+        "state_dir": tmp_path / "state",
+        "profiles_dir": tmp_path,
+        "environments": {"prod": Environment(branch="dev", target="copy", push=ALWAYS)},
+    }
+    main = git(site.clone.folder, "rev-parse", "HEAD")
+    with dagster_in(tmp_path) as instance:
+        dev = replace(site, instance=instance, cursors={}, loaded={})
+        dev.settings = site.settings.model_copy(update=changed)
+        dev.load()
+        order(dev, "pause", reason="a clone")
+        assert "Paused" in dev.says()
+        was = dev.clone_database()
+        order(dev, "roll_back", commit=main[:7], reason="what prod has", dry_run=False)
+        dev.says()
+        asked = dev.launch("adopt", reason="a clone", dry_run=False)
+        assert asked.success, failure(asked)
+        [request] = started(dev)
+        assert names(request) == BUILT
+        adopt(dev, request)
+        dev.ask("run_now", select="config.materialized:view", reason="they read prod")
+        order(dev, "roll_forward", reason="cloned")
+        order(dev, "resume")
+        request = dev.request()
+        assert names(request) == ["big_customers"]
+        assert dev.run(request).success
+        assert "nothing is due" in dev.build_all()
+        assert dev.query("select sum(amount) from cloned.shop.big_customers") == [(802,)]
+        dev.query("update cloned.shop.raw_orders set amount = 0")
+        assert dev.query("select sum(amount) from cloned.shop.stg_orders") == [(0,)]
+        assert site.content() == was
