@@ -44,10 +44,9 @@ setattr(ScriptDirectory, "from_config", cache(ScriptDirectory.from_config))  # n
 # one after another.
 _KILLS = "tests/faults/test_kills.py"
 DEPLOYMENTS = [
-    *("tests/e2e/test_push.py", "tests/e2e/test_up.py"),
-    *("tests/browser/test_ui.py", "tests/browser/test_forms.py"),
-    *(_KILLS, "tests/test_demo.py", "tests/e2e/test_code_server.py"),
-    *("tests/e2e/test_stranger.py", "tests/postgres/test_up.py"),
+    *("tests/e2e/test_push.py", "tests/e2e/test_up.py", "tests/test_demo.py"),
+    *("tests/browser/test_forms.py", _KILLS, "tests/e2e/test_code_server.py"),
+    *("tests/browser/test_ui.py", "tests/e2e/test_stranger.py", "tests/postgres/test_up.py"),
 ]
 # So that no worker is left with one of them when the others have nothing more to do.
 LONGEST = [
@@ -61,12 +60,12 @@ LONGEST = [
 ]
 
 
-# Of these and of the deployments `make test` tries every fourth, each day others. It kills some
-# process of a deployment each time.
+# Of these and of the deployments `make test` tries every fourth, each day others: in this order, so
+# that no day has two of the longest. It kills some process of a deployment each time.
 ROTATED = [
-    *("tests/automation/test_living.py", "tests/machines/test_pods.py"),
-    *("tests/deploy/test_login.py", "tests/postgres/test_lists.py"),
-    *("tests/snowflake/test_demo.py", "tests/snowflake/test_stories.py"),
+    *("tests/automation/test_living.py", "tests/snowflake/test_stories.py"),
+    *("tests/machines/test_pods.py", "tests/postgres/test_lists.py"),
+    *("tests/snowflake/test_demo.py", "tests/deploy/test_login.py"),
 ]
 # Long lists of cases that each build a warehouse. `make test` tries a fifth of every second list,
 # each day others: all of them in ten days. `make test CASES=all` tries all, and so does pytest that
