@@ -126,7 +126,7 @@ def test_everything_can_be_backfilled_at_once(up: Up) -> None:
         status: str = backfill["status"]
         return status if status.startswith(("COMPLETED", "FAILED", "CANCELED")) else None
 
-    assert until(completed, 240) == "COMPLETED_SUCCESS"
+    assert until(completed) == "COMPLETED_SUCCESS"
     assert up.rows("select sum(amount) from main.orders_daily") == [(150,)]
     assert up.rows("select sum(amount) from main.orders_monthly") == [(150,)]
 
@@ -139,7 +139,7 @@ def test_a_schedule_of_models_with_different_partitions_ticks(up: Up) -> None:
         runs = up.query(_RUNS)["results"]
         return next((run["runId"] for run in runs if run["runId"] not in before), None)
 
-    run = up.finished(until(new_run, 150))
+    run = up.finished(until(new_run))
     # Dagster forgets that it was told to stop while a tick goes on, and that launches the run.
     stopped = up.query(_STOP_SCHEDULE, id=state["id"])
     assert stopped["__typename"] == "ScheduleStateResult", stopped

@@ -14,13 +14,12 @@ import pytest
 from filelock import FileLock
 
 from tests.automation.site import Site, prepared_here
-from tests.conftest import clean_environment
+from tests.conftest import clean_environment, day
 from tests.faults.shop import End, build_first, dagster_in, push
 
-# How many of a file, and which: each seed chooses others.
+# How many of a file: each day others.
 FEW = {"test_kills.py": 1, "test_killed_runs.py": 2, "test_killed_preparers.py": 1}
 FEW |= {"test_broken.py": 3, "test_full_disk.py": 1, "test_killed_forms.py": 2}
-SEED = 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -29,7 +28,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for file, count in FEW.items():
         every = [item for item in items if item.path == Path(__file__).with_name(file)]
-        chosen = random.Random(SEED).sample(every, min(count, len(every)))
+        chosen = random.Random(day()).sample(every, min(count, len(every)))
         left_out = [item for item in every if item not in chosen]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

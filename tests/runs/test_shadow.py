@@ -57,7 +57,7 @@ def test_only_what_a_run_left_is_dropped(warehouse: Warehouse) -> None:
     assert warehouse.build("days", "notes", "known").success
     ours = [f"{NAME}__rebuild_cafe0125", f"{NAME}__REBUILD_CAFE0126"]
     others = [f"{NAME}__rebuild_{end}" for end in ("cafe012", "cafe01234", "cafe012x", "", "%")]
-    others += [f"x{ours[0]}", f"{NAME}__rebuild_cafe0124"]
+    others += [f"x{ours[0]}", f"{NAME}__rebuild_cafe0124", f"{NAME}__dbt_backup"]
     for name in (*ours, *others):
         warehouse.execute(f'create table main."{name}" as select 1 as one')
     make_anew(warehouse)

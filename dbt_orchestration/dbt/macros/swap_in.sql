@@ -28,7 +28,8 @@
     {% do run_query('alter table ' ~ old ~ ' swap with ' ~ new) %}
     {% do adapter.drop_relation(new) %}
   {% else %}
-    {% set backup = make_backup_relation(old, 'table') %}
+    {#- dbt's name for it, …__dbt_backup, may be a model's. This one is tidied away like what is beside. -#}
+    {% set backup = old.incorporate(path={'identifier': old.identifier ~ '__rebuild_00000000'}) %}
     {% do adapter.drop_relation(backup) %}
     {% do drop_indexes_on_relation(old) if target.type == 'duckdb' %}
     {% call statement('begin', auto_begin=True) %} select 1 {% endcall %}
