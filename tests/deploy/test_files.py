@@ -20,6 +20,7 @@ from tests.conftest import INSTANCE, REPOSITORY
 from tests.deploy.conftest import DEPLOY, Render
 
 HADOLINT = Path(sys.executable).parent / "hadolint"
+SYSTEMD = shutil.which("systemd-analyze") or ""
 
 
 @pytest.mark.skipif(not HADOLINT.is_file(), reason="there is no hadolint for this kind of machine")
@@ -68,6 +69,16 @@ def test_a_tag_says_version_commit_and_ticket(subject: str, ends: str, tmp_path:
         run("deploy/image-tag.sh")
         == f"{version}-{run('git', 'rev-parse', '--short=10', 'HEAD')}{ends}"
     )
+
+
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [("compose-spec", "compose.yaml"), ("github-workflows", "pipeline.github.yml")],
+)
+def test_those_who_read_it_know_each_of_its_keys(schema: str, file: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
+    done = subprocess.run([*command, DEPLOY / file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_one_machine_runs_what_the_chart_runs(render: Render, tmp_path: Path) -> None:
@@ -128,6 +139,27 @@ def test_systemd_runs_what_compose_runs() -> None:
         # Where it listens and where its files are is another matter.
         options = {each for each in theirs if each.startswith("--")}
         assert {each for each in arguments if each.startswith("--")} == options
+
+
+@pytest.mark.skipif(not SYSTEMD, reason="there is no systemd-analyze here: apt install systemd")
+def test_systemd_knows_what_its_units_say(tmp_path: Path) -> None:
+    units = sorted((DEPLOY / "systemd").glob("*.service"))
+
+    def told(restart: str) -> list[str]:
+        for unit in units:
+            # Their programs have to be there.
+            text = unit.read_text().replace("/opt/dbt-orchestration/.venv", sys.prefix)
+            (tmp_path / unit.name).write_text(text.replace("\nRestart=", f"\n{restart}="))
+        copies = [tmp_path / unit.name for unit in units]
+        done = subprocess.run(
+            [SYSTEMD, "verify", *copies], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr.splitlines()
+
+    assert told("Restart") == []
+    # Of what it does not know it warns, and goes on.
+    assert len(told("Restrat")) == len(units)
 
 
 @pytest.mark.parametrize(
