@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import configparser
+import itertools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from string import Template
 
 import pytest
 import yaml
@@ -17,7 +20,7 @@ from dagster._core.instance.ref import InstanceRef
 
 from dbt_orchestration.webserver import OWN_PAGES, VARIABLE
 from tests.conftest import INSTANCE, REPOSITORY
-from tests.deploy.conftest import DEPLOY, Render
+from tests.deploy.conftest import CHART, DEPLOY, Render, pod_specs
 
 HADOLINT = Path(sys.executable).parent / "hadolint"
 SYSTEMD = shutil.which("systemd-analyze") or ""
@@ -79,6 +82,40 @@ def test_those_who_read_it_know_each_of_its_keys(schema: str, file: str) -> None
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
     done = subprocess.run([*command, DEPLOY / file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_pipeline_installs_what_it_has_built(render: Render) -> None:
+    [job] = yaml.safe_load((DEPLOY / "pipeline.github.yml").read_text())["jobs"].values()
+    said = {**job["env"], "TAG": "0.1.0-3f2a9c1d20"}
+    commands = [
+        shlex.split(Template(step["run"]).safe_substitute(said))
+        for step in job["steps"]
+        if "run" in step
+    ]
+    built = {
+        command[command.index("-t") + 1]: command[command.index("-f") + 1]
+        for command in commands
+        if command[:2] == ["docker", "build"]
+    }
+    files = {str(file.relative_to(REPOSITORY)) for file in DEPLOY.glob("Containerfile*")}
+    assert {*built.values()} == files
+    pushed = {command[2] for command in commands if command[:2] == ["docker", "push"]}
+    assert pushed == built.keys()
+
+    [helm] = [command for command in commands if command[0] == "helm"]
+    options = [
+        f"--set-string={value}"
+        for option, value in itertools.pairwise(helm)
+        if option == "--set-string"
+    ]
+    values = Path(helm[helm.index("--values") + 1])
+    assert values.parent == CHART.relative_to(REPOSITORY)
+    images = {
+        each["image"]
+        for spec in pod_specs(render(values.name, *options))
+        for each in spec["containers"]
+    }
+    assert images == pushed
 
 
 def test_one_machine_runs_what_the_chart_runs(render: Render, tmp_path: Path) -> None:
@@ -198,10 +235,7 @@ def test_oauth2_proxy_sends_each_group_to_its_webserver(
         assert variables[OWN_PAGES] == "true"
 
 
-def test_the_other_files_are_yaml() -> None:
-    for name in ("values-official.yaml", "pipeline.github.yml"):
-        assert yaml.safe_load((DEPLOY / name).read_text())
-    # What the traps are about.
+def test_values_for_dagsters_own_chart_know_its_traps() -> None:
     official = yaml.safe_load((DEPLOY / "values-official.yaml").read_text())
     assert official["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
     [prod] = official["dagster-user-deployments"]["deployments"]
