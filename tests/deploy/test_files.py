@@ -14,6 +14,7 @@ import tomllib
 from pathlib import Path
 from string import Template
 
+import dagster as dg
 import pytest
 import yaml
 from dagster._core.instance.ref import InstanceRef
@@ -237,8 +238,44 @@ def test_oauth2_proxy_sends_each_group_to_its_webserver(
 
 def test_values_for_dagsters_own_chart_know_its_traps() -> None:
     official = yaml.safe_load((DEPLOY / "values-official.yaml").read_text())
+    code = official["dagster-user-deployments"]
     assert official["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
-    [prod] = official["dagster-user-deployments"]["deployments"]
+    [prod] = code["deployments"]
     assert "codeServerArgs" in prod
     assert "dagsterApiGrpcArgs" not in prod
-    assert prod["volumeMounts"][0]["mountPath"].endswith("/dagster.yaml")
+    home = official["global"]["dagsterHome"]
+    assert f"DAGSTER_HOME={home}" in (DEPLOY / "Containerfile").read_text()
+    assert prod["volumeMounts"][0]["mountPath"] == f"{home}/dagster.yaml"
+    for place in (official, code):
+        assert "eks.amazonaws.com/role-arn" in place["serviceAccount"]["annotations"]
+    webserver = official["dagsterWebserver"]
+    assert webserver["service"]["port"] == webserver["readinessProbe"]["httpGet"]["port"] == 3000
+
+
+def test_dagster_takes_the_queue_of_those_values(tmp_path: Path) -> None:
+    official = yaml.safe_load((DEPLOY / "values-official.yaml").read_text())
+    ours = yaml.safe_load(INSTANCE.read_text())
+    pools = official["concurrency"]["pools"]
+    said = {
+        "concurrency": {
+            "pools": {"granularity": pools["granularity"], "default_limit": pools["defaultLimit"]}
+        },
+        "telemetry": official["telemetry"],
+        **official["additionalInstanceConfig"],
+    }
+    if official["dagsterDaemon"]["runCoordinator"]["enabled"]:
+        # What that chart writes of its own accord.
+        said["run_coordinator"] = {
+            "module": "dagster",
+            "class": "QueuedRunCoordinator",
+            "config": {"max_concurrent_runs": -1},
+        }
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(said))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert isinstance(instance.run_coordinator, dg.QueuedRunCoordinator)
+        granularity = instance.get_concurrency_config().pool_config.pool_granularity
+    assert granularity is not None
+    assert granularity.value == ours["concurrency"]["pools"]["granularity"]
+    assert {name: said[name] for name in ("telemetry", "freshness", "nux")} == {
+        name: ours[name] for name in ("telemetry", "freshness", "nux")
+    }
