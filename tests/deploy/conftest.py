@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,13 @@ def data_of(manifests: Sequence[dict[str, Any]], name: str) -> dict[str, str]:
     ]
     found: dict[str, str] = data
     return found
+
+
+def pod_specs(manifests: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Pods of deployments and jobs. Those of runs are made by Dagster."""
+    for each in manifests:
+        if each["kind"] in ("Deployment", "Job"):
+            yield each["spec"]["template"]["spec"]
 
 
 def editors_login(manifests: list[dict[str, Any]]) -> dict[str, str]:

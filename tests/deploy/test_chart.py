@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from dagster_k8s.job import construct_dagster_k8s_job
 from dbt_orchestration.settings.models import CONFIG_VARIABLE, load_settings
 from dbt_orchestration.webserver import OWN_PAGES, VARIABLE
 from tests.conftest import INSTANCE
-from tests.deploy.conftest import CHART, Render, data_of, editors_login
+from tests.deploy.conftest import CHART, Render, data_of, editors_login, pod_specs
 
 BOTH = pytest.mark.parametrize("values", ["values-dev.yaml", "values-prod.yaml"])
 KUBERNETES = "1.35"
@@ -156,6 +156,100 @@ def test_the_launcher_may_do_what_dagster_asks_of_kubernetes(render: Render) -> 
     assert asked <= allowed
 
 
+@BOTH
+def test_only_the_daemon_ends_before_its_successor_starts(values: str, render: Render) -> None:
+    specs = deployments(render(values))
+    ways = {name: spec.get("strategy", {}).get("type") for name, spec in specs.items()}
+    assert [name for name, way in ways.items() if way == "Recreate"] == ["dagster-daemon"]
+    assert specs["dagster-daemon"]["replicas"] == 1
+
+
+@pytest.mark.parametrize("twice", ["", "webserver", "viewer", "proxy"])
+def test_of_what_runs_twice_one_always_stays(twice: str, render: Render) -> None:
+    replicas = {name: 1 + (name == twice) for name in ("webserver", "viewer", "proxy")}
+    options = [f"--set={name}.replicas={number}" for name, number in replicas.items()]
+    manifests = render("values-dev.yaml", *options)
+    budgets = {
+        each["metadata"]["name"]: each["spec"]
+        for each in manifests
+        if each["kind"] == "PodDisruptionBudget"
+    }
+    # With one replica a budget would keep a node from ever being drained.
+    assert [*budgets] == ([f"dagster-{twice}"] if twice else [])
+    for name, budget in budgets.items():
+        selector = deployments(manifests)[name]["selector"]
+        assert budget == {"minAvailable": 1, "selector": selector}
+
+
+# The proxy listens as soon as it is started. Nobody calls the daemon, so nobody has to know whether
+# it is ready; whether it lives is first asked when it has had time to say so in the database.
+PROBES = {
+    "code-server": {"startupProbe", "readinessProbe", "livenessProbe"},
+    "webserver": {"startupProbe", "readinessProbe", "livenessProbe"},
+    "proxy": {"readinessProbe", "livenessProbe"},
+    "daemon": {"livenessProbe"},
+}
+
+
+@BOTH
+def test_kubernetes_asks_each_container_how_it_is(values: str, render: Render) -> None:
+    specs = deployments(render(values)).values()
+    containers = [each for spec in specs for each in spec["template"]["spec"]["containers"]]
+    assert {each["name"] for each in containers} == PROBES.keys()
+    for each in containers:
+        probes = {key: probe for key, probe in each.items() if key.endswith("Probe")}
+        assert probes.keys() == PROBES[each["name"]]
+        ports = {port[key] for port in each.get("ports", []) for key in ("name", "containerPort")}
+        for probe in probes.values():
+            [asked] = [
+                probe[way] for way in ("grpc", "httpGet", "tcpSocket", "exec") if way in probe
+            ]
+            assert "command" in asked or asked["port"] in ports
+        if each["name"] == "daemon":
+            assert probes["livenessProbe"]["initialDelaySeconds"] == 120
+
+
+@BOTH
+def test_each_container_says_what_it_needs_and_has_a_limit(values: str, render: Render) -> None:
+    manifests = render(values)
+    instance = yaml.safe_load(data_of(manifests, "dagster-instance")["dagster.yaml"])
+    containers = [
+        instance["run_launcher"]["config"],
+        *(each for spec in pod_specs(manifests) for each in spec["containers"]),
+        *(each for spec in pod_specs(manifests) for each in spec.get("initContainers", [])),
+    ]
+    for each in containers:
+        assert each["resources"]["requests"].keys() == {"cpu", "memory"}
+        # A limit of processors would only slow it down.
+        assert "memory" in each["resources"]["limits"]
+
+
+@BOTH
+def test_each_pod_has_the_role_that_values_give(values: str, render: Render) -> None:
+    manifests = render(values)
+    roles = {
+        each["metadata"]["name"]: each["metadata"].get("annotations")
+        for each in manifests
+        if each["kind"] == "ServiceAccount"
+    }
+    given = yaml.safe_load((CHART / values).read_text())["serviceAccounts"]
+    assert roles == {f"dagster-{name}": said["annotations"] for name, said in given.items()}
+    assert all("eks.amazonaws.com/role-arn" in annotations for annotations in roles.values())
+
+    accounts = {
+        "code": "dagster-code",
+        "daemon": "dagster-launcher",
+        "webserver": "dagster-launcher",
+        "viewer": "dagster-viewer",
+        "proxy": None,
+    }
+    for name, spec in deployments(manifests).items():
+        account = spec["template"]["spec"].get("serviceAccountName")
+        assert account == accounts[name.split("-")[1]], name
+    instance = yaml.safe_load(data_of(manifests, "dagster-instance")["dagster.yaml"])
+    assert instance["run_launcher"]["config"]["service_account_name"] == "dagster-run"
+
+
 WRONG = {
     "image.tag=latest": "at '/image/tag': 'latest' does not match pattern",
     "image.tga=1": "at '/image': additional properties 'tga' not allowed",
@@ -197,7 +291,8 @@ def test_without_a_proxy_there_is_none_and_nothing_is_asked_of_it(render: Render
     assert editors_login(render("values-dev.yaml")) == {VARIABLE: "X-Forwarded-User"}
 
 
-def pod_specs(manifests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for each in manifests:
-        if each["kind"] in ("Deployment", "Job"):
-            yield each["spec"]["template"]["spec"]
+def deployments(manifests: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What each is to be, by its name."""
+    return {
+        each["metadata"]["name"]: each["spec"] for each in manifests if each["kind"] == "Deployment"
+    }

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import configparser
+import itertools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from string import Template
 
+import dagster as dg
 import pytest
 import yaml
 from dagster._core.instance.ref import InstanceRef
 
 from dbt_orchestration.webserver import OWN_PAGES, VARIABLE
 from tests.conftest import INSTANCE, REPOSITORY
-from tests.deploy.conftest import DEPLOY, Render
+from tests.deploy.conftest import CHART, DEPLOY, Render, pod_specs
 
 HADOLINT = Path(sys.executable).parent / "hadolint"
+SYSTEMD = shutil.which("systemd-analyze") or ""
 
 
 @pytest.mark.skipif(not HADOLINT.is_file(), reason="there is no hadolint for this kind of machine")
@@ -68,6 +73,50 @@ def test_a_tag_says_version_commit_and_ticket(subject: str, ends: str, tmp_path:
         run("deploy/image-tag.sh")
         == f"{version}-{run('git', 'rev-parse', '--short=10', 'HEAD')}{ends}"
     )
+
+
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [("compose-spec", "compose.yaml"), ("github-workflows", "pipeline.github.yml")],
+)
+def test_those_who_read_it_know_each_of_its_keys(schema: str, file: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
+    done = subprocess.run([*command, DEPLOY / file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_pipeline_installs_what_it_has_built(render: Render) -> None:
+    [job] = yaml.safe_load((DEPLOY / "pipeline.github.yml").read_text())["jobs"].values()
+    said = {**job["env"], "TAG": "0.1.0-3f2a9c1d20"}
+    commands = [
+        shlex.split(Template(step["run"]).safe_substitute(said))
+        for step in job["steps"]
+        if "run" in step
+    ]
+    built = {
+        command[command.index("-t") + 1]: command[command.index("-f") + 1]
+        for command in commands
+        if command[:2] == ["docker", "build"]
+    }
+    files = {str(file.relative_to(REPOSITORY)) for file in DEPLOY.glob("Containerfile*")}
+    assert {*built.values()} == files
+    pushed = {command[2] for command in commands if command[:2] == ["docker", "push"]}
+    assert pushed == built.keys()
+
+    [helm] = [command for command in commands if command[0] == "helm"]
+    options = [
+        f"--set-string={value}"
+        for option, value in itertools.pairwise(helm)
+        if option == "--set-string"
+    ]
+    values = Path(helm[helm.index("--values") + 1])
+    assert values.parent == CHART.relative_to(REPOSITORY)
+    images = {
+        each["image"]
+        for spec in pod_specs(render(values.name, *options))
+        for each in spec["containers"]
+    }
+    assert images == pushed
 
 
 def test_one_machine_runs_what_the_chart_runs(render: Render, tmp_path: Path) -> None:
@@ -130,6 +179,27 @@ def test_systemd_runs_what_compose_runs() -> None:
         assert {each for each in arguments if each.startswith("--")} == options
 
 
+@pytest.mark.skipif(not SYSTEMD, reason="there is no systemd-analyze here: apt install systemd")
+def test_systemd_knows_what_its_units_say(tmp_path: Path) -> None:
+    units = sorted((DEPLOY / "systemd").glob("*.service"))
+
+    def told(restart: str) -> list[str]:
+        for unit in units:
+            # Their programs have to be there.
+            text = unit.read_text().replace("/opt/dbt-orchestration/.venv", sys.prefix)
+            (tmp_path / unit.name).write_text(text.replace("\nRestart=", f"\n{restart}="))
+        copies = [tmp_path / unit.name for unit in units]
+        done = subprocess.run(
+            [SYSTEMD, "verify", *copies], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr.splitlines()
+
+    assert told("Restart") == []
+    # Of what it does not know it warns, and goes on.
+    assert len(told("Restrat")) == len(units)
+
+
 @pytest.mark.parametrize(
     ("file", "service", "group"),
     [
@@ -166,13 +236,46 @@ def test_oauth2_proxy_sends_each_group_to_its_webserver(
         assert variables[OWN_PAGES] == "true"
 
 
-def test_the_other_files_are_yaml() -> None:
-    for name in ("values-official.yaml", "pipeline.github.yml"):
-        assert yaml.safe_load((DEPLOY / name).read_text())
-    # What the traps are about.
+def test_values_for_dagsters_own_chart_know_its_traps() -> None:
     official = yaml.safe_load((DEPLOY / "values-official.yaml").read_text())
+    code = official["dagster-user-deployments"]
     assert official["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
-    [prod] = official["dagster-user-deployments"]["deployments"]
+    [prod] = code["deployments"]
     assert "codeServerArgs" in prod
     assert "dagsterApiGrpcArgs" not in prod
-    assert prod["volumeMounts"][0]["mountPath"].endswith("/dagster.yaml")
+    home = official["global"]["dagsterHome"]
+    assert f"DAGSTER_HOME={home}" in (DEPLOY / "Containerfile").read_text()
+    assert prod["volumeMounts"][0]["mountPath"] == f"{home}/dagster.yaml"
+    for place in (official, code):
+        assert "eks.amazonaws.com/role-arn" in place["serviceAccount"]["annotations"]
+    webserver = official["dagsterWebserver"]
+    assert webserver["service"]["port"] == webserver["readinessProbe"]["httpGet"]["port"] == 3000
+
+
+def test_dagster_takes_the_queue_of_those_values(tmp_path: Path) -> None:
+    official = yaml.safe_load((DEPLOY / "values-official.yaml").read_text())
+    ours = yaml.safe_load(INSTANCE.read_text())
+    pools = official["concurrency"]["pools"]
+    said = {
+        "concurrency": {
+            "pools": {"granularity": pools["granularity"], "default_limit": pools["defaultLimit"]}
+        },
+        "telemetry": official["telemetry"],
+        **official["additionalInstanceConfig"],
+    }
+    if official["dagsterDaemon"]["runCoordinator"]["enabled"]:
+        # What that chart writes of its own accord.
+        said["run_coordinator"] = {
+            "module": "dagster",
+            "class": "QueuedRunCoordinator",
+            "config": {"max_concurrent_runs": -1},
+        }
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(said))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert isinstance(instance.run_coordinator, dg.QueuedRunCoordinator)
+        granularity = instance.get_concurrency_config().pool_config.pool_granularity
+    assert granularity is not None
+    assert granularity.value == ours["concurrency"]["pools"]["granularity"]
+    assert {name: said[name] for name in ("telemetry", "freshness", "nux")} == {
+        name: ours[name] for name in ("telemetry", "freshness", "nux")
+    }

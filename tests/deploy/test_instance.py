@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,11 +28,11 @@ def _code_server_is_up(port: int) -> bool | None:
         return None
 
 
-def test_the_instance_keeps_runs_and_the_workspace_loads(
-    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DAGSTER_PG_PASSWORD", PASSWORD)
-    monkeypatch.setattr(kubernetes.config, "load_incluster_config", lambda **_: None)
+@contextmanager
+def _written(values: str, render: Render, patch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """What the chart writes for Dagster, on a PostgreSQL that runs as long."""
+    patch.setenv("DAGSTER_PG_PASSWORD", PASSWORD)
+    patch.setattr(kubernetes.config, "load_incluster_config", lambda **_: None)
     with postgresql() as server:
         said = {
             "host": "127.0.0.1",
@@ -38,14 +40,26 @@ def test_the_instance_keeps_runs_and_the_workspace_loads(
             "database": "postgres",
             "params.sslmode": "disable",
         }
-        values = [f"--set=postgres.{name}={value}" for name, value in said.items()]
-        written = data_of(render("values-prod.yaml", *values), "dagster-instance")
+        options = [f"--set=postgres.{name}={value}" for name, value in said.items()]
+        yield data_of(render(values, *options), "dagster-instance")
+
+
+@pytest.mark.parametrize("values", ["values-dev.yaml", "values-prod.yaml"])
+def test_the_instance_keeps_what_happened(
+    values: str, render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _written(values, render, monkeypatch) as written:
         (tmp_path / "dagster.yaml").write_text(written["dagster.yaml"])
         with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
             assert "Postgres" in type(instance.event_log_storage).__name__
             instance.report_runless_asset_event(dg.AssetMaterialization("table"))
             assert instance.get_latest_materialization_event(dg.AssetKey("table"))
 
+
+def test_the_workspace_loads(
+    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _written("values-prod.yaml", render, monkeypatch) as written:
         # The webserver is on this machine, where there is no Kubernetes, and so are code servers.
         ours = yaml.safe_load(written["dagster.yaml"])
         del ours["run_launcher"]
