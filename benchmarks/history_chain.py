@@ -379,7 +379,7 @@ class Life:
         if tests_only:
             self.failing.append(self.state)
         # A roll back to such a commit is tried once: it has been.
-        known = not settled.runs and self.state in self.failing
+        known = not failed and self.state in self.failing
         if not (self.whole is None or tests_only or known or self.unsettled):
             self._check_failure(settled, failed)
         self._check_unchanged()
