@@ -131,6 +131,26 @@ def test_an_adapter_that_is_not_installed_is_named(here: Path) -> None:
     assert "the profile coffee needs dbt-bigquery: pip install dbt-bigquery" in done.output
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "place"),
+    [
+        ("dbt_project.yml", "- a\n", ""),
+        ("profiles.yml", "- a\n", ""),
+        ("profiles.yml", "coffee: [a]\n", " coffee:"),
+        ("profiles.yml", "coffee: {outputs: 3}\n", " coffee: outputs:"),
+    ],
+)
+@pytest.mark.parametrize("command", ["up", "doctor"])
+def test_a_file_of_dbt_that_is_something_else_is_named(
+    here: Path, command: str, file: str, text: str, place: str
+) -> None:
+    (make_project(here) / file).write_text(text)
+    done = CliRunner().invoke(app, [command])
+    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
+    said = f"{here / file}:{place} it is no mapping of keys to values, as dbt wants it"
+    assert said in done.output
+
+
 def test_init_writes_what_goes_without_saying_and_overwrites_nothing(here: Path) -> None:
     make_project(here)
     git(here, "init", "--quiet", "--initial-branch=trunk")
