@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from dbt_orchestration.settings.models import (
     CONFIG_VARIABLE,
+    PREFIX,
     Settings,
     SettingsError,
     config_file,
@@ -30,7 +31,7 @@ console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Port = Annotated[int, typer.Option(help="Port of the Dagster UI.", min=1, max=65535)]
-
+ProfilesDir = Annotated[Path | None, typer.Option(help="Folder of profiles.yml.")]
 
 OfEnvironment = Annotated[
     str | None, typer.Option("--environment", help="Of which environment. Default: the first.")
@@ -52,7 +53,9 @@ class Format(StrEnum):
     markdown = "markdown"
 
 
-def _settings() -> Settings:
+def _settings(profiles_dir: Path | None = None) -> Settings:
+    if profiles_dir:  # code locations and runs are processes that read the settings themselves
+        os.environ[f"{PREFIX}PROFILES_DIR"] = str(profiles_dir.expanduser().resolve())
     if CONFIG_VARIABLE in os.environ:  # for processes that are started elsewhere
         os.environ[CONFIG_VARIABLE] = str(config_file())
     try:
@@ -69,12 +72,12 @@ def _stop(problem: object) -> typer.Exit:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(profiles_dir: ProfilesDir = None) -> None:
     """Check this machine, the settings, credentials, project and warehouse; say what to do."""
     from dbt_orchestration.doctor import examine
 
     problems = 0
-    for finding in examine(_settings()):
+    for finding in examine(_settings(profiles_dir)):
         problems += not finding.ok
         mark = "[green]ok [/]" if finding.ok else "[red]bad[/]"
         console.print(f"{mark} {finding.what}: {escape(finding.message)}")
@@ -118,7 +121,7 @@ def plan(  # noqa: PLR0917 - typer passes by keyword
     project_dir: Annotated[
         Path | None, typer.Option(help="Folder of dbt_project.yml. Default: this one or below.")
     ] = None,
-    profiles_dir: Annotated[Path | None, typer.Option(help="Folder of profiles.yml.")] = None,
+    profiles_dir: ProfilesDir = None,
     profile: Annotated[str | None, typer.Option(help="Profile. Default: the project's.")] = None,
     target: Annotated[str | None, typer.Option(help="Target. Default: the profile's.")] = None,
     select: Annotated[str | None, typer.Option(help="Only these nodes: dbt's selection.")] = None,
@@ -286,13 +289,13 @@ def _launch(
 
 
 @app.command()
-def up(port: Port = 3000) -> None:
+def up(port: Port = 3000, profiles_dir: ProfilesDir = None) -> None:
     """Serve the Dagster UI with everything running; build the warehouse first if it is empty."""
     from dbt_orchestration.local.dagster_process import LaptopError
     from dbt_orchestration.local.up import up as serve
 
     try:
-        serve(_settings(), port, console)
+        serve(_settings(profiles_dir), port, console)
     except LaptopError as error:
         raise _stop(error) from None
 

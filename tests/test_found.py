@@ -101,6 +101,22 @@ def test_dbts_own_variable_says_where_profiles_are(
     assert load_settings().profiles_dir == tmp_path
 
 
+@pytest.mark.parametrize("command", ["up", "doctor"])
+def test_an_option_says_where_profiles_are(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    project, folder = make_project(here), tmp_path / "secrets"
+    folder.mkdir()
+    (project / "profiles.yml").unlink()
+    # A file of which both say something, so that nothing has to be started.
+    (folder / "profiles.yml").write_text(_PROFILES.replace("duckdb,", "bigquery,"))
+    monkeypatch.setenv("DBT_ORCHESTRATION_PROFILES_DIR", "elsewhere")  # the option is stronger
+    done = CliRunner().invoke(app, [command, "--profiles-dir", "../secrets"])
+    assert f"{folder}/profiles.yml: the profile coffee needs dbt-bigquery" in done.output
+    # What is started reads the settings itself.
+    assert load_settings().profiles_dir == folder
+
+
 def test_relative_paths_start_at_the_settings_file(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
