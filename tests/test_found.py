@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
+from dbt_orchestration import Environment, build_defs
 from dbt_orchestration.cli import app
 from dbt_orchestration.settings.models import Settings, SettingsError, load_settings
 from tests.automation.site import git
@@ -83,6 +85,35 @@ def test_of_a_remote_it_is_the_default_branch(
 def test_outside_git_nothing_is_followed(here: Path) -> None:
     make_project(here)
     assert only(load_settings()) == ("main", "here", False)
+
+
+@pytest.mark.parametrize("stated", ["", "environments: {prod: {branch: main, target: here}}"])
+def test_outside_git_up_says_that_no_push_is_followed(here: Path, stated: str) -> None:
+    project = make_project(here)
+    (here / "environments.yaml").write_text(stated)
+    # It then stops before it has started anything.
+    (project / "models" / "broken.sql").write_text("{% if %}")
+    said = f"\nPushes are not followed: {here} is in no git repository. Run git init there, commit"
+    assert said in f"\n{CliRunner().invoke(app, ['up']).output}"
+    git(here, "init", "--quiet", "--initial-branch=trunk")
+    commit_all(here)
+    assert "not followed" not in CliRunner().invoke(app, ["up"]).output
+
+
+def test_outside_git_the_daily_build_says_that_no_push_is_followed(here: Path) -> None:
+    make_project(here)
+    told = {"webhook": {"url": "https://example.com/hook"}}
+    outside = build_defs(Environment(project_dir=here, notify=told))
+    said = f"Pushes are not followed: {here} is in no git repository"
+    schedule = outside.resolve_schedule_def("prod_full_build_schedule")
+    pushes = outside.resolve_asset_graph().get(dg.AssetKey(["prod", "pushes"]))
+    job = outside.resolve_job_def("prod_full_build")
+    for each in (schedule, pushes, job):
+        assert said in (each.description or "")
+    git(here, "init", "--quiet", "--initial-branch=trunk")
+    commit_all(here)
+    inside = build_defs(Environment(project_dir=here, push={"enabled": False}))
+    assert said not in (inside.resolve_job_def("prod_full_build").description or "")
 
 
 def test_profiles_are_found_in_the_home_folder(here: Path, tmp_path: Path) -> None:
