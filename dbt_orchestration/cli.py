@@ -8,12 +8,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
+from dbt_orchestration.settings.extras import missing
 from dbt_orchestration.settings.models import (
     CONFIG_VARIABLE,
     PREFIX,
@@ -26,7 +28,23 @@ from dbt_orchestration.settings.models import (
 # Dagster's of its own parts, which are contract-tested: a page of them would hide what matters.
 warnings.filterwarnings("ignore", message=r".* is currently in (beta|preview)")
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+class _Commands(TyperGroup):
+    """All of them. ``plan`` needs no Dagster, and so it need not be installed."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call a command; one line, and no trace, where a part of the installation is missing."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if said := missing(error.name or ""):
+                raise _stop(said) from None
+            raise
+
+
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
