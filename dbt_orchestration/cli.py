@@ -8,14 +8,17 @@ import warnings
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
+from dbt_orchestration.settings.extras import missing
 from dbt_orchestration.settings.models import (
     CONFIG_VARIABLE,
+    PREFIX,
     Settings,
     SettingsError,
     config_file,
@@ -25,12 +28,28 @@ from dbt_orchestration.settings.models import (
 # Dagster's of its own parts, which are contract-tested: a page of them would hide what matters.
 warnings.filterwarnings("ignore", message=r".* is currently in (beta|preview)")
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+class _Commands(TyperGroup):
+    """All of them. ``plan`` needs no Dagster, and so it need not be installed."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call a command; one line, and no trace, where a part of the installation is missing."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if said := missing(error.name or ""):
+                raise _stop(said) from None
+            raise
+
+
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Port = Annotated[int, typer.Option(help="Port of the Dagster UI.", min=1, max=65535)]
-
+ProfilesDir = Annotated[Path | None, typer.Option(help="Folder of profiles.yml.")]
 
 OfEnvironment = Annotated[
     str | None, typer.Option("--environment", help="Of which environment. Default: the first.")
@@ -52,7 +71,9 @@ class Format(StrEnum):
     markdown = "markdown"
 
 
-def _settings() -> Settings:
+def _settings(profiles_dir: Path | None = None) -> Settings:
+    if profiles_dir:  # code locations and runs are processes that read the settings themselves
+        os.environ[f"{PREFIX}PROFILES_DIR"] = str(profiles_dir.expanduser().resolve())
     if CONFIG_VARIABLE in os.environ:  # for processes that are started elsewhere
         os.environ[CONFIG_VARIABLE] = str(config_file())
     try:
@@ -69,12 +90,12 @@ def _stop(problem: object) -> typer.Exit:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(profiles_dir: ProfilesDir = None) -> None:
     """Check this machine, the settings, credentials, project and warehouse; say what to do."""
     from dbt_orchestration.doctor import examine
 
     problems = 0
-    for finding in examine(_settings()):
+    for finding in examine(_settings(profiles_dir)):
         problems += not finding.ok
         mark = "[green]ok [/]" if finding.ok else "[red]bad[/]"
         console.print(f"{mark} {finding.what}: {escape(finding.message)}")
@@ -118,7 +139,7 @@ def plan(  # noqa: PLR0917 - typer passes by keyword
     project_dir: Annotated[
         Path | None, typer.Option(help="Folder of dbt_project.yml. Default: this one or below.")
     ] = None,
-    profiles_dir: Annotated[Path | None, typer.Option(help="Folder of profiles.yml.")] = None,
+    profiles_dir: ProfilesDir = None,
     profile: Annotated[str | None, typer.Option(help="Profile. Default: the project's.")] = None,
     target: Annotated[str | None, typer.Option(help="Target. Default: the profile's.")] = None,
     select: Annotated[str | None, typer.Option(help="Only these nodes: dbt's selection.")] = None,
@@ -286,13 +307,13 @@ def _launch(
 
 
 @app.command()
-def up(port: Port = 3000) -> None:
+def up(port: Port = 3000, profiles_dir: ProfilesDir = None) -> None:
     """Serve the Dagster UI with everything running; build the warehouse first if it is empty."""
     from dbt_orchestration.local.dagster_process import LaptopError
     from dbt_orchestration.local.up import up as serve
 
     try:
-        serve(_settings(), port, console)
+        serve(_settings(profiles_dir), port, console)
     except LaptopError as error:
         raise _stop(error) from None
 

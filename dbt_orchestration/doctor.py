@@ -79,20 +79,27 @@ def examine(settings: Settings) -> Iterator[Finding]:
 def missing_credentials(settings: Settings, environment: str) -> list[str]:
     """Variables that the target of ``environment`` reads, without a default and not set."""
     targets = _targets(settings)
-    target = targets.get(settings.environment(environment).target) if targets else None
+    target = targets.get(settings.environment(environment).target)
     names = _ENV_VAR.findall(json.dumps(target, default=str))
     known = seen_by_jinja(os.environ) | settings.dbt_environment
     return sorted({name for name, default in names if not default and not known.get(name)})
 
 
-def _targets(settings: Settings) -> dict[str, object] | None:
+def _targets(settings: Settings) -> dict[str, object]:
     file = settings.profiles_dir / "profiles.yml"
     try:
-        profiles = yaml.safe_load(file.read_text()) or {}
+        stated = yaml.safe_load(file.read_text()) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"{file} is not valid YAML: {error}") from None
-    outputs: dict[str, object] | None = (profiles.get(settings.profile) or {}).get("outputs")
-    return outputs
+    profile = _mapping(str(file), stated).get(settings.profile)
+    outputs = _mapping(f"{file}: {settings.profile}", profile).get("outputs")
+    return _mapping(f"{file}: {settings.profile}: outputs", outputs)
+
+
+def _mapping(what: str, value: object) -> dict[str, object]:
+    if isinstance(value, dict | None):
+        return value or {}
+    raise ValueError(f"{what}: it is no mapping of keys to values, as dbt wants it")
 
 
 def _python() -> Finding:
@@ -171,7 +178,7 @@ def built_twice(settings: Settings, revisions: Mapping[str, Revision | None]) ->
     Args:
         revisions: what each environment consists of; None if that is not known.
     """
-    targets = _targets(settings) or {}
+    targets = _targets(settings)
     owners: dict[tuple[str, str], str] = {}
     shared: dict[tuple[str, str], list[str]] = {}
     for name, revision in revisions.items():

@@ -13,6 +13,7 @@ import pytest
 from dbt_orchestration.changes import Compiled, Project, column_lineage, diff, fingerprint
 from tests.automation.site import Clone
 from tests.conftest import REPOSITORY
+from tests.test_found import make_project
 
 _DAGSTER = (
     *("dagster", "dagster_dbt", "dagster_graphql", "dagster_shared", "dagster_webserver"),
@@ -26,7 +27,7 @@ import sys
 class Refusing:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {absent!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}")
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 
 sys.meta_path.insert(0, Refusing())
@@ -52,6 +53,25 @@ def test_a_plan_needs_no_dagster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         check=False,
     )
     assert "2 of 7 nodes due, 5 left alone." in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "demo", "doctor", "launch", "launch run_now"])
+def test_what_needs_dagster_says_how_to_install_it(tmp_path: Path, command: str) -> None:
+    make_project(tmp_path / "project")
+    done = subprocess.run(
+        [sys.executable, "-m", "dbt_orchestration.cli", *command.split()],
+        cwd=tmp_path / "project",
+        env=without(_DAGSTER, tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: dagster")
+    assert "is not installed; it comes with the extra dagster (duckdb and snowflake bring" in line
+    assert "pip install '.[dagster]' in a checkout" in line
+    assert "pip install 'dbt-orchestration[dagster] @ git+https://" in line
 
 
 def test_the_engine_needs_no_dbt(tmp_path: Path) -> None:

@@ -32,9 +32,12 @@ def _schedule_name(job: str) -> str:
 
 
 def jobs_and_schedules(
-    environment: Environment, name: str, dbt: DbtAssets
+    environment: Environment, name: str, dbt: DbtAssets, not_followed: str = ""
 ) -> tuple[Sequence[MixedPartitionsJob], Sequence[dg.ScheduleDefinition]]:
     """The jobs of an environment and the schedules of those that have one.
+
+    Args:
+        not_followed: why nothing but the schedules builds anything, if that is so.
 
     Raises:
         SettingsError: a job's selection is wrong or matches nothing.
@@ -44,7 +47,8 @@ def jobs_and_schedules(
         name,
         FULL_BUILD,
         everything(dbt),
-        "Every model, seed and snapshot; incremental models for their newest partitions.",
+        "Every model, seed and snapshot; incremental models for their newest partitions."
+        + (f" {not_followed}" if not_followed else ""),
     )
     jobs, schedules = [full], [_schedule(name, full, environment.full_build, dbt, source_checks)]
     for job_name, job in environment.jobs.items():
@@ -99,6 +103,7 @@ def _schedule(
     @dg.schedule(
         name=_schedule_name(job.name),
         job=job,
+        description=job.description,
         cron_schedule=schedule.cron,
         execution_timezone=schedule.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING

@@ -29,10 +29,13 @@ def pushes_key(environment: str) -> dg.AssetKey:
     return dg.AssetKey([environment, "pushes"])
 
 
-def pushes_spec(environment: str, branch: str, *, begins: bool = False) -> dg.AssetSpec:
+def pushes_spec(
+    environment: str, branch: str, *, begins: bool = False, not_followed: str = ""
+) -> dg.AssetSpec:
     """The asset.
 
     Args:
+        not_followed: why there are no pushes, if that is so.
         begins: no commit was prepared so far, and this is the environment's only asset.
     """
     said = f"Pushes to {branch}: nodes built and left alone, and seconds saved."
@@ -44,7 +47,7 @@ def pushes_spec(environment: str, branch: str, *, begins: bool = False) -> dg.As
     return dg.AssetSpec(
         pushes_key(environment),
         group_name=group_of(environment, "pushes"),
-        description=said,
+        description=not_followed or said,
         tags={ENVIRONMENT: environment},
     )
 

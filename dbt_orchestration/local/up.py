@@ -32,7 +32,7 @@ from dbt_orchestration.local.dagster_process import (
     wait_until_loaded,
     watch,
 )
-from dbt_orchestration.revisions.commits import is_current, prepare_followed
+from dbt_orchestration.revisions.commits import is_current, not_followed, prepare_followed
 from dbt_orchestration.revisions.current import as_it_lies
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.storage import StorageError
@@ -69,6 +69,8 @@ def up(settings: Settings, port: int, console: Console) -> None:
 
 
 def _serve(settings: Settings, port: int, console: Console) -> None:
+    if said := not_followed(settings):
+        console.print(said)
     quickly = 0
     while True:
         started = time.monotonic()

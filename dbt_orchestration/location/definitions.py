@@ -39,6 +39,7 @@ from dbt_orchestration.operations.pause_form import pause_job, resume_job
 from dbt_orchestration.operations.rebuild_form import rebuild_job
 from dbt_orchestration.operations.resume_form import resume_build_job
 from dbt_orchestration.operations.run_now import run_now_job
+from dbt_orchestration.revisions.commits import not_followed
 from dbt_orchestration.revisions.current import loaded_revision, open_revision
 from dbt_orchestration.settings.models import Settings
 from dbt_orchestration.settings.types import named
@@ -135,11 +136,13 @@ def definitions_of(
     raw_keys = raw.keys if raw else ()
     sources = revision.manifest["sources"]
     others = {key for u, key in dbt.keys.items() if u in sources and states_key(sources[u])}
-    jobs, schedules = jobs_and_schedules(environment, name, dbt)
+    unfollowed = "" if revision.commit else not_followed(settings)
+    jobs, schedules = jobs_and_schedules(environment, name, dbt, unfollowed)
     load, tags = named(name, "load_raw"), {ENVIRONMENT_TAG: name}
     check = partial(check_revision, settings, name, translator=translator)
     loaded = Loaded(settings, name, revision, dbt, assets_of, check)
-    pushes = environment.push.enabled
+    follows = environment.push.enabled
+    pushes = pushes_spec(name, environment.branch, not_followed=unfollowed)
     told = []
     if environment.lightdash:
         told = [lightdash_definitions(settings, name, environment.lightdash, revision, dbt)]
@@ -158,13 +161,13 @@ def definitions_of(
             *([raw] if raw else []),
             *(source for source in dbt.sources.values() if source.key not in {*raw_keys, *others}),
             *exposure_specs(revision.manifest, name, dbt.keys),
-            *([pushes_spec(name, environment.branch)] if pushes or tellers else []),
+            *([pushes] if follows or tellers else []),
             *(asset for asset, _, _ in told),
             page,
         ],
         asset_checks=[
-            *([newest_commit_check(settings, name, revision)] if pushes else []),
-            *([follows_check(name, environment.branch)] if pushes else []),
+            *([newest_commit_check(settings, name, revision)] if follows else []),
+            *([follows_check(name, environment.branch)] if follows else []),
             *checks,
         ],
         jobs=[
@@ -177,15 +180,15 @@ def definitions_of(
             rebuild_job(loaded),
             adopt_job(loaded),
             orphans_job(loaded),
-            *([history_job(loaded)] if pushes else []),
-            *([roll_back_job(loaded), roll_forward_job(loaded)] if pushes else []),
+            *([history_job(loaded)] if follows else []),
+            *([roll_back_job(loaded), roll_forward_job(loaded)] if follows else []),
             *(pause_job(name), resume_job(name)),
             *(job for _, job, _ in told),
             *(job for job, _ in costs),
         ],
         schedules=schedules,
         sensors=[
-            *([push] if pushes else []),
+            *([push] if follows else []),
             asked_sensor(name, dbt),
             *(sensor for _, _, sensor in told),
             *tellers,

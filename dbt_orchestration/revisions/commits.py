@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.dbt.parse import Revision, is_parsed_as_now
-from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.revisions.git import GitError, Repository
 from dbt_orchestration.revisions.kept import FILES, find, revisions_home
 from dbt_orchestration.revisions.prepare import Checkout, Say, Validate, prepare
 from dbt_orchestration.revisions.remote import Remote
@@ -75,6 +75,20 @@ def prepare_followed(
         if settings.git.remote:
             raise
     return None
+
+
+def not_followed(settings: Settings) -> str:
+    """That no push is followed, and what to do, where the project is in no repository; else ""."""
+    if settings.git.remote:
+        return ""
+    try:
+        Repository.around(settings.project_dir)
+    except GitError:
+        return (
+            f"Pushes are not followed: {settings.project_dir} is in no git repository. Run git init"
+            " there, commit, and start again; or set git.remote (docs/push.md)."
+        )
+    return ""
 
 
 def prepare_again(settings: Settings, environment: str, revision: Revision) -> Revision:

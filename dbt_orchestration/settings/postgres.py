@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from dbt_orchestration.settings.extras import missing
+
 VARIABLE = "DAGSTER_POSTGRES_URL"
 _SCHEME = "postgresql+psycopg2"
 _CONNECT_SECONDS = 10
@@ -80,7 +82,7 @@ def connection_problem(url: str) -> str:
     try:
         import psycopg2
     except ImportError:
-        return f"{VARIABLE} is set: pip install 'dbt-orchestration[postgres]'"
+        return f"{VARIABLE} is set, and {missing('psycopg2')}"
     try:
         psycopg2.connect(plain, connect_timeout=_CONNECT_SECONDS).close()
     except psycopg2.OperationalError as error:

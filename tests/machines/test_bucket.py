@@ -19,7 +19,7 @@ from dbt_orchestration.settings import postgres
 from tests.automation.site import Site, launched_by, prepared_here
 from tests.machines.conftest import Bucket
 
-pytest.importorskip("dagster_postgres", reason="pip install 'dbt-orchestration[postgres]'")
+pytest.importorskip("dagster_postgres", reason="pip install '.[postgres]'")
 
 Machine = Callable[[str], Site]
 

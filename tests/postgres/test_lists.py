@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import REPOSITORY, day
 from tests.instances import ON_POSTGRES
 
-pytest.importorskip("dagster_postgres", reason="pip install 'dbt-orchestration[postgres]'")
+pytest.importorskip("dagster_postgres", reason="pip install '.[postgres]'")
 
 # By what is tried; each file in a process of its own.
 LISTS = {

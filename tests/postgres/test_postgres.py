@@ -17,7 +17,7 @@ from tests.automation.site import Site, prepared_here
 from tests.e2e.running import free_port
 from tests.postgres.server import PASSWORD
 
-pytest.importorskip("dagster_postgres", reason="pip install 'dbt-orchestration[postgres]'")
+pytest.importorskip("dagster_postgres", reason="pip install '.[postgres]'")
 
 
 @pytest.fixture

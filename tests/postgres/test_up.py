@@ -12,7 +12,7 @@ from dbt_orchestration.settings import postgres
 from tests.e2e.coffee import Coffee
 from tests.instances import new_database
 
-pytest.importorskip("dagster_postgres", reason="pip install 'dbt-orchestration[postgres]'")
+pytest.importorskip("dagster_postgres", reason="pip install '.[postgres]'")
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 

@@ -23,6 +23,7 @@ from pydantic import SecretStr
 
 from dbt_orchestration.automation.telling.message import Event, Message
 from dbt_orchestration.settings import notify as settings
+from dbt_orchestration.settings.extras import missing
 from dbt_orchestration.settings.notify import Notify, signing_key
 
 _SECONDS = 10.0
@@ -93,9 +94,7 @@ class Slack:
         try:
             from slack_sdk import WebClient
         except ImportError:
-            raise TellError(
-                "slack_sdk is not installed: pip install 'dbt-orchestration[slack]'"
-            ) from None
+            raise TellError(missing("slack_sdk")) from None
         token = _secret(slack.token, "slack.token")
         url = f"{slack.api_url}/"
         self._client = WebClient(token, base_url=url, timeout=int(_SECONDS), retry_handlers=[])
