@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -17,37 +17,12 @@ import pytest
 from dbt_orchestration import DefaultTranslator, Environment, build_defs
 from dbt_orchestration.settings.models import SettingsError
 from tests.automation.lightdash_server import PROJECT, LightdashServer
-from tests.automation.site import SHOP, git
+from tests.automation.site import git
 from tests.conftest import REPOSITORY
+from tests.location.conftest import DefsYaml
 from tests.test_docs import blocks
 
 _SENSORS = ("push", "rebuild", "morning_page")
-
-DefsYaml = Callable[[str], dg.Definitions]
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Dagster project, in git, with a dbt project in the folder ``dbt``."""
-    monkeypatch.setenv("DBT_DUCKDB_PATH", str(tmp_path / "warehouse.duckdb"))
-    shutil.copytree(SHOP, tmp_path / "dbt")
-    (tmp_path / "dbt" / "models" / "sources.yml").write_text(
-        dedent("""\
-        sources:
-          - name: crm
-            schema: main
-            tables:
-              - name: people
-                meta: {dagster: {asset_key: [imported, people]}}
-        """)
-    )
-    (tmp_path / "dbt" / "models" / "callers.sql").write_text(
-        "select name from {{ source('crm', 'people') }}"
-    )
-    git(tmp_path, "init", "--quiet", "--initial-branch=main")
-    git(tmp_path, "add", "--all")
-    git(tmp_path, "commit", "--quiet", "-m", "first")
-    return tmp_path
 
 
 @dg.asset(key=["imported", "people"])
@@ -197,33 +172,6 @@ def test_what_is_wrong_is_said_with_its_environment(home: Path) -> None:
         build_defs(environment(home))
 
 
-@pytest.fixture
-def defs_yaml(home: Path, monkeypatch: pytest.MonkeyPatch) -> DefsYaml:
-    """The definitions of a Dagster project whose only component a ``defs.yaml`` describes."""
-    package = home / "src" / "shop_project"
-    monkeypatch.syspath_prepend(str(package.parent))
-    for module in [name for name in sys.modules if name.startswith(package.name)]:
-        monkeypatch.delitem(sys.modules, module)
-    (package / "defs" / "warehouse").mkdir(parents=True)
-    (home / "pyproject.toml").write_text(
-        dedent("""\
-        [tool.dg]
-        directory_type = "project"
-        [tool.dg.project]
-        root_module = "shop_project"
-        """)
-    )
-    (package / "defs" / "people.py").write_text(
-        "import dagster as dg\n\n\n@dg.asset(key=['imported', 'people'])\ndef people(): ...\n"
-    )
-
-    def load(text: str) -> dg.Definitions:
-        (package / "defs" / "warehouse" / "defs.yaml").write_text(dedent(text))
-        return dg.load_from_defs_folder(path_within_project=package)
-
-    return load
-
-
 def test_the_example_builds(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example = home / "example"
     shutil.copytree(REPOSITORY / "examples" / "dagster_project", example)
@@ -282,6 +230,15 @@ def test_history_stays_where_the_type_of_a_defs_yaml_is_changed(
     ("attribute", "message"),
     [
         ("cli_args: [run]", "cli_args: each run finds out what dbt needs; remove it"),
+        (
+            "include_metadata: [row_count]",
+            "include_metadata: row_count: remove it: of a table and a seed it is",
+        ),
+        ("include_metadata: [insights]", "include_metadata: insights: remove it: what runs cost"),
+        (
+            "translation_settings: {enable_asset_checks: false}",
+            "translation_settings: enable_asset_checks: remove it: each test is a check here",
+        ),
         ("op: {name: dbt}", "op: remove it; name the environment with name"),
         ("environment: {on_chnge: ask}", "on_chnge: there is no such"),
     ],
