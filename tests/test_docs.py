@@ -169,8 +169,7 @@ def test_a_page_on_how_it_is_done_is_short_and_its_forms_are_filled_in_right(nam
 
 def test_no_page_and_no_message_installs_from_an_index_what_no_index_has() -> None:
     # Only after `@` pip takes it from elsewhere.
-    pages = [page for page in PAGES if not page.name.startswith("production")]  # edited elsewhere
-    for file in [*pages, *(REPOSITORY / "dbt_orchestration").rglob("*.py")]:
+    for file in [*PAGES, *(REPOSITORY / "dbt_orchestration").rglob("*.py")]:
         for said in re.findall(
             r"pip install ['\"]?dbt-orchestration[^ '\"]*(..)", file.read_text()
         ):

@@ -46,15 +46,20 @@ class Coffee:
         """All that `up` said, each time."""
         return (self.folder / "up.log").read_text()
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """That of a process which finds nothing of this one's packages."""
+        ours = ("PYTHONPATH", "VIRTUAL_ENV")
+        return {**{k: v for k, v in os.environ.items() if k not in ours}, **self.variables}
+
     @contextmanager
     def up(self) -> Iterator[subprocess.Popen[bytes]]:
         """`up`, and Ctrl-C at the end."""
-        theirs = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
         with (self.folder / "up.log").open("a") as output:
             process = subprocess.Popen(
                 [*self.command, "up", "--port", str(free_port())],
                 cwd=self.project,
-                env={**theirs, **self.variables},
+                env=self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -71,17 +76,21 @@ class Coffee:
         model.write_text(model.read_text().replace(old, new))
         commit_all(self.project, f"{old} is {new}")
 
+    def sales(self) -> list[float] | None:
+        """What the model has; None if nobody can look now."""
+        file = self.project / "coffee.duckdb"
+        # While a run writes the file, nobody else can read it.
+        if file.is_file():
+            with suppress(duckdb.Error), duckdb.connect(str(file)) as connection:
+                rows = connection.execute("select euros from shop.sales order by 1").fetchall()
+                return [euros for (euros,) in rows]
+        return None
+
     def until_sales(self, process: subprocess.Popen[bytes], *expected: float) -> None:
         """Wait until the model has these values."""
-        file = self.project / "coffee.duckdb"
 
         def look() -> bool | None:
             assert process.poll() is None, self.said
-            # While a run writes the file, nobody else can read it.
-            if file.is_file():
-                with suppress(duckdb.Error), duckdb.connect(str(file)) as connection:
-                    rows = connection.execute("select euros from shop.sales order by 1").fetchall()
-                    return True if rows == [(each,) for each in expected] else None
-            return None
+            return True if self.sales() == [*expected] else None
 
         until(look)

@@ -37,6 +37,38 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "venv" / "bin" / "dbt-orchestration"
 
 
+# Somebody's own Dagster project, which takes the environment in beside an asset of its own.
+_DEFINITIONS = """\
+import dagster as dg
+from dbt_orchestration import Environment, build_defs
+
+@dg.asset(deps=[dg.AssetKey(["prod", "sales"])])
+def theirs() -> None: ...
+
+defs = dg.Definitions.merge(
+    dg.Definitions(assets=[theirs]),
+    build_defs(Environment(name="prod", project_dir=".", target="here")),
+)
+"""
+
+
+def test_a_dagster_project_takes_it_in(command: Path, tmp_path: Path) -> None:
+    coffee = Coffee([str(command)], tmp_path)
+    (coffee.project / "definitions.py").write_text(_DEFINITIONS)
+    dagster = [command.with_name("dagster"), "asset", "materialize", "--select", "*"]
+    done = subprocess.run(
+        [*dagster, "--python-file", "definitions.py"],
+        cwd=coffee.project,
+        env=coffee.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert "Materialized value theirs" in done.stderr
+    assert coffee.sales() == [2.5, 3.0]
+
+
 def test_up_serves_it_follows_its_branch_and_leaves_no_trace_in_git(
     command: Path, tmp_path: Path
 ) -> None:
