@@ -55,7 +55,7 @@ defs = dg.Definitions.merge(
 def test_a_dagster_project_takes_it_in(command: Path, tmp_path: Path) -> None:
     coffee = Coffee([str(command)], tmp_path)
     (coffee.project / "definitions.py").write_text(_DEFINITIONS)
-    dagster = [command.with_name("dagster"), "asset", "materialize", "--select", "*"]
+    dagster = [str(command.with_name("dagster")), "asset", "materialize", "--select", "*"]
     done = subprocess.run(
         [*dagster, "--python-file", "definitions.py"],
         cwd=coffee.project,
