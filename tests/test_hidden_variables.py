@@ -74,6 +74,27 @@ def test_a_commit_sets_no_variables_and_runs_no_command(project: Path, tmp_path:
     assert not started.exists()
 
 
+PEEK = """\
+import os
+
+def model(dbt, session):
+    dbt.config(materialized="table")
+    said = os.environ.get("DBT_ORCHESTRATION_GIT__TOKEN", "hidden")
+    return session.sql(f"select '{said}' as a")
+"""
+
+
+def test_a_model_in_python_finds_no_token_of_ours(project: Path, tmp_path: Path) -> None:
+    (project / "models/peek.py").write_text(PEEK)
+    settings = make_settings(tmp_path / "state", project, profile="shop")
+    prepare(settings, "prod")
+    target = DbtTarget.of(settings, "prod")
+    DbtInvocation(target, ["run", "--target-path", str(tmp_path / "out")]).finish()
+    with duckdb.connect(str(settings.duckdb_path)) as warehouse:
+        assert warehouse.execute("from peek").fetchall() == [("hidden",)]
+    assert os.environ["DBT_ORCHESTRATION_GIT__TOKEN"] == "our-token"
+
+
 def test_a_parse_and_a_run_do_not_see_them(project: Path, tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "state", project, profile="shop")
     revision = prepare(settings, "prod")

@@ -36,15 +36,21 @@ _DOTENV_DISABLED = "PYTHON_DOTENV_DISABLED"
 # What sets up Dagster and us: whoever may commit reads no credentials there. The run's id is told.
 _NOT_FOR_JINJA, _FOR_JINJA = (PREFIX, "DAGSTER_"), frozenset({"DAGSTER_RUN_ID"})
 
+# In the names of our settings that are credentials: docs/settings.md.
+_SECRETS = ("TOKEN", "PASSWORD", "SECRET", "URL")
+
 
 @contextmanager
 def without_our_variables() -> Iterator[Mapping[str, str]]:
-    """Hide, and yield, environment variables that change what a dbt command does: that is ours.
+    """Hide, and yield, environment variables that change what a dbt command does, and our secrets.
 
-    dbt goes into the project's folder, and since 1.12 takes an ``.env`` from where it is: what a
-    commit brings may set nothing in this process.
+    A model in Python runs in this process, and reads ``os.environ``. dbt goes into the project's
+    folder, and since 1.12 takes an ``.env`` from where it is: what a commit brings may set nothing
+    in this process.
     """
-    hidden = {name: os.environ.pop(name) for name in OUR_VARIABLES if name in os.environ}
+    secrets = [n for n in os.environ if n.startswith(PREFIX) and any(w in n for w in _SECRETS)]
+    names = [*OUR_VARIABLES, *secrets]
+    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
     disabled = os.environ.get(_DOTENV_DISABLED)
     os.environ[_DOTENV_DISABLED] = "1"
     try:
