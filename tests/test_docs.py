@@ -1,4 +1,4 @@
-"""Every command in the documentation exists and is run; both READMEs say the same."""
+"""Every command in the documentation exists and is run; both languages say the same."""
 
 from __future__ import annotations
 
@@ -96,23 +96,24 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-_READMES = [REPOSITORY, REPOSITORY / "deploy", REPOSITORY / "docs" / "how"]
+_CODE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+_TWINS = [page for page in PAGES if page.name.endswith(".ko.md")]
 
 
-@pytest.mark.parametrize("folder", _READMES, ids=lambda path: path.name)
-def test_both_readmes_have_the_same_commands_and_pictures(folder: Path) -> None:
-    both = [folder / name for name in ("README.md", "README.ko.md")]
-
-    def skeleton(page: Path) -> list[str]:
-        return commands(page) + re.findall(r"\((docs/images/[^)]*)\)", page.read_text())
-
-    assert skeleton(both[0]) == skeleton(both[1])
-    for start in ("#", "|"):
-        lines = [
-            [line for line in page.read_text().splitlines() if line.strip().startswith(start)]
-            for page in both
+@pytest.mark.parametrize("korean", _TWINS, ids=lambda page: f"{page.parent.name}/{page.name}")
+def test_both_languages_have_the_same_headings_rows_code_and_pictures(korean: Path) -> None:
+    def skeleton(page: Path) -> list[object]:
+        text = page.read_text()
+        prose = _CODE.sub("", text)
+        return [
+            len(re.findall(r"(?m)^#+ ", prose)),
+            len(re.findall(r"(?m)^ *\|", prose)),
+            # Reasons and comments are for people.
+            [(kind, re.sub(r" *#.*|reason: .*", "", code)) for kind, code in _CODE.findall(text)],
+            re.findall(r"\(((?:\.\./|docs/)?images/[^)]*)\)", text),
         ]
-        assert len(lines[0]) == len(lines[1])
+
+    assert skeleton(korean.with_name(korean.name.replace(".ko.md", ".md"))) == skeleton(korean)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -120,6 +121,20 @@ def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if not link.startswith("http"):
             assert (page.parent / link).exists(), link
+
+
+def anchors(page: Path) -> set[str]:
+    """Those that GitHub makes of a page's headings."""
+    headings = re.findall(r"(?m)^#+ (.*)$", _CODE.sub("", page.read_text()))
+    words = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {word.replace(" ", "-") for word in words}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_a_heading(page: Path) -> None:
+    for link, anchor in re.findall(r"\]\(([^)#\s]*\.md|)#([^)\s]+)\)", page.read_text()):
+        if not link.startswith("http"):
+            assert anchor in anchors(page.parent / link if link else page), f"{link}#{anchor}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
