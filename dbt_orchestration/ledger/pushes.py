@@ -35,8 +35,8 @@ def pushes_spec(
     """The asset.
 
     Args:
-        not_followed: why there are no pushes, if that is so.
         begins: no commit was prepared so far, and this is the environment's only asset.
+        not_followed: why there are no pushes, if that is so.
     """
     said = f"Pushes to {branch}: nodes built and left alone, and seconds saved."
     if begins:

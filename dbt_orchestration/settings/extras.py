@@ -14,18 +14,17 @@ _EXTRAS: Mapping[str, str] = {
 }
 
 
-def install(extra: str) -> str:
-    """How to install an extra, wherever this package came from."""
-    return (
-        f"pip install '.[{extra}]' in a checkout of dbt-orchestration, or"
-        f" pip install 'dbt-orchestration[{extra}] @ git+https://…'"
-    )
-
-
 def missing(module: str) -> str:
-    """Which extra has a module that is not installed, and how to install it; "" if none has."""
+    """Which extra has a module that is not installed, and how to install it; "" if none has.
+
+    How does not depend on where this package came from.
+    """
     extra = _EXTRAS.get(module.partition(".")[0], "")
     if not extra:
         return ""
     more = " (duckdb and snowflake bring it, too)" if extra == "dagster" else ""
-    return f"{module} is not installed; it comes with the extra {extra}{more}: {install(extra)}"
+    return (
+        f"{module} is not installed; it comes with the extra {extra}{more}:"
+        f" pip install '.[{extra}]' in a checkout of dbt-orchestration, or"
+        f" pip install 'dbt-orchestration[{extra}] @ git+https://…'"
+    )
