@@ -21,7 +21,7 @@ from dbt_orchestration.history.partitions import (
     window,
 )
 
-PARENT_TAG = "dagster/parent_run_id"
+PARENT_TAG, ROOT_TAG = "dagster/parent_run_id", "dagster/root_run_id"
 _PARTITION_TAG = "dagster/partition"
 _RANGE_TAGS = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 _IN_VARS = "%Y-%m-%dT%H:%M:%S"
@@ -163,6 +163,17 @@ def sample_vars(model: PartitionConfig) -> dict[str, str]:
 def resumes(tags: Mapping[str, str]) -> str | None:
     """The run that a run goes on from where it failed, rather than doing it all again."""
     return tags.get(PARENT_TAG) if any(tag in tags for tag in _RESUME_TAGS) else None
+
+
+def going_on_from(run_id: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags of a run that goes on from another one, as Dagster's own retries have them.
+
+    Args:
+        run_id: of that run; ``tags`` are its.
+    """
+    said = {tag: tags[tag] for tag in (_PARTITION_TAG, *_RANGE_TAGS) if tag in tags}
+    root = tags.get(ROOT_TAG) or run_id
+    return {**said, PARENT_TAG: run_id, ROOT_TAG: root, _RESUME_TAGS[0]: "true"}
 
 
 def is_ordinary(tags: Mapping[str, str], config: Mapping[str, object]) -> bool:

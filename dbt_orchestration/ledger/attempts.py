@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import dagster as dg
 
 from dbt_orchestration import dagster_internals
-from dbt_orchestration.history.request import resumes
+from dbt_orchestration.history.request import ROOT_TAG, resumes
 from dbt_orchestration.ledger.present import absent_since
 
 UNFINISHED = [
@@ -49,6 +49,12 @@ def is_going_on(instance: dg.DagsterInstance, run: dg.DagsterRun, now: float) ->
     record = instance.get_run_record_by_id(run.run_id)
     ended = record.end_time if record else None
     return ended is not None and now < ended + _RETRY_SECONDS
+
+
+def first_attempt_of(run: dg.DagsterRun) -> str:
+    """The id of the run that a run, or that from which it goes on, has begun with."""
+    # A run that a sensor of ours has asked for has its parents in its tags alone.
+    return run.tags.get(ROOT_TAG) or run.run_id
 
 
 def unfinished_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:

@@ -21,7 +21,7 @@ from dbt_orchestration.changes.materializations import own_materializations
 from dbt_orchestration.changes.relation_names import parts_of, relation_name
 from dbt_orchestration.history.partitions import newest, partition_keys
 from dbt_orchestration.history.rebuild import parents_first
-from dbt_orchestration.ledger.attempts import built_since
+from dbt_orchestration.ledger.attempts import built_since, first_attempt_of
 from dbt_orchestration.ledger.built import Built
 from dbt_orchestration.ledger.provenance import ancestors_of
 from dbt_orchestration.ledger.recorded import last_build
@@ -250,7 +250,7 @@ class Copies:
         """Whether a run is the one that replaced the table, or goes on from it."""
         if run_id not in self._first_attempts:
             run = self._instance.get_run_by_id(run_id)
-            self._first_attempts[run_id] = (run.root_run_id if run else None) or run_id
+            self._first_attempts[run_id] = first_attempt_of(run) if run else run_id
         return self._first_attempts[run_id].startswith(table.request)
 
 

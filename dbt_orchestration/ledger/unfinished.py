@@ -10,9 +10,11 @@ from functools import cached_property
 import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets
+from dbt_orchestration.assets.translator import PARTITIONS_CHECK
 from dbt_orchestration.dagster_internals import CheckStatus
 from dbt_orchestration.history.partitions import newest
-from dbt_orchestration.ledger.attempts import built_since, built_until
+from dbt_orchestration.history.request import ROOT_TAG
+from dbt_orchestration.ledger.attempts import built_since, built_until, first_attempt_of
 from dbt_orchestration.ledger.failures import RunFailure
 from dbt_orchestration.ledger.recorded import (
     COMPLETED,
@@ -22,7 +24,6 @@ from dbt_orchestration.ledger.recorded import (
     last_build,
 )
 
-_ROOT = "dagster/root_run_id"
 _PLANNED = {
     dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
     dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED,
@@ -54,12 +55,14 @@ class Left:
 def last_attempts(instance: dg.DagsterInstance, job: str) -> Sequence[dg.RunRecord]:
     """The last run of a job with all its retries, the first one first; empty if it never ran."""
     last = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
-    if not last:
-        return ()
-    run = last[0].dagster_run
-    root = run.root_run_id or run.run_id
+    return attempts_with(instance, last[0].dagster_run) if last else ()
+
+
+def attempts_with(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Sequence[dg.RunRecord]:
+    """A run with all that go on from the same first one, that first."""
+    root = first_attempt_of(run)
     first = instance.get_run_record_by_id(root)
-    retries = instance.get_run_records(dg.RunsFilter(tags={_ROOT: root}), ascending=True)
+    retries = instance.get_run_records(dg.RunsFilter(tags={ROOT_TAG: root}), ascending=True)
     return [*([first] if first else []), *retries]
 
 
@@ -75,10 +78,20 @@ class Unfinished:
     dbt: DbtAssets
     attempts: Sequence[dg.RunRecord]
 
-    def left(self) -> Left:
+    @property
+    def is_empty(self) -> bool:
+        """Whether it was to build nothing that the revision of ``dbt`` has."""
+        planned = {*self.dbt.nodes.values()} & self._planned_assets
+        return not planned and not self.dbt.checks.keys() & self._planned_checks
+
+    def left(self, *, goes_on: bool = False) -> Left:
         """What of it is to be built now, at the revision of ``dbt``.
 
         A node whose test failed is built again with it: what the node reads may be mended.
+
+        Args:
+            goes_on: a run builds it that goes on from the attempts, and so finds by itself which
+                partitions they were to build and have not. Otherwise they are named.
         """
         planned = {u: key for u, key in self.dbt.nodes.items() if key in self._planned_assets}
         checks = {key for key in self.dbt.checks if key in self._planned_checks}
@@ -87,21 +100,28 @@ class Unfinished:
         built = {key: b.timestamp for key, b in last.items() if b and b.timestamp >= self._began}
         failing, undone = self._not_passed(checks, built)
         again = {u for u, key in planned.items() if key in failing}
-        partitions = {u: keys for u in planned if (keys := self._partitions(u, whole=u in again))}
         partitioned = {u for u in planned if self.dbt.env.model(u)}
-        whole = {u for u, key in planned.items() if key not in built or u in again} - partitioned
-        nodes = whole | partitions.keys()
+        nodes = {u for u, key in planned.items() if key not in built or u in again} - partitioned
+        partitions: dict[str, Sequence[str]] = {}
+        if goes_on:
+            complete = {dg.AssetCheckKey(planned[u], PARTITIONS_CHECK): u for u in partitioned}
+            _, missing = self._not_passed(complete, built)
+            nodes |= {complete[check] for check in missing} | (partitioned & again)
+        else:
+            found = {u: self._partitions(u, whole=u in again) for u in partitioned}
+            partitions = {u: keys for u, keys in found.items() if keys}
+            nodes |= partitions.keys()
         with_them = {planned[u] for u in nodes}
         alone = [key for key in sorted(undone) if key.asset_key not in with_them]
         tests = {self.dbt.checks[key] for key in undone}
-        found = [RunFailure.of(self.instance, r.dagster_run.run_id) for r in self.attempts]
-        failed = {u: each.why for one in found for u, each in one.nodes.items()}
+        failures = [RunFailure.of(self.instance, r.dagster_run.run_id) for r in self.attempts]
+        failed = {u: each.why for one in failures for u, each in one.nodes.items()}
         return Left(
             nodes,
             partitions,
             alone,
             {u: why for u, why in failed.items() if u in nodes or u in tests},
-            next((one.said for one in reversed(found) if one.said and not one.nodes), ""),
+            next((one.said for one in reversed(failures) if one.said and not one.nodes), ""),
         )
 
     @cached_property

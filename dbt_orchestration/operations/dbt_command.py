@@ -20,6 +20,7 @@ from dbt_orchestration.settings.user_input import did_you_mean
 
 LIST, SHOW, COMPILE, FRESHNESS = "list", "show", "compile", "source freshness"
 DOCS, OPERATION, TEST = "docs generate", "run-operation", "test"
+CLONE, RETRY = "clone", "retry"
 
 
 class DbtForm(dg.Config):
@@ -27,8 +28,8 @@ class DbtForm(dg.Config):
 
     command: str = Field(
         default="",
-        description="build, run, test, seed, snapshot, compile, show, list, source freshness,"
-        " docs generate or run-operation.",
+        description="build, run, test, seed, snapshot, clone, retry, compile, show, list,"
+        " source freshness, docs generate or run-operation.",
     )
     select: str = Field(
         default="", description="Names of models, or dbt's selection: fct_orders+ tag:finance"
@@ -46,14 +47,24 @@ class DbtForm(dg.Config):
     )
     macro: str = Field(default="", description="run-operation: the name of the macro.")
     args: dict[str, Any] = Field(default={}, description="run-operation: the macro's arguments.")
+    run: str = Field(
+        default="",
+        description="retry: the run that did not succeed, its id or the beginning of it. Empty:"
+        " the last build that did not.",
+    )
+    copy_from: str = Field(
+        default="",
+        description="clone: the environment whose tables are copied, for example prod. Empty: the"
+        " one that defer_to names.",
+    )
     arguments: list[str] = Field(
         default=[],
         description='More options of the command, one a line, for example "--limit 20".',
     )
     commit: str = Field(
         default="",
-        description="compile, show, list, docs generate: the SHA of a commit of the branch, its"
-        " beginning, or a ticket. Empty: the newest that is loaded.",
+        description="The SHA of a commit of the branch, its beginning, or a ticket. Empty: the"
+        " newest that is loaded. What builds another one needs an environment that is paused.",
     )
     reason: str = Field(
         default="",
@@ -87,6 +98,8 @@ _FIELDS: Mapping[str, Collection[str]] = {
     FRESHNESS: _SELECTION,
     DOCS: _SELECTION,
     OPERATION: ("macro", "args", "vars"),
+    CLONE: ("select", "exclude", "copy_from"),
+    RETRY: ("run",),
 }
 _ALWAYS = {"command", "arguments", "commit", "reason", "dry_run"}
 # The values that an option takes: None if it takes none.
@@ -134,8 +147,6 @@ def check(environment: str, form: DbtForm) -> None:
         RefusedError: says which field, and what to do.
     """
     command = form.command
-    if command in ("clone", "retry"):
-        raise RefusedError(f"command: {_instead(environment)[command]}")
     if command not in _FIELDS:
         near = did_you_mean(command, sorted(_FIELDS))
         raise RefusedError(f"command: {command!r} does not run here{near}")
@@ -148,16 +159,6 @@ def check(environment: str, form: DbtForm) -> None:
     if form.commit and command not in (*_READS_A_COMMIT, *BUILDS):
         raise RefusedError(f"commit: dbt {command} works with the newest commit: leave it empty")
     [*_options(environment, command, form.arguments)]
-
-
-def _instead(environment: str) -> Mapping[str, str]:
-    return {
-        "clone": "clone would make tables that nobody has built: an environment reads those of"
-        " another one where its setting defer_to names it",
-        "retry": "retry goes on from files of the last dbt command: launch"
-        f" {named(environment, 'resume_daily_build')}, or press Re-execute > From asset failure"
-        " on the run",
-    }
 
 
 def argv(environment: str, form: DbtForm) -> Sequence[str]:

@@ -18,12 +18,14 @@ from dbt_orchestration.operations.chosen import check_words, choose, choose_test
 from dbt_orchestration.operations.dbt_command import (
     BUILDS,
     OPERATION,
+    RETRY,
     SHOW,
     TEST,
     DbtForm,
     check,
 )
 from dbt_orchestration.operations.dbt_here import Here
+from dbt_orchestration.operations.dbt_retry import retry
 from dbt_orchestration.operations.dbt_shown import shown
 from dbt_orchestration.operations.form import Answer, RefusedError, form_job, reason_of
 from dbt_orchestration.operations.hold_form import find_commit_of
@@ -50,6 +52,8 @@ def dbt_job(loaded: Loaded) -> dg.JobDefinition:
         check(at.name, form)
         if form.command in BUILDS:
             return _build(at, instance, form)
+        if form.command == RETRY:
+            return retry(at, instance, form)
         return _here(at, form)
 
     return form_job(

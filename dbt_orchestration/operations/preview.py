@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -17,13 +17,23 @@ from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.settings.types import named
 
 
-def preview(dbt: DbtAssets, instance: dg.DagsterInstance, request: BuildRequest) -> str:
+def preview(
+    dbt: DbtAssets,
+    instance: dg.DagsterInstance,
+    request: BuildRequest,
+    attempts: Sequence[dg.RunRecord] = (),
+) -> str:
     """A table of what is built, in Markdown, and what one should know of it.
+
+    Args:
+        attempts: that the run goes on from, the first one first.
 
     Raises:
         PartitionError: the request cannot be met; the run would say the same.
     """
-    plan = Planner(dbt.env, instance, request).plan(lambda _: False)
+    # As that run will have it, which is then the last attempt itself.
+    chain = [*attempts[-1:], *reversed(attempts)]
+    plan = Planner(dbt.env, instance, request, chain).plan(lambda _: True)
     anew = {u for u, node in plan.nodes.items() if request.config.full_refresh and _is_kept(node)}
     keys = {u: dbt.keys[u] for u in plan.nodes}
     cost = credits_of(instance, keys.values()) if dbt.env.environment.credits else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -11,17 +10,17 @@ import dagster as dg
 from pydantic import Field
 
 from dbt_orchestration.history.order import Order
-from dbt_orchestration.ledger.attempts import is_going_on, unfinished_runs
+from dbt_orchestration.ledger.attempts import is_going_on
 from dbt_orchestration.ledger.unfinished import Left, Unfinished, last_attempts
-from dbt_orchestration.markdown import code, shortened, table
 from dbt_orchestration.operations.asked import asked_sensor_name
 from dbt_orchestration.operations.form import Answer, RefusedError, form_job
+from dbt_orchestration.operations.left_shown import refuse_twice, what_happened
 from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.operations.preview import preview
 from dbt_orchestration.runs.request import BuildRequest, ranges
 from dbt_orchestration.settings.types import FULL_BUILD, named
 
-_NAMED, _MOST_ROWS, _MOST_CHARACTERS = 5, 200, 300
+_NAMED = 5
 
 
 class ResumeForm(dg.Config):
@@ -48,10 +47,15 @@ def resume_build_job(loaded: Loaded) -> dg.JobDefinition:
         left = Unfinished(instance, at.dbt, attempts).left()
         if not left:
             return _nothing(f"All that {which} did not build was built since.")
-        _refuse_twice(at, instance, left)
+        refuse_twice(at, instance, left)
         order = Order(partitions=ranges(at.dbt, left.partitions))
         request = BuildRequest.of_nodes(at.dbt, left.nodes, order, left.checks)
-        text = "\n\n".join([*_what_happened(at, which, left), preview(at.dbt, instance, request)])
+        text = "\n\n".join(
+            [
+                *what_happened(at, f"{which[0].upper()}{which[1:]}", left),
+                preview(at.dbt, instance, request),
+            ]
+        )
         names = _names(at, left)
         why = ", ".join(names[:_NAMED])
         why += f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
@@ -88,34 +92,5 @@ def _which(at: Loaded, first: dg.RunRecord) -> str:
     return f"the daily build of {began:%Y-%m-%d %H:%M} (run {first.dagster_run.run_id[:8]})"
 
 
-def _refuse_twice(at: Loaded, instance: dg.DagsterInstance, left: Left) -> None:
-    keys = {at.dbt.keys[u] for u in left.nodes} | {key.asset_key for key in left.checks}
-    for run in at.ledger(instance).building(keys, unfinished_runs(instance)):
-        raise RefusedError(
-            f"run {run.run_id[:8]} is building some of what is left: launch this again when that"
-            " run has ended"
-        )
-
-
 def _names(at: Loaded, left: Left) -> list[str]:
     return [*sorted(at.dbt.keys[u].path[-1] for u in left.nodes), *(c.name for c in left.checks)]
-
-
-def _what_happened(at: Loaded, which: str, left: Left) -> Iterator[str]:
-    yield f"{which[0].upper()}{which[1:]} did not build all."
-    if left.said:
-        yield code(shortened(left.said, _MOST_CHARACTERS))
-    keys, tests = at.dbt.keys, {u: key for key, u in at.dbt.checks.items()}
-    on = {tests[u].asset_key: tests[u].name for u in left.failed.keys() & tests.keys()}
-    rows = [
-        (
-            keys[u].path[-1] if u in keys else tests[u].name,
-            f"failed: {shortened(why, _MOST_CHARACTERS)}",
-        )
-        for u, why in left.failed.items()
-    ]
-    for u in sorted(left.nodes - left.failed.keys()):
-        test = on.get(keys[u])
-        rows.append((keys[u].path[-1], f"its test {test} failed" if test else "not reached"))
-    if rows:
-        yield table(("what", "why"), rows[:_MOST_ROWS])

@@ -14,6 +14,7 @@ import dagster as dg
 from dbt_orchestration.dbt.internals import manifests
 from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.dbt.operation import operate, table_of
+from dbt_orchestration.ledger.attempts import first_attempt_of
 
 # Of a run's id, in the names of its tables.
 _LENGTH = 8
@@ -66,8 +67,8 @@ class ShadowTables:
         Raises:
             DbtError: the warehouse refused.
         """
-        requests = {request for run in unfinished for request in (run.run_id, run.root_run_id)}
-        kept = sorted(request[:_LENGTH] for request in requests if request)
+        requests = {r for run in unfinished for r in (run.run_id, first_attempt_of(run))}
+        kept = sorted(request[:_LENGTH] for request in requests)
         self._operate(manifest, "tidy", unique_ids, kept=kept)
 
     def _operate(

@@ -30,6 +30,7 @@ from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.automation.telling.look import Look
 from dbt_orchestration.automation.telling.memory import Memory
 from dbt_orchestration.dagster_internals import CheckStatus
+from dbt_orchestration.ledger.attempts import first_attempt_of
 from dbt_orchestration.ledger.costs import CREDITS, CREDITS_OF_TESTS
 from dbt_orchestration.ledger.failures import RunFailure
 from dbt_orchestration.ledger.held import held
@@ -148,7 +149,7 @@ class Reader:
         for record in reversed(self._runs):
             run = record.dagster_run
             if self._cause(run) is Cause.DAILY:
-                found.setdefault(run.root_run_id or run.run_id, []).append(record)
+                found.setdefault(first_attempt_of(run), []).append(record)
         return [*found.values()]
 
     def _cause(self, run: dg.DagsterRun) -> Cause:
