@@ -31,6 +31,7 @@ class Order:
         adopt: nodes whose relations are there already, by unique id, each with the fingerprint that
             it was found to fit. A run that is to adopt records them as built, and builds nothing.
         compare_rows: whether it counts their rows before.
+        clone: the environment whose tables are copied, where they are what a build would make.
     """
 
     rebuild: Sequence[str] = ()
@@ -40,6 +41,7 @@ class Order:
     seconds_saved: float = 0.0
     adopt: Mapping[str, str] = field(default_factory=dict)
     compare_rows: bool = False
+    clone: str = ""
 
     @classmethod
     def of_tags(cls, tags: Mapping[str, str]) -> Order:

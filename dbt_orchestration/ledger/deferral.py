@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import dagster as dg
 
 from dbt_orchestration.changes.relation_names import relation_name
 from dbt_orchestration.dbt.parse import Revision
-from dbt_orchestration.ledger.built import read_built
+from dbt_orchestration.ledger.built import Built, read_built
 from dbt_orchestration.ledger.moved import Moved
 from dbt_orchestration.ledger.provenance import RELATION
 from dbt_orchestration.ledger.recorded import last_build
@@ -40,9 +41,24 @@ def same_elsewhere(
 ) -> Collection[str]:
     """Nodes that stand, as ``revision`` has them, in the environment that this one defers to."""
     other = settings.environment(environment).defer_to
-    digest = other and published(other, instance.defs_state_storage)
-    if not other or not digest:
-        return ()
+    return stands_in(settings, other, instance, revision).keys() if other else ()
+
+
+def stands_in(
+    settings: Settings,
+    other: str,
+    instance: dg.DagsterInstance,
+    revision: Revision,
+    partitioned: Collection[str] = (),
+) -> Mapping[str, Built]:
+    """Nodes that stand in the environment ``other`` as ``revision`` has them, by unique id.
+
+    Args:
+        partitioned: nodes whose every partition is looked at; of them those remain that stand so.
+    """
+    digest = published(other, instance.defs_state_storage)
+    if not digest:
+        return {}
     there, now = open_revision(settings, other, digest), revision.fingerprints
     # Why something is not due there is said of the code that is there.
     alike = {u for u, fingerprint in there.fingerprints.items() if now.get(u) == fingerprint}
@@ -50,12 +66,12 @@ def same_elsewhere(
     same = {known for known, why in explained.items() if not why.due and known[0] in alike}
     same.update(now.items())
     moved = Moved(there)
-    return {
-        u
-        for u, last in read_built(instance, _assets(instance, there)).items()
-        if (u, last.fingerprint) in same
-        if not moved.why(u, last)
-    }
+    found: dict[str, Built] = {}
+    for u, last in read_built(instance, _assets(instance, there), partitioned).items():
+        if (u, last.fingerprint) in same and not moved.why(u, last):
+            partitions = {k: v for k, v in last.partitions.items() if (u, v) in same}
+            found[u] = replace(last, partitions=partitions)
+    return found
 
 
 def _assets(instance: dg.DagsterInstance, revision: Revision) -> Mapping[str, dg.AssetKey]:

@@ -32,9 +32,9 @@ REQUEST_LENGTH = 8
 _MOST = 3
 _SECONDS = 86_400
 # What dbt does besides filling a table, and a copy does not bring back.
-_BESIDES = ("pre-hook", "post-hook", "grants", "persist_docs", "indexes")
+_BESIDES = ("pre-hook", "post-hook", "indexes")
 # They hold no rows of their own, or what their file says.
-_WITHOUT_DATA = frozenset({"view", "ephemeral", "seed"})
+WITHOUT_DATA = frozenset({"view", "ephemeral", "seed"})
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class KeptTable:
         fingerprint: what the node was built with.
         built: when, in seconds since 1970.
         partitions: what each of its partitions was built with: fingerprints with their keys.
-        former: the relation that it is, if it is no copy: the node's, by its former name.
+        former: the relation that it is, if it is no copy: the node's, by its former name, or in
+            another environment.
     """
 
     name: str
@@ -106,7 +107,7 @@ def too_old(tables: Sequence[KeptTable], days: int) -> Sequence[KeptTable]:
 def can_be_kept(env: EnvironmentContext, nodes: Collection[str]) -> set[str]:
     """Those of ``nodes`` of whose tables a copy is as good as the table."""
     own = own_materializations(env.revision.manifest)
-    return {u for u in nodes if _is_all_there_is(env, u) and _kind(env, u) not in own}
+    return {u for u in nodes if _is_all_there_is(env, u) and kind_of(env, u) not in own}
 
 
 def _is_all_there_is(env: EnvironmentContext, unique_id: str) -> bool:
@@ -115,14 +116,15 @@ def _is_all_there_is(env: EnvironmentContext, unique_id: str) -> bool:
     return (
         unique_id.startswith("model.")
         and (model is None or model.is_microbatch)
-        and _kind(env, unique_id) in {"table", "incremental"}
+        and kind_of(env, unique_id) in {"table", "incremental"}
         and node.get("version") is None
         and not (config.get("contract") or {}).get("enforced")
         and not any(config.get(name) for name in _BESIDES)
     )
 
 
-def _kind(env: EnvironmentContext, unique_id: str) -> str:
+def kind_of(env: EnvironmentContext, unique_id: str) -> str:
+    """How a node is materialized."""
     return str(env.nodes[unique_id]["config"].get("materialized"))
 
 
@@ -132,15 +134,24 @@ class PutBack:
 
     Attributes:
         partitions: those that need not be built; none if the node has no partitions.
+        environment: whose table it is, if it is that of another one.
     """
 
     table: KeptTable
     partitions: frozenset[str] = frozenset()
+    environment: str = ""
 
     @property
     def day(self) -> str:
         """When it was made, as a date in UTC."""
         return f"{datetime.fromtimestamp(self.table.at, UTC):%Y-%m-%d}"
+
+    def __str__(self) -> str:
+        was = self.table.former
+        if not was:
+            return f"its table of {self.day} UTC is put back"
+        how = f"in {self.environment}" if self.environment else "under its former name"
+        return f"copied from {was}, which the same code has made {how}"
 
 
 # Which of the copies of each node are in the warehouse.
@@ -214,7 +225,7 @@ class Copies:
         """Whether each thing that the node reads is what its copy was made from."""
         env, every = self._env, {*ancestors_of(self._env.nodes, unique_id, ephemeral=True)}
         for above in every:
-            if _kind(env, above) in _WITHOUT_DATA:
+            if kind_of(env, above) in WITHOUT_DATA:
                 continue
             if above in self._nodes:
                 yield above in found and not env.model(above)

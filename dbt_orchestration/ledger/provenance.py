@@ -92,7 +92,10 @@ def commit_metadata(revision: Revision, reason: str) -> dict[str, dg.MetadataVal
 
 
 def recorded_versions(
-    revision: Revision, building: Collection[str], behind: Mapping[str, str]
+    revision: Revision,
+    building: Collection[str],
+    behind: Mapping[str, str],
+    cloned: Collection[str] = (),
 ) -> Callable[[str], str | None]:
     """The code version to record for each node that a run builds.
 
@@ -104,6 +107,7 @@ def recorded_versions(
         building: nodes of the run, by unique id.
         behind: nodes that other code will still have left, wholly or in part, when the run has
             ended, each with what tells that state from others.
+        cloned: nodes of the run that were made of nothing that stands here.
     """
     nodes = revision.manifest["nodes"]
 
@@ -113,7 +117,7 @@ def recorded_versions(
             return own + WAITING
         if own is None or not behind or unique_id not in building:
             return own
-        late = sorted(ancestors_of(nodes, unique_id) & behind.keys())
+        late = sorted(ancestors_of(nodes, unique_id, until=cloned) & behind.keys())
         if not late:
             return own
         # Tags are short, and made of few characters.
@@ -123,14 +127,22 @@ def recorded_versions(
 
 
 def ancestors_of(
-    nodes: Mapping[str, Mapping[str, Any]], *unique_ids: str, ephemeral: bool = False
+    nodes: Mapping[str, Mapping[str, Any]],
+    *unique_ids: str,
+    ephemeral: bool = False,
+    until: Collection[str] = (),
 ) -> set[str]:
-    """What nodes read, and what that reads; without ``ephemeral`` only what has a table."""
+    """What nodes read, and what that reads; without ``ephemeral`` only what has a table.
+
+    Args:
+        until: nodes of which it does not matter what they read.
+    """
     found: set[str] = set()
-    waiting = [*unique_ids]
+    waiting = [u for u in unique_ids if u not in until]
     while waiting:
         for parent in (nodes[waiting.pop()].get("depends_on") or {}).get("nodes") or ():
             if parent in nodes and parent not in found:
                 found.add(parent)
-                waiting.append(parent)
+                if parent not in until:
+                    waiting.append(parent)
     return {u for u in found if ephemeral or nodes[u]["config"].get("materialized") != "ephemeral"}

@@ -15,8 +15,10 @@ from dbt_orchestration.history.order import Order
 from dbt_orchestration.markdown import code, inline
 from dbt_orchestration.operations.asked import asked_sensor_name
 from dbt_orchestration.operations.chosen import check_words, choose, choose_tests
+from dbt_orchestration.operations.dbt_clone import clone
 from dbt_orchestration.operations.dbt_command import (
     BUILDS,
+    CLONE,
     OPERATION,
     RETRY,
     SHOW,
@@ -54,6 +56,8 @@ def dbt_job(loaded: Loaded) -> dg.JobDefinition:
             return _build(at, instance, form)
         if form.command == RETRY:
             return retry(at, instance, form)
+        if form.command == CLONE:
+            return clone(at, instance, form)
         return _here(at, form)
 
     return form_job(

@@ -148,6 +148,8 @@ class Build:
             return
         for said in batches_of(self._work):
             context.log.info(said)
+        for u, why in self._work.left.items():
+            context.log.warning(f"{u} is left as it is: {why}.")
         work = self._work
         record = records(env, context.instance, work, self._order.reasons)
         stay = types_that_stay(work, types)
@@ -205,12 +207,7 @@ class Build:
             yield from self._stopped(phase, dict.fromkeys(wanted, said))
             return
         for u, copy in wanted.items():
-            was = copy.table.former
-            self._context.log.info(
-                f"{u}: copied from {was}, which the same code has made under its former name."
-                if was
-                else f"{u}: its table of {copy.day} UTC is put back."
-            )
+            self._context.log.info(f"{u}: {copy}.")
             for partition in sorted(copy.partitions):
                 # An attempt that goes on from this one need not build it either.
                 yield dg.AssetObservation(

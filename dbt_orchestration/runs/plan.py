@@ -28,6 +28,7 @@ from dbt_orchestration.history.request import (
 )
 from dbt_orchestration.ledger.attempts import built_before, succeeded
 from dbt_orchestration.ledger.built import last_results
+from dbt_orchestration.ledger.cloned import find_clones
 from dbt_orchestration.ledger.former import former_tables
 from dbt_orchestration.ledger.kept_tables import Copies, PutBack, There, can_be_kept
 from dbt_orchestration.ledger.provenance import ancestors_of
@@ -61,7 +62,9 @@ class RunPlan:
             under which a table that stands there is kept; "" if it may stay.
         stands: how the nodes stood that it was decided from.
         known: results of checks that need not run, as another run has built the same meanwhile.
-        put_back: nodes whose shadow tables begin as copies that an earlier push has kept.
+        put_back: nodes whose shadow tables begin as copies: those that an earlier push has kept, or
+            tables of another environment.
+        left: nodes that were to be copied and cannot be, each with why.
     """
 
     nodes: Nodes
@@ -76,6 +79,12 @@ class RunPlan:
     stands: Staleness
     known: Sequence[dg.AssetCheckResult] = ()
     put_back: Mapping[str, PutBack] = field(default_factory=dict)
+    left: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cloned(self) -> Collection[str]:
+        """Nodes that are wholly copied from another environment."""
+        return {u for u, copy in self.put_back.items() if copy.environment and not copy.partitions}
 
     @property
     def does_nothing(self) -> bool:
@@ -163,12 +172,29 @@ class Planner:
         if not nodes and not tests:
             return RunPlan({}, {}, {}, (), (), (), {}, (), {}, stands, known)
         back: Mapping[str, PutBack] = {}
-        if is_from_push(self._request.tags):
+        left: Mapping[str, str] = {}
+        if self._order.clone:
+            clones = find_clones(
+                self._env,
+                self._instance,
+                self._order.clone,
+                nodes,
+                is_built=stands.built.__contains__,
+                there=copies_there,
+            )
+            back, left = clones.tables, clones.left
+            if not back:
+                raise PartitionError(f"{self._order.clone} has none of these tables any more")
+            nodes = {u: node for u, node in nodes.items() if u not in left}
+            others = {self._env.keys[u] for u in left}
+            tests = {u: key for u, key in tests.items() if key.asset_key not in others}
+        elif is_from_push(self._request.tags):
             former = former_tables(self._env, self._instance, can_be_kept(self._env, nodes), stands)
             back = Copies(
                 self._env, self._instance, nodes, stands, there=copies_there, former=former
             ).put_back()
-        return replace(self._plan(nodes, tests, stands, shadows_are_there, back), known=known)
+        plan = self._plan(nodes, tests, stands, shadows_are_there, back)
+        return replace(plan, known=known, left=left)
 
     def _staleness(self, nodes: Collection[str]) -> Staleness:
         """How these nodes, and all that they read, stand."""

@@ -46,7 +46,7 @@ def records(
         left = set(stale) - set(wanted.keys if wanted else ())
         if left and unique_id not in work.rebuilt:
             behind.setdefault(unique_id, digest(*(f"{k}={stale[k].recorded}" for k in left)))
-    version = recorded_versions(env.revision, work.nodes.keys(), behind)
+    version = recorded_versions(env.revision, work.nodes.keys(), behind, work.cloned)
     names = Moved(env.revision)
 
     def record(unique_id: str) -> Record:
@@ -115,7 +115,7 @@ def _outside(
     """What is read, not built by the run, and stands as other code left it."""
     # What was never built here is read from there, where it is the same.
     stands, there = work.stands, same_elsewhere(env.settings, env.name, instance, env.revision)
-    above = ancestors_of(env.nodes, *work.nodes)
+    above = ancestors_of(env.nodes, *work.nodes, until=work.cloned)
     return {
         u: stands.built[u].fingerprint if u in stands.built else ""
         for u in (above & env.keys.keys()) - work.nodes.keys()

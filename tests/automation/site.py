@@ -161,10 +161,12 @@ class Site:
             self.run(data.run_requests[0], name)
         raise AssertionError(f"still asks for runs after {_MOST_RUNS}")
 
-    def launch(self, form: str, who: str = "", /, **fields: Any) -> dg.ExecuteInProcessResult:
-        """What a person does who launches a form of ``prod`` from the Launchpad."""
+    def launch(
+        self, form: str, who: str = "", name: str = "prod", /, **fields: Any
+    ) -> dg.ExecuteInProcessResult:
+        """What a person does who launches a form of an environment from the Launchpad."""
         adapters.close_duckdb()  # the process of a form has not opened it
-        job = (self.loaded.get("prod") or self.load()).resolve_job_def(f"prod_{form}")
+        job = (self.loaded.get(name) or self.load(name)).resolve_job_def(f"{name}_{form}")
         [op] = job.nodes
         return job.execute_in_process(
             instance=self.instance,

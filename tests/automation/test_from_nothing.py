@@ -94,7 +94,7 @@ def settle(site: Site) -> None:
     assert_from_nothing(site)
 
 
-def assert_from_nothing(site: Site, branch: str = "main") -> None:
+def assert_from_nothing(site: Site, branch: str = "main", schema: str = "main") -> None:
     home = site.clone.home / "scratch"
     home.mkdir()
     only = {"prod": Environment(branch=branch, target="prod", push=ALWAYS)}
@@ -105,7 +105,7 @@ def assert_from_nothing(site: Site, branch: str = "main") -> None:
         assert result.success, failure(result)
     there, wanted = (relations(s.settings.duckdb_path) for s in (site, scratch))
     for name, relation in wanted.items():
-        assert there.get(name) == relation, name
+        assert there.get(name.replace("main.", f"{schema}.", 1)) == relation, name
     shutil.rmtree(home)
 
 

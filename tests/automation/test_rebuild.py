@@ -30,14 +30,14 @@ def shown(result: dg.ExecuteInProcessResult) -> Mapping[str, str]:
     return {k: str(v.value) for k, v in event.step_output_data.metadata.items()}
 
 
-def started(site: Site) -> list[dg.RunRequest]:
+def started(site: Site, name: str = "prod") -> list[dg.RunRequest]:
     """What the sensor beside the form asks for."""
-    definitions = site.loaded["prod"]
+    definitions, sensor = site.loaded[name], f"{name}_rebuild"
     with dg.build_sensor_context(
-        site.instance, cursor=site.cursors.get("rebuild"), definitions=definitions
+        site.instance, cursor=site.cursors.get(sensor), definitions=definitions
     ) as context:
-        data = definitions.resolve_sensor_def("prod_rebuild").evaluate_tick(context)
-    site.cursors["rebuild"] = data.cursor
+        data = definitions.resolve_sensor_def(sensor).evaluate_tick(context)
+    site.cursors[sensor] = data.cursor
     return list(data.run_requests or ())
 
 

@@ -34,7 +34,9 @@ def test_what_a_run_did_not_build_is_built_with_what_it_was_told(built: Site) ->
     assert request.tags["dagster/parent_run_id"] == run.run_id
     assert request.run_config == {
         "ops": {
-            "dbt_prod": {"config": {"full_refresh": False, "vars": {"n": 7}, "exclude_tests": False}}
+            "dbt_prod": {
+                "config": {"full_refresh": False, "vars": {"n": 7}, "exclude_tests": False}
+            }
         }
     }
     result = built.run(request)
