@@ -31,6 +31,7 @@ class Order:
         adopt: nodes whose relations are there already, by unique id, each with the fingerprint that
             it was found to fit. A run that is to adopt records them as built, and builds nothing.
         compare_rows: whether it counts their rows before.
+        revision: the digest of the commit to build, if that is another one than the newest.
         clone: the environment whose tables are copied, where they are what a build would make.
     """
 
@@ -41,6 +42,7 @@ class Order:
     seconds_saved: float = 0.0
     adopt: Mapping[str, str] = field(default_factory=dict)
     compare_rows: bool = False
+    revision: str = ""
     clone: str = ""
 
     @classmethod

@@ -25,9 +25,12 @@ from dbt_orchestration.assets.translator import (
     DefaultTranslator,
     EnvironmentTranslator,
 )
+from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.invocation import DbtTarget
-from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.dbt.parse import PrepareError, Revision
+from dbt_orchestration.history.order import Order
 from dbt_orchestration.history.partitions import check_nodes
+from dbt_orchestration.revisions.store import open_commit
 from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.execute import Build
 from dbt_orchestration.runs.scratch import scratch_folder
@@ -85,6 +88,18 @@ def dbt_assets(
 
     env = EnvironmentContext(settings, environment, revision, translated, unique_ids)
 
+    def ordered(context: dg.AssetExecutionContext) -> EnvironmentContext:
+        """The commit that the run is to build, which is seldom another one than the loaded."""
+        digest = Order.of_tags(context.run.tags).revision
+        if digest in {"", revision.digest}:
+            return env
+        storage = context.instance.defs_state_storage
+        try:
+            other = open_commit(settings, environment, digest, storage)
+        except PrepareError as error:
+            raise PlainFailure(str(error), allow_retries=False) from None
+        return dbt_assets(settings, environment, other, pool, translator).env
+
     defined = StandIns.of(assets, checks)
 
     @dg.multi_asset(
@@ -97,8 +112,9 @@ def dbt_assets(
         allow_arbitrary_check_specs=True,
     )
     def build(context: dg.AssetExecutionContext, config: BuildConfig) -> Iterator[Any]:
+        at = ordered(context)
         with scratch_folder(settings, context.instance, context.run.run_id) as scratch:
-            yield from Build(env, context, config, scratch).run()
+            yield from Build(at, context, config, scratch).run()
 
     sources = {uid: spec for uid, spec in specs.items() if uid.startswith("source.")}
     tests = {key: uid for key, uid in unique_ids.items() if isinstance(key, dg.AssetCheckKey)}

@@ -83,8 +83,6 @@ BUILDS: Mapping[str, Collection[str]] = {
     "snapshot": ("snapshot",),
     TEST: (),
 }
-# Those that need no warehouse, or only read it as it is.
-_READS_A_COMMIT = (COMPILE, SHOW, LIST, DOCS)
 _SELECTION = ("select", "exclude", "vars")
 _FIELDS: Mapping[str, Collection[str]] = {
     "build": (*_SELECTION, "full_refresh"),
@@ -156,7 +154,7 @@ def check(environment: str, form: DbtForm) -> None:
             raise RefusedError(f"{field}: dbt {command} takes none: leave it empty")
     if command in (SHOW, COMPILE) and bool(form.select) == bool(form.inline):
         raise RefusedError(f"select: dbt {command} takes either select or inline")
-    if form.commit and command not in (*_READS_A_COMMIT, *BUILDS):
+    if form.commit and command in (CLONE, RETRY):
         raise RefusedError(f"commit: dbt {command} works with the newest commit: leave it empty")
     [*_options(environment, command, form.arguments)]
 

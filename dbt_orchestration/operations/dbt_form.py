@@ -10,11 +10,9 @@ from typing import Any
 import dagster as dg
 
 from dbt_orchestration.dagster_internals import PlainFailure
-from dbt_orchestration.dbt.parse import Revision
-from dbt_orchestration.history.order import Order
-from dbt_orchestration.markdown import code, inline
-from dbt_orchestration.operations.asked import asked_sensor_name
-from dbt_orchestration.operations.chosen import check_words, choose, choose_tests
+from dbt_orchestration.markdown import code
+from dbt_orchestration.operations.chosen import check_words
+from dbt_orchestration.operations.dbt_build import build, revision_of
 from dbt_orchestration.operations.dbt_clone import clone
 from dbt_orchestration.operations.dbt_command import (
     BUILDS,
@@ -22,7 +20,6 @@ from dbt_orchestration.operations.dbt_command import (
     OPERATION,
     RETRY,
     SHOW,
-    TEST,
     DbtForm,
     check,
 )
@@ -30,15 +27,8 @@ from dbt_orchestration.operations.dbt_here import Here
 from dbt_orchestration.operations.dbt_retry import retry
 from dbt_orchestration.operations.dbt_shown import shown
 from dbt_orchestration.operations.form import Answer, RefusedError, form_job, reason_of
-from dbt_orchestration.operations.hold_form import find_commit_of
 from dbt_orchestration.operations.loaded import Loaded
-from dbt_orchestration.operations.preview import preview
-from dbt_orchestration.revisions.commits import prepare_commit
-from dbt_orchestration.revisions.remote import Remote
-from dbt_orchestration.runs.config import BuildConfig
-from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.runs.samples import is_marked
-from dbt_orchestration.settings.types import named
 
 _MAY_DIFFER = (
     "What a macro does to tables is not on record: a table that it has changed differs from what"
@@ -53,7 +43,7 @@ def dbt_job(loaded: Loaded) -> dg.JobDefinition:
         at = loaded.newest(instance)
         check(at.name, form)
         if form.command in BUILDS:
-            return _build(at, instance, form)
+            return build(at, instance, form)
         if form.command == RETRY:
             return retry(at, instance, form)
         if form.command == CLONE:
@@ -65,52 +55,17 @@ def dbt_job(loaded: Loaded) -> dg.JobDefinition:
         "dbt",
         DbtForm,
         answer,
-        "A dbt command without a terminal. What builds becomes a run of its own, on the newest"
-        " commit that is loaded, and is recorded on its assets. What compile, show, list, source"
-        " freshness, docs generate and run-operation find is shown on the run's page.",
+        "A dbt command without a terminal. What builds becomes a run of its own, and is recorded on"
+        " its assets. What compile, show, list, source freshness, docs generate and run-operation"
+        " find is shown on the run's page.",
         op="command",
         pool=loaded.settings.pool,
     )
 
 
-def _build(at: Loaded, instance: dg.DagsterInstance, form: DbtForm) -> Answer:
-    """What builds nodes or runs tests: a run of assets, as any other."""
-    commit = at.revision.commit
-    if form.commit and not (commit and commit.sha.startswith(form.commit.lower())):
-        newest = f", which is {commit.short}" if commit else ""
-        raise RefusedError(
-            f"commit: dbt {form.command} builds the newest commit that is loaded{newest}: to build"
-            f" another one, launch {named(at.name, 'roll_back')}"
-        )
-    reason = reason_of(form.reason)
-    kinds, only = BUILDS[form.command], form.command != "build"
-    config = BuildConfig(full_refresh=form.full_refresh, vars=form.vars, exclude_tests=only)
-    if form.command == TEST:
-        tests = choose_tests(at.dbt, form.select, form.exclude)
-        request = BuildRequest((), tests, BuildConfig(vars=form.vars))
-    else:
-        chosen = choose(at.dbt, form.select, form.exclude)
-        nodes = {u for u in chosen if at.dbt.manifest["nodes"][u]["resource_type"] in kinds}
-        if not nodes:
-            what = f"builds {' and '.join(kinds)}s, and {form.select!r} has none"
-            raise RefusedError(f"select: dbt {form.command} {what}")
-        request = BuildRequest.of_nodes(at.dbt, nodes, Order(), config=config)
-    text = f"{preview(at.dbt, instance, request)}\n\nReason: {inline(reason)}"
-    said = f"dbt {form.command} {form.select}"
-    if form.dry_run:
-        return Answer(text, f"what {said} would do")
-    return Answer(
-        text,
-        f"wants {said}: {reason}",
-        f"The sensor {asked_sensor_name(at.name)} starts it within seconds as a run of its own:"
-        " see Runs.",
-        request.as_tags(at.dbt),
-    )
-
-
 def _here(at: Loaded, form: DbtForm) -> Answer:
     """What the form's own run does."""
-    here = Here(at, _revision(at, form.commit), form)
+    here = Here(at, revision_of(at, form.commit), form)
     manifest, rows = here.revision.manifest, at.settings.environment(at.name).failed_rows
     check_words(manifest, "select", form.select)
     check_words(manifest, "exclude", form.exclude)
@@ -128,25 +83,6 @@ def _here(at: Loaded, form: DbtForm) -> Answer:
         return Answer(plan, f"what would be run: {why}")
     then = _MAY_DIFFER if form.command == OPERATION else "It has run."
     return Answer(plan, why, then, act=partial(_run, here, rows.hidden_by))
-
-
-def _revision(at: Loaded, said: str) -> Revision:
-    """The revision of the commit that is wanted, which is prepared if it was not yet.
-
-    Raises:
-        RefusedError: the branch has none.
-        GitError, PrepareError: it cannot be fetched, or does not parse.
-    """
-    said, newest = said.strip(), at.revision
-    if not said:
-        return newest
-    settings, pattern = at.settings, at.settings.git.ticket_pattern
-    remote = Remote.of(settings)
-    recent = remote.recent(remote.fetch(at.branch))
-    commit = find_commit_of(recent, said, at.branch, pattern, show="write another one")
-    if newest.commit and newest.commit.sha == commit.sha:
-        return newest
-    return prepare_commit(settings, at.name, commit.sha, check=at.check)
 
 
 def _check_macro(manifest: Mapping[str, Any], wanted: str) -> None:

@@ -9,6 +9,7 @@ import dagster as dg
 
 from dbt_orchestration import dagster_internals
 from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.history.order import Order
 from dbt_orchestration.revisions import working_tree
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.revisions.remote import Remote
@@ -74,7 +75,8 @@ def loaded_revision(settings: Settings, environment: str) -> str:
 def used_by(instance: dg.DagsterInstance, environment: str) -> set[str]:
     """The digests of the environment's revisions that runs have opened, or will open."""
     pin, runs = _pin(environment), instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
-    return {digest for run in runs if (digest := dagster_internals.pinned(instance, run, pin))}
+    opened = {digest for run in runs if (digest := dagster_internals.pinned(instance, run, pin))}
+    return opened | {digest for run in runs if (digest := Order.of_tags(run.tags).revision)}
 
 
 def _pin(environment: str) -> str:

@@ -61,13 +61,26 @@ def publish(
     Raises:
         StorageError: it is not stored, and what was published before is still published.
     """
-    key = state_key(environment)
+    upload(environment, revision, storage, seconds)
+    storage.set_latest_version(state_key(environment), revision.digest)
+
+
+def upload(
+    environment: str,
+    revision: Revision,
+    storage: dagster_internals.StateStorage,
+    seconds: float | None = None,
+) -> None:
+    """Let every machine have ``revision``, which is not the published one by that.
+
+    Raises:
+        StorageError: as ``publish``.
+    """
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "revision.tar.gz"
         with tarfile.open(archive, "w:gz", compresslevel=3) as tar:
             tar.add(revision.directory, arcname=".")
-        store(storage, key, revision.digest, archive, seconds)
-    storage.set_latest_version(key, revision.digest)
+        store(storage, state_key(environment), revision.digest, archive, seconds)
 
 
 def publish_again(

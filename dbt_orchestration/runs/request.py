@@ -63,14 +63,15 @@ class BuildRequest:
     ) -> BuildRequest:
         """Build ``nodes`` (unique ids) with every test on them, and run ``checks``.
 
-        What is adopted is not tested: nobody would know afterwards that it never was.
+        What is adopted is not tested: nobody would know afterwards that it never was. What another
+        commit is built of has tests of its own: ``checks``.
 
         Args:
             config: what a person has set; it may say that no test is to run.
             tags: of the run.
         """
         config = config or BuildConfig()
-        untested = order.adopt or config.exclude_tests
+        untested = order.adopt or order.revision or config.exclude_tests
         assets = {dbt.keys[unique_id] for unique_id in nodes}
         on_them = {
             spec.key
@@ -115,7 +116,8 @@ class BuildRequest:
     def as_tags(self, dbt: DbtAssets) -> dict[str, str]:
         """All of it, for the run of a form that asks for it."""
         nodes = sorted(u for u, key in dbt.nodes.items() if key in self.assets)
-        alone = sorted(_words(key) for key in self.checks if key.asset_key not in self.assets)
+        by_itself = self.of_nodes(dbt, nodes, self.order, config=self.config).checks
+        alone = sorted(_words(key) for key in {*self.checks} - {*by_itself})
         said = {
             "nodes": nodes,
             "order": asdict(self.order),

@@ -140,7 +140,11 @@ WRONG: Sequence[tuple[Mapping[str, Any], str]] = [
     ({"command": "show"}, "select: dbt show takes either select or inline"),
     ({"command": "list", "macro": "x"}, "macro: dbt list takes none: leave it empty"),
     ({"command": "run-operation", "macro": "drop_relation", "reason": "x"}, "macro: the proj"),
-    ({"command": "build", "select": "kept", "commit": "abcdef0"}, "commit: dbt build builds"),
+    (
+        {"command": "build", "select": "kept", "commit": "abcdef0", "reason": "x"},
+        "commit: none of the last 2 commits of",
+    ),
+    ({"command": "clone", "select": "kept", "commit": "abcdef0"}, "commit: dbt clone works with"),
     ({"command": "list", "commit": "abcdef0"}, "commit: none of the last 2 commits of"),
 ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import duckdb
 
 from tests.automation.site import Site, git, names
@@ -99,7 +101,7 @@ def test_what_prod_has_no_more_is_left(built: Site) -> None:
 def test_what_cannot_be_is_refused_in_one_line(built: Site) -> None:
     built.clone.push("dev", branch="dev")
     built.request("dev")
-    wrong = [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"select": "customers", "copy_from": ""}, "copy_from: name an environment, as defer_to"),
         ({"select": "customers", "copy_from": "dev"}, "copy_from: dev is this environment itself"),
         (
