@@ -287,7 +287,7 @@ class Living(Site):
 
     def approve(self) -> None:
         """Launch the job that lets history that waits be rebuilt."""
-        if refused := self.order("rebuild_history"):
+        if refused := self.order("rebuild_history", reason="so", dry_run=False):
             raise RuntimeError(refused)
 
     def order(self, form: str, **fields: Any) -> str:

@@ -200,7 +200,8 @@ class _Push:
             outcome, facts["run"] = Outcome.WAITS_FOR_RUN, waiting[0].run_id[:8]
         elif fresh := ledger.not_tried(due):
             outcome, facts["names"] = Outcome.BUILDS, due.names(dbt)
-            tick.requests.append(request(tick.environment, revision, dbt, fresh))
+            held = f"held {tick.hold.origin}" if tick.hold else ""
+            tick.requests.append(request(ledger, fresh, [held, ledger.let_by()]))
         elif due:
             outcome, facts["names"] = Outcome.TRIED, due.names(dbt)
         elif due.waiting:

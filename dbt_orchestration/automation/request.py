@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import dagster as dg
 
-from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.changes.terms import digest_value
-from dbt_orchestration.dbt.parse import Revision
-from dbt_orchestration.ledger.due import Due
+from dbt_orchestration.ledger.due import Due, Ledger
 from dbt_orchestration.ledger.pushes import seconds_of
 from dbt_orchestration.ledger.run_tags import PUSH_TAG
 from dbt_orchestration.revisions.explanation import Explanation
 from dbt_orchestration.runs.request import BuildRequest, order_of
 
 
-def request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> dg.RunRequest:
-    """The run that builds what is due, with the reasons for each node."""
+def request(ledger: Ledger, due: Due, ordered: Collection[str]) -> dg.RunRequest:
+    """The run that builds what is due, with the reasons for each node.
+
+    Args:
+        ordered: who has ordered what of it, and why; "" for nobody.
+    """
+    revision, dbt = ledger.revision, ledger.dbt
+    why = f"{due.count} of {len(dbt.nodes)}: {due.names(dbt)}"
     alone = [u for u in dbt.nodes if u not in due.nodes]
     order = replace(
         order_of(dbt, due.nodes, due.partitions),
@@ -38,8 +43,8 @@ def request(environment: str, revision: Revision, dbt: DbtAssets, due: Due) -> d
         dbt,
         # The same again, should the daemon die before the run is launched.
         f"{revision.digest} {attempt}",
-        f"{due.count} of {len(dbt.nodes)}: {due.names(dbt)}",
-        {PUSH_TAG: environment},
+        "; ".join(filter(None, [why, *ordered])),
+        {PUSH_TAG: ledger.environment},
     )
 
 

@@ -22,6 +22,7 @@ from dbt_orchestration.history.phases import descendants
 from dbt_orchestration.ledger.attempts import AUTO_RETRY_TAG, is_going_on
 from dbt_orchestration.ledger.built import Built, read_checked, read_gone
 from dbt_orchestration.ledger.deferral import same_elsewhere
+from dbt_orchestration.ledger.held import SOMEBODY
 from dbt_orchestration.ledger.present import NOT_THERE
 from dbt_orchestration.ledger.run_tags import (
     APPROVED_BEFORE,
@@ -33,7 +34,9 @@ from dbt_orchestration.ledger.run_tags import (
     LIGHTDASH_TAG,
     NEW_ONLY_TAG,
     PUSH_TAG,
+    REASON_TAG,
     REVISION_TAG,
+    USER_TAG,
 )
 from dbt_orchestration.ledger.staleness import REWRITES, Staleness, on_change, staleness
 from dbt_orchestration.revisions.explanation import PARTIAL, Explanation, Recorded
@@ -92,7 +95,8 @@ class Due:
         """What waits for a person, and how to start it; "" if nothing does."""
         waits = self.waits(dbt)
         job = named(dbt.env.name, "rebuild_history")
-        return waits and f"Waits for you: to {waits}. Launch the job {job} to start it."
+        does = "it shows what that takes, and with dry_run: false starts it"
+        return waits and f"Waits for you: to {waits}. Launch the job {job}: {does}."
 
     @property
     def asked(self) -> Mapping[str, int]:
@@ -292,10 +296,20 @@ class Ledger:
 
     def _ordered(self, tag: str) -> Iterator[Any]:
         """What the forms have chosen that left this tag for the revision."""
+        yield from (unpacked(CHOSEN_TAG, run.tags) for run in self._forms(tag))
+
+    def _forms(self, tag: str) -> Sequence[dg.DagsterRun]:
         tags = {ENVIRONMENT_TAG: self.environment, tag: self.revision.digest}
         done = dg.RunsFilter(tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])
-        for run in self.instance.get_runs(done):
-            yield unpacked(CHOSEN_TAG, run.tags)
+        return self.instance.get_runs(done)
+
+    def let_by(self) -> str:
+        """Who has let history be rebuilt, in which run and why; "" if nobody was asked."""
+        return ", ".join(
+            f"{run.tags.get(USER_TAG) or SOMEBODY} let history be rebuilt"
+            f" (run {run.run_id[:8]}: {run.tags.get(REASON_TAG) or 'no reason was given'})"
+            for run in self._forms(APPROVED_TAG)
+        )
 
     def _checks(
         self, built: Mapping[str, Built], due: Collection[str]

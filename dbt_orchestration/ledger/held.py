@@ -26,7 +26,7 @@ from dbt_orchestration.ledger.run_tags import (
 )
 from dbt_orchestration.settings.types import named
 
-_SOMEBODY = "somebody"
+SOMEBODY = "somebody"
 _RECENT = 5
 _YES, _NO = "yes", "no"
 
@@ -162,7 +162,7 @@ def _said(record: dg.RunRecord) -> tuple[str, float, str, str]:
     tags = record.dagster_run.tags
     since = record.end_time or record.create_timestamp.timestamp()
     return (
-        tags.get(USER_TAG) or _SOMEBODY,
+        tags.get(USER_TAG) or SOMEBODY,
         since,
         tags.get(REASON_TAG) or "no reason was given",
         record.dagster_run.run_id,

@@ -134,7 +134,7 @@ def _options(job: dg.JobDefinition) -> list[click.Parameter]:
     options: list[click.Parameter] = []
     for name, value in begins.items():
         flag, kind = f"--{name.replace('_', '-')}", dict[str, Any]()
-        if isinstance(value, bool):
+        if value is None or isinstance(value, bool):
             flag += f"/--no-{name.replace('_', '-')}"
         elif isinstance(value, list):
             kind = {"multiple": True}

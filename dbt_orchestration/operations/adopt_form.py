@@ -7,15 +7,24 @@ then looks again, and records what fits.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import dagster as dg
 from pydantic import Field
 
-from dbt_orchestration.assets.dbt_assets import DbtAssets, select_nodes
+from dbt_orchestration.assets.dbt_assets import DbtAssets, select_resources
 from dbt_orchestration.dbt.internals import adapters
 from dbt_orchestration.dbt.invocation import DbtError
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.operations.asked import asked_sensor_name
+from dbt_orchestration.operations.at_commit import (
+    COMMIT,
+    at_another,
+    let_runs_have,
+    revision_of,
+    why_unknown,
+)
+from dbt_orchestration.operations.chosen import check_words
 from dbt_orchestration.operations.form import NOT_YET, Answer, RefusedError, form_job, reason_of
 from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.revisions.warehouse import is_in_use
@@ -23,7 +32,6 @@ from dbt_orchestration.runs.adoption import how_it_stands, never_built
 from dbt_orchestration.runs.fitting import Fit, fits
 from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.settings.models import Job
-from dbt_orchestration.settings.types import named
 
 _EVERYTHING = "fqn:*"
 
@@ -37,6 +45,9 @@ class AdoptForm(dg.Config):
         " built.",
     )
     exclude: str = Field(default="", description="dbt selection of what to leave out.")
+    commit: str = Field(
+        default="", description=f"What has built it. {COMMIT} What has changed since is due then."
+    )
     compare_rows: bool = Field(
         default=False,
         description="Count the rows of each relation, and those that its code makes. That takes a"
@@ -55,7 +66,10 @@ def adopt_job(loaded: Loaded) -> dg.JobDefinition:
     def answer(instance: dg.DagsterInstance, form: AdoptForm) -> Answer:
         words = "say why, for whoever looks at it later"
         reason = reason_of(form.reason, words, needed=not form.dry_run)
-        at = loaded.newest(instance)
+        newest = loaded.newest(instance)
+        revision = revision_of(newest, form.commit)
+        is_other = revision.digest != newest.revision.digest
+        at = newest.at(revision) if is_other else newest
         env = at.dbt.env
         nodes = _chosen(at.dbt, instance, form)
         adapters.close_duckdb()  # what this process itself has open is in no use
@@ -72,6 +86,7 @@ def adopt_job(loaded: Loaded) -> dg.JobDefinition:
             raise RefusedError(f"the warehouse cannot be compared: {error}") from None
         finally:
             adapters.close_duckdb()
+        found = {u: _as_known(newest, at, u, fit) for u, fit in found.items()}
         adopted = [u for u, fit in found.items() if not fit.why]
         shown = _shown(at, found, rows=form.compare_rows)
         metadata = {"adopted": len(adopted), "due": len(found) - len(adopted)}
@@ -80,12 +95,16 @@ def adopt_job(loaded: Loaded) -> dg.JobDefinition:
             return Answer(shown, "what could be adopted", said, metadata=metadata)
         now = env.revision.fingerprints
         order = Order(adopt={u: now[u] for u in adopted}, compare_rows=form.compare_rows)
+        request = BuildRequest.of_nodes(at.dbt, adopted, order)
+        if is_other:
+            request = at_another(newest, at, request)
+            let_runs_have(at, instance)
         return Answer(
             shown,
             f"adopts {len(adopted)} of {len(found)}: {reason}",
             f"The sensor {asked_sensor_name(environment)} starts within seconds a run that builds"
             " nothing, looks again, and records what still fits: see Runs.",
-            BuildRequest.of_nodes(at.dbt, adopted, order).as_tags(at.dbt),
+            request.as_tags(newest.dbt),
             metadata,
         )
 
@@ -94,8 +113,8 @@ def adopt_job(loaded: Loaded) -> dg.JobDefinition:
         "adopt",
         AdoptForm,
         answer,
-        "Take what is in the warehouse for built by the commit that is loaded, where it fits, so"
-        " that nothing of it is built again. Only shows what fits while dry_run is set.",
+        "Take what is in the warehouse for built by a commit, where it fits, so that nothing of it"
+        " is built again. Only shows what fits while dry_run is set.",
         op="what_is_there",
     )
 
@@ -105,11 +124,20 @@ def _chosen(dbt: DbtAssets, instance: dg.DagsterInstance, form: AdoptForm) -> Co
     unknown = never_built(dbt.env, instance)
     if not unknown:
         raise RefusedError(f"everything of {dbt.env.name} was built, or adopted, already")
+    check_words(dbt.manifest, "select", form.select)
+    check_words(dbt.manifest, "exclude", form.exclude)
     chosen = Job(select=form.select or _EVERYTHING, exclude=form.exclude)
-    selected = select_nodes(named(dbt.env.name, "adopt"), dbt.manifest, chosen)
+    selected = select_resources("select", dbt.manifest, chosen)
     if not unknown & {*selected}:
-        raise RefusedError(f"select: all that {chosen.select!r} matches was built already")
+        raise RefusedError(
+            f"select: {chosen.select!r} matches nothing, or only what was built already"
+        )
     return unknown & {*selected}
+
+
+def _as_known(newest: Loaded, at: Loaded, unique_id: str, fit: Fit) -> Fit:
+    """What fits, unless the newest commit, whose assets there are, does not know it so."""
+    return replace(fit, why=fit.why or why_unknown(newest, at, at.dbt.keys[unique_id]))
 
 
 def _shown(at: Loaded, found: Mapping[str, Fit], *, rows: bool) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets, of_environment
-from dbt_orchestration.ledger.run_tags import FORM_TAG, WHY_TAG, shortened
+from dbt_orchestration.ledger.run_tags import FORM_TAG, USER_TAG, WHY_TAG, shortened
 from dbt_orchestration.revisions.store import published
 from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.settings.types import named
@@ -64,7 +64,8 @@ def asked_sensor(environment: str, dbt: DbtAssets) -> dg.SensorDefinition:
                 continue
             wanted.append(request)
             why = f"run {run.run_id[:8]} {run.tags.get(WHY_TAG, 'asks to rebuild it')}"
-            requests.append(request.run_request(dbt, f"rebuild {run.run_id}", why))
+            who = {tag: run.tags[tag] for tag in (USER_TAG,) if tag in run.tags}
+            requests.append(request.run_request(dbt, f"rebuild {run.run_id}", why, who))
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else " ".join(said) or "Nobody has asked for anything.",

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
-
 import dagster as dg
 
-from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.ledger.held import paused
-from dbt_orchestration.ledger.run_tags import run_tags
 from dbt_orchestration.markdown import inline
 from dbt_orchestration.operations.asked import asked_sensor_name
+from dbt_orchestration.operations.at_commit import at_another, let_runs_have, revision_of
 from dbt_orchestration.operations.chosen import choose, choose_tests
 from dbt_orchestration.operations.dbt_command import BUILDS, TEST, DbtForm
 from dbt_orchestration.operations.form import Answer, RefusedError, reason_of
-from dbt_orchestration.operations.hold_form import find_commit_of
 from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.operations.preview import preview
-from dbt_orchestration.revisions.commits import prepare_commit
-from dbt_orchestration.revisions.remote import Remote
-from dbt_orchestration.revisions.store import upload
 from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.settings.types import named
@@ -45,12 +37,11 @@ def build(newest: Loaded, instance: dg.DagsterInstance, form: DbtForm) -> Answer
     if is_other:
         assert revision.commit is not None
         said += f" at {revision.commit.short}"
-        request = _at_another(newest, at, request)
-    if form.dry_run:
+        request = at_another(newest, at, request)
+    if form.only_shows:
         return Answer(text, f"what {said} would do")
-    storage = instance.defs_state_storage
-    if is_other and storage:
-        upload(at.name, revision, storage)
+    if is_other:
+        let_runs_have(at, instance)
     return Answer(
         text,
         f"wants {said}: {reason}",
@@ -58,25 +49,6 @@ def build(newest: Loaded, instance: dg.DagsterInstance, form: DbtForm) -> Answer
         " see Runs.",
         request.as_tags(newest.dbt),
     )
-
-
-def revision_of(at: Loaded, said: str) -> Revision:
-    """The revision of the commit that is wanted, which is prepared if it was not yet.
-
-    Raises:
-        RefusedError: the branch has none.
-        GitError, PrepareError: it cannot be fetched, or does not parse.
-    """
-    said, newest = said.strip(), at.revision
-    if not said:
-        return newest
-    settings, pattern = at.settings, at.settings.git.ticket_pattern
-    remote = Remote.of(settings)
-    recent = remote.recent(remote.fetch(at.branch))
-    commit = find_commit_of(recent, said, at.branch, pattern, show="write another one")
-    if newest.commit and newest.commit.sha == commit.sha:
-        return newest
-    return prepare_commit(settings, at.name, commit.sha, check=at.check)
 
 
 def _request(at: Loaded, form: DbtForm) -> BuildRequest:
@@ -101,29 +73,4 @@ def _refuse_what_would_not_stay(newest: Loaded, instance: dg.DagsterInstance) ->
             f"commit: {newest.name} follows {newest.branch}, and would be built back within"
             f" seconds: launch {named(newest.name, 'pause')} first, or have all of it at that"
             f" commit with {named(newest.name, 'roll_back')}"
-        )
-
-
-def _at_another(newest: Loaded, at: Loaded, request: BuildRequest) -> BuildRequest:
-    """The request, for a run that knows only the assets and the tests of the newest commit.
-
-    Raises:
-        RefusedError: an asset is not there, or has other partitions there.
-    """
-    here, there = at.dbt.definition.specs_by_key, newest.dbt.definition.specs_by_key
-    _refuse(newest, request.assets - there.keys(), "is not in the newest commit")
-    others = {k for k in request.assets if here[k].partitions_def != there[k].partitions_def}
-    _refuse(newest, others, "has other partitions in the newest commit")
-    known = {spec.key for spec in newest.dbt.definition.check_specs}
-    order = replace(request.order, revision=at.revision.digest)
-    checks = {*request.checks} & known
-    tags = run_tags(at.name, at.revision)
-    return replace(request, checks=checks, order=order, tags=tags)
-
-
-def _refuse(newest: Loaded, assets: Collection[dg.AssetKey], why: str) -> None:
-    if assets:
-        names = ", ".join(sorted(key.path[-1] for key in assets))
-        raise RefusedError(
-            f"select: {names} {why}: launch {named(newest.name, 'roll_back')} instead"
         )

@@ -47,7 +47,7 @@ def clone(at: Loaded, instance: dg.DagsterInstance, form: DbtForm) -> Answer:
         ]
     )
     said = f"dbt {CLONE} {form.select} from {other}"
-    if form.dry_run:
+    if form.only_shows:
         return Answer(text, f"what {said} would do")
     return Answer(
         text,

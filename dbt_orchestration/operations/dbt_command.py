@@ -14,7 +14,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from dbt_orchestration.operations.form import RefusedError
+from dbt_orchestration.operations.at_commit import COMMIT
+from dbt_orchestration.operations.form import DRY_RUN, RefusedError, only_shows
 from dbt_orchestration.settings.types import named
 from dbt_orchestration.settings.user_input import did_you_mean
 
@@ -63,16 +64,21 @@ class DbtForm(dg.Config):
     )
     commit: str = Field(
         default="",
-        description="The SHA of a commit of the branch, its beginning, or a ticket. Empty: the"
-        " newest that is loaded. What builds another one needs an environment that is paused.",
+        description=f"{COMMIT} What builds another one needs an environment that is paused.",
     )
     reason: str = Field(
         default="",
         description="Why. Needed for what changes the warehouse; it stands on the run.",
     )
-    dry_run: bool = Field(
-        default=False, description="True: only show what it would do. False: do it."
+    dry_run: bool | None = Field(
+        default=None, description=f"{DRY_RUN} a full refresh, and a macro that is to run."
     )
+
+    @property
+    def only_shows(self) -> bool:
+        """Whether nothing is to be done."""
+        costly = self.command == OPERATION or (self.command in BUILDS and self.full_refresh)
+        return only_shows(self.dry_run, costly=costly)
 
 
 # What builds nodes, and which; with their tests if it is `build`.

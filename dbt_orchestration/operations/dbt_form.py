@@ -11,8 +11,9 @@ import dagster as dg
 
 from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.markdown import code
+from dbt_orchestration.operations.at_commit import revision_of
 from dbt_orchestration.operations.chosen import check_words
-from dbt_orchestration.operations.dbt_build import build, revision_of
+from dbt_orchestration.operations.dbt_build import build
 from dbt_orchestration.operations.dbt_clone import clone
 from dbt_orchestration.operations.dbt_command import (
     BUILDS,
@@ -79,7 +80,7 @@ def _here(at: Loaded, form: DbtForm) -> Answer:
     why = f"dbt {form.command} {what}".strip() + (f": {reason}" if reason else "")
     commit = here.revision.commit
     plan = code(here.command) + (f"\n\nat {commit.short}" if commit else "")
-    if form.dry_run:
+    if form.only_shows:
         return Answer(plan, f"what would be run: {why}")
     then = _MAY_DIFFER if form.command == OPERATION else "It has run."
     return Answer(plan, why, then, act=partial(_run, here, rows.hidden_by))

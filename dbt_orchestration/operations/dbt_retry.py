@@ -70,7 +70,7 @@ def retry(at: Loaded, instance: dg.DagsterInstance, form: DbtForm) -> Answer:
         ]
     )
     said = f"dbt {RETRY} of {which}"
-    if form.dry_run:
+    if form.only_shows:
         return Answer(text, f"what {said} would do")
     return Answer(
         text,

@@ -17,6 +17,7 @@ import dagster as dg
 from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.parse import PrepareError
 from dbt_orchestration.history.partitions import PartitionError
+from dbt_orchestration.ledger.held import paused
 from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG, FORM_TAG, WHY_TAG, shortened
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.runs.request import BuildRequest
@@ -25,6 +26,7 @@ from dbt_orchestration.settings.types import named
 
 Act = Callable[[dg.OpExecutionContext], Mapping[str, Any]]
 NOT_YET = "Nothing was started: launch it with dry_run: false."
+DRY_RUN = "True: only show what it would do. False: do it. Empty: do it, but only show"
 # Dagster takes what has more out of its queue first. Nothing else of ours has any.
 AHEAD = {"dagster/priority": "10"}
 FOR_PUSHES = "say why, for everybody whose push will wait"
@@ -49,6 +51,7 @@ class Answer:
         tags: what a sensor reads; empty for a dry run.
         metadata: what else the run's page shows.
         act: what the form's own run does, after the plan is shown; returns more for its page.
+        by_push: the push sensor does it, which starts nothing in an environment that is paused.
     """
 
     plan: str
@@ -57,6 +60,7 @@ class Answer:
     tags: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     act: Act | None = None
+    by_push: bool = False
 
 
 def form_job(
@@ -95,11 +99,12 @@ def form_job(
         # Re-executed, a form has the tags that it was left with.
         tags = {WHY_TAG: shortened(answered.why), **BuildRequest.nothing(), **answered.tags}
         context.instance.add_run_tags(context.run.run_id, tags)
-        context.log.info(f"{answered.plan}\n\n{answered.next}")
+        pause = paused(context.instance, environment) if answered.by_push else None
+        then = f"{answered.next} But not while it is paused. {pause}" if pause else answered.next
+        context.log.info(f"{answered.plan}\n\n{then}")
         plan = dg.MetadataValue.md(answered.plan)
         more = answered.act(context) if answered.act else {}
-        shown = {"plan": plan, **answered.metadata, **more, "next": answered.next}
-        context.add_output_metadata(shown)
+        context.add_output_metadata({"plan": plan, **answered.metadata, **more, "next": then})
 
     # Dagster reads from it what the fields are.
     ask.__annotations__ = {"context": dg.OpExecutionContext, "config": request}
@@ -116,6 +121,15 @@ def form_job(
         form()
 
     return job
+
+
+def only_shows(said: bool | None, *, costly: bool) -> bool:
+    """Whether a form only shows what it would do, if its field ``dry_run`` says so or nothing.
+
+    Args:
+        costly: what is wanted is costly, or destroys something.
+    """
+    return costly if said is None else said
 
 
 def reason_of(

@@ -19,8 +19,10 @@ from dbt_orchestration.ledger.run_tags import (
     APPROVED_TAG,
     CHOSEN_TAG,
     NEW_ONLY_TAG,
+    REASON_TAG,
+    shortened,
 )
-from dbt_orchestration.operations.form import Answer, form_job
+from dbt_orchestration.operations.form import Answer, form_job, reason_of
 from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.operations.preview import preview
 from dbt_orchestration.runs.request import BuildRequest, order_of
@@ -38,8 +40,9 @@ class HistoryForm(dg.Config):
         description="Leave what is built as it is, and build only new partitions with the code of"
         " this change.",
     )
+    reason: str = Field(default="", description="Why, for whoever looks at it later.")
     dry_run: bool = Field(
-        default=False, description="True: only show what it would do. False: do it."
+        default=True, description="True: only show what it would take. False: do it."
     )
 
 
@@ -48,6 +51,7 @@ def history_job(loaded: Loaded) -> dg.JobDefinition:
     environment = loaded.name
 
     def answer(instance: dg.DagsterInstance, form: HistoryForm) -> Answer:
+        reason = reason_of(form.reason, needed=not form.dry_run)
         at = loaded.newest(instance)
         due = _chosen(at.ledger(instance), form.models)
         waits = due.waits(at.dbt)
@@ -70,10 +74,11 @@ def history_job(loaded: Loaded) -> dg.JobDefinition:
         chosen = packed(CHOSEN_TAG, kept) if form.new_partitions_only else chosen
         return Answer(
             text,
-            f"{does} {waits}",
+            f"{does} {waits}: {reason}",
             f"The sensor {named(environment, 'push')} starts it within seconds: see Runs.",
-            {tag: at.revision.digest, **chosen},
+            {tag: at.revision.digest, REASON_TAG: shortened(reason), **chosen},
             {"waits": waits},
+            by_push=True,
         )
 
     return form_job(

@@ -76,8 +76,9 @@ def roll_back_job(loaded: Loaded) -> dg.JobDefinition:
         newest = remote.fetch(branch)
         recent = remote.recent(newest)
         if not form.commit.strip():
-            shown = f"{_table(recent[:_SHOWN])}\n\nWrite one of them as commit."
-            return Answer(shown, f"the recent commits of {branch}", tags=no_hold_tags())
+            said = "Nothing was started: write one of them as commit, and launch it again."
+            shown = _table(recent[:_SHOWN])
+            return Answer(shown, f"the recent commits of {branch}", said, no_hold_tags())
         pattern = loaded.settings.git.ticket_pattern
         commit = find_commit_of(recent, form.commit.strip(), branch, pattern)
         reason = reason_of(form.reason, FOR_PUSHES, needed=not form.dry_run)
@@ -96,6 +97,7 @@ def roll_back_job(loaded: Loaded) -> dg.JobDefinition:
             f" there until {push}the job {named(environment, 'roll_forward')} is launched.",
             hold_tags(environment, commit.sha, head, reason),
             facts,
+            by_push=True,
         )
 
     return form_job(
@@ -131,6 +133,7 @@ def roll_forward_job(loaded: Loaded) -> dg.JobDefinition:
             f"The sensor {named(environment, 'push')} loads and builds it within seconds.",
             release_tags(environment, reason),
             facts,
+            by_push=True,
         )
 
     return form_job(

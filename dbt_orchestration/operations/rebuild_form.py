@@ -14,7 +14,7 @@ from dbt_orchestration.history.partitions import PartitionError, partition_confi
 from dbt_orchestration.history.rebuild import Rebuild, Wanted, find_model, rebuild
 from dbt_orchestration.ledger.provenance import ancestors_of
 from dbt_orchestration.operations.asked import asked_sensor_name
-from dbt_orchestration.operations.form import Answer, form_job
+from dbt_orchestration.operations.form import Answer, form_job, reason_of
 from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.operations.preview import preview
 from dbt_orchestration.runs.request import BuildRequest, ranges
@@ -41,6 +41,7 @@ class RebuildForm(dg.Config):
         default=False,
         description="Only partitions that read something which was loaded again since.",
     )
+    reason: str = Field(default="", description="Why. It stands on the run, for everybody.")
     dry_run: bool = Field(
         default=True, description="True: only show what it would do. False: do it."
     )
@@ -51,6 +52,7 @@ def rebuild_job(loaded: Loaded) -> dg.JobDefinition:
     environment = loaded.name
 
     def answer(instance: dg.DagsterInstance, form: RebuildForm) -> Answer:
+        reason = reason_of(form.reason, needed=not form.dry_run)
         at = loaded.newest(instance)
         wanted = _rebuild(at.revision, at.dbt, instance, form)
         request = _request(wanted, at.dbt)
@@ -61,7 +63,7 @@ def rebuild_job(loaded: Loaded) -> dg.JobDefinition:
             return Answer(text, f"what it would take to rebuild {form.model}", metadata=command)
         return Answer(
             text,
-            f"asks to rebuild {form.model}",
+            f"asks to rebuild {form.model}: {reason}",
             f"The sensor {asked_sensor_name(environment)} starts it within seconds as a run of its"
             " own: see Runs.",
             request.as_tags(at.dbt),

@@ -13,7 +13,7 @@ from dbt_orchestration.history.order import Order
 from dbt_orchestration.ledger.attempts import is_going_on
 from dbt_orchestration.ledger.unfinished import Left, Unfinished, last_attempts
 from dbt_orchestration.operations.asked import asked_sensor_name
-from dbt_orchestration.operations.form import Answer, RefusedError, form_job
+from dbt_orchestration.operations.form import Answer, RefusedError, form_job, reason_of
 from dbt_orchestration.operations.left_shown import refuse_twice, what_happened
 from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.operations.preview import preview
@@ -26,6 +26,7 @@ _NAMED = 5
 class ResumeForm(dg.Config):
     """Whether to go on."""
 
+    reason: str = Field(default="", description="Why, for whoever looks at it later.")
     dry_run: bool = Field(
         default=False, description="True: only show what is left. False: build it."
     )
@@ -35,6 +36,7 @@ def resume_build_job(loaded: Loaded) -> dg.JobDefinition:
     """The form as a job."""
 
     def answer(instance: dg.DagsterInstance, form: ResumeForm) -> Answer:
+        reason = reason_of(form.reason, needed=False)
         at = loaded.newest(instance)
         attempts = last_attempts(instance, named(at.name, FULL_BUILD))
         if not attempts:
@@ -64,7 +66,7 @@ def resume_build_job(loaded: Loaded) -> dg.JobDefinition:
             return Answer(text, f"what is left of the daily build {first}: {why}")
         return Answer(
             text,
-            f"goes on with the daily build {first}: {why}",
+            f"goes on with the daily build {first}{reason and f' ({reason})'}: {why}",
             f"The sensor {asked_sensor_name(at.name)} starts it within seconds as a run of its own:"
             " see Runs.",
             request.as_tags(at.dbt),

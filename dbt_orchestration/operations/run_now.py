@@ -16,7 +16,14 @@ from dbt_orchestration.ledger.run_tags import AHEAD_TAG, FORM_TAG
 from dbt_orchestration.markdown import inline
 from dbt_orchestration.operations.asked import asked_sensor_name
 from dbt_orchestration.operations.chosen import choose
-from dbt_orchestration.operations.form import AHEAD, Answer, form_job, reason_of
+from dbt_orchestration.operations.form import (
+    AHEAD,
+    DRY_RUN,
+    Answer,
+    form_job,
+    only_shows,
+    reason_of,
+)
 from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.operations.preview import preview
 from dbt_orchestration.runs.config import BuildConfig
@@ -33,9 +40,6 @@ class RunNowForm(dg.Config):
         default="", description="Names of models, or dbt's selection: fct_orders+ tag:finance"
     )
     exclude: str = Field(default="", description="But for these: likewise.")
-    reason: str = Field(
-        default="", description="Why it cannot wait. It stands on the run, for everybody."
-    )
     full_refresh: bool = Field(
         default=False,
         description="Rebuild whole tables of incremental models and seeds from nothing.",
@@ -44,9 +48,10 @@ class RunNowForm(dg.Config):
         default={}, description="dbt vars for this run, for example {days: 3}."
     )
     exclude_tests: bool = Field(default=False, description="Build without running any test.")
-    dry_run: bool = Field(
-        default=False, description="True: only show what it would do. False: do it."
+    reason: str = Field(
+        default="", description="Why it cannot wait. It stands on the run, for everybody."
     )
+    dry_run: bool | None = Field(default=None, description=f"{DRY_RUN} a full refresh.")
 
 
 def run_now_job(loaded: Loaded) -> dg.JobDefinition:
@@ -69,7 +74,7 @@ def run_now_job(loaded: Loaded) -> dg.JobDefinition:
                 f"Reason: {inline(reason)}",
             ]
         )
-        if form.dry_run:
+        if only_shows(form.dry_run, costly=form.full_refresh):
             return Answer(text, f"what it would take to run {form.select} now")
         return Answer(
             text,

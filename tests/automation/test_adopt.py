@@ -159,6 +159,23 @@ def test_what_does_not_fit_is_listed_and_built(built: Site) -> None:
     assert "nothing is due" in built.says()
 
 
+def test_what_an_older_commit_has_built_is_adopted_as_its(built: Site) -> None:
+    was = built.clone.head()
+    built.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+    built.clone.write("models/fresh.sql", "select 1 as one")
+    (built.clone.folder / "dbt/models/kept.sql").unlink()
+    built.clone.push("largest")
+    built.request()
+    said = fill_in(built, commit=was[:8], reason="we moved", dry_run=False)
+    assert follows(said)["kept"] == "due: is not in the newest commit"
+    [request] = started(built)
+    assert materialized(adopt(built, request)) == [n for n in EVERYTHING if n != "kept"]
+    request = built.request()
+    assert names(request) == ["big_customers", "customers", "fresh"]
+    assert built.run(request).success
+    assert "nothing is due" in built.says()
+
+
 def test_what_changes_after_the_form_is_left(built: Site) -> None:
     fill_in(built, select="+totals kept", reason="we moved", dry_run=False)
     built.query("alter table main.kept drop doubled")
@@ -173,7 +190,15 @@ def test_what_changes_after_the_form_is_left(built: Site) -> None:
 
 
 def test_what_is_wrong_is_one_line(built: Site) -> None:
-    assert "prod_adopt.select: 'shoes' matches no model" in failure(fill_in(built, select="shoes"))
+    wrong = {
+        "shoes": "select: there is no model 'shoes'",
+        "customers shoes": "select: there is no model 'shoes'",
+        "tag:shoes": "select: 'tag:shoes' matches nothing, or only what was built already",
+    }
+    for select, why in wrong.items():
+        assert f"Nothing was started: {why}" in failure(fill_in(built, select=select))
+    assert "exclude: there is no model 'shoes'" in failure(fill_in(built, exclude="shoes"))
+    assert "commit: none of the last" in failure(fill_in(built, commit="abcdef0"))
     assert "Nothing was started: reason: say why" in failure(fill_in(built, dry_run=False))
     with duckdb.connect(str(built.settings.duckdb_path)):
         assert "has the DuckDB file open: launch this again" in failure(fill_in(built))

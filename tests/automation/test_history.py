@@ -78,7 +78,10 @@ def form(
     job = (loaded or site.loaded["prod"]).resolve_job_def("prod_rebuild_history")
     return job.execute_in_process(
         instance=site.instance,
-        run_config={"ops": {"prod_approve": {"config": said}}},
+        run_config={
+            "ops": {"prod_approve": {"config": {"reason": "so", "dry_run": False, **said}}}
+        },
+        tags={"user": "ann"},
         raise_on_error=False,
     )
 
@@ -169,6 +172,7 @@ def test_a_model_that_asks_waits_for_a_person(built: Site) -> None:
     assert daily(built) == before
     assert approve(built).startswith("rebuild daily (3 partitions), monthly (1 partition), and 1")
     request = built.request()
+    assert re.search("; ann let history be rebuilt \\(run .{8}: so\\)$", request.tags["dbt/why"])
     assert names(request) == ["daily", "monthly", "peak"]
     assert built.run(request).success
     assert daily(built) == [(day, amount * 10) for day, amount in before]

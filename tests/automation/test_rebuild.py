@@ -22,7 +22,7 @@ begin = test_history.begin
 
 
 def fill_in(site: Site, **form: Any) -> dg.ExecuteInProcessResult:
-    return site.launch("rebuild", **form)
+    return site.launch("rebuild", "ann", **{"reason": "so", **form})
 
 
 def shown(result: dg.ExecuteInProcessResult) -> Mapping[str, str]:
@@ -151,7 +151,7 @@ def test_a_range_is_rebuilt_with_what_reads_it(built: Site) -> None:
     assert asked.dagster_run.tags["dbt/environment"] == "prod"
     [request] = started(built)
     assert request.tags["dbt/environment"] == "prod"
-    assert request.tags["dbt/why"] == f"run {asked.run_id[:8]} asks to rebuild daily"
+    assert request.tags["dbt/why"] == f"run {asked.run_id[:8]} asks to rebuild daily: so"
     assert started(built) == []
     assert names(request) == ["daily", "monthly", "peak"]
     result = built.run(request)

@@ -212,7 +212,9 @@ def test_history_that_waits_is_rebuilt_after_a_click(pushed: Pushed) -> None:
     sha = pushed.clone.push("in pence")
     pushed.until(lambda: True if "Waits for you: to rebuild daily (3" in pushed.says() else None)
     assert pushed.up.rows("select amount from main.daily order by day_at") == before
-    assert pushed.up.finished(pushed.up.launch(job="prod_rebuild_history"))["status"] == "SUCCESS"
+    said = {"prod_approve": {"config": {"reason": "in pence", "dry_run": False}}}
+    asked = pushed.up.launch(job="prod_rebuild_history", ops=said)
+    assert pushed.up.finished(asked)["status"] == "SUCCESS"
     [run] = pushed.settled(sha)
     days = {("daily", f"2024-01-0{day}") for day in (1, 2, 3)}
     assert set(materialized(run)) == {*days, ("pushes", None)}

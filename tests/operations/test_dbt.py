@@ -43,7 +43,7 @@ def test_what_builds_is_a_run_that_is_recorded_on_the_assets(built: Site) -> Non
     built.load()
     built.query("delete from main.kept where order_id = 1")
     form = {"command": "run", "select": "+kept customers", "reason": "a correction"}
-    built.launch("dbt", **form, full_refresh=True)
+    built.launch("dbt", **form, full_refresh=True, dry_run=False)
     [request] = started(built)
     assert names(request) == ["customers", "kept", "stg_orders"]  # and not the seed
     assert "wants dbt run +kept customers: a correction" in request.tags["dbt/why"]
@@ -117,10 +117,10 @@ def test_a_macro_is_run_with_the_reason_on_record(built: Site) -> None:
     built.clone.push("forget")
     built.says()
     form = {"command": "run-operation", "macro": "forget", "args": {"day": "2024-01-01"}}
-    dry = shown(built.launch("dbt", **form, reason="x", dry_run=True))
+    dry = shown(built.launch("dbt", **form, reason="x"))
     assert "Nothing was started" in dry["next"]
     assert built.query("select count(*) from main.daily") == [(3,)]
-    asked = built.launch("dbt", **form, reason="a bad day")
+    asked = built.launch("dbt", **form, reason="a bad day", dry_run=False)
     assert "forgot 2024-01-01" in shown(asked)["result"]
     assert built.query("select count(*) from main.daily") == [(2,)]
     run = built.instance.get_run_by_id(asked.run_id)

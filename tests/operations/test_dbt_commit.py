@@ -44,10 +44,13 @@ def test_an_older_commit_is_built_while_nobody_builds_it_back(built: Site) -> No
     dry = shown(built.launch("dbt", **BUILD, select="customers", commit=sha[:8], dry_run=True))
     assert ["customers", "as a whole"] in [row[:2] for row in rows(dry["plan"])]
     assert started(built) == []
-    built.launch("dbt", **BUILD, select="customers daily", commit=sha[:8], full_refresh=True)
+    both = {**BUILD, "select": "customers daily", "commit": sha[:8], "full_refresh": True}
+    assert "Nothing was started" in shown(built.launch("dbt", **both))["next"]
+    built.launch("dbt", "ann", **both, dry_run=False)
     [request] = started(built)
     assert names(request) == ["customers", "daily"]
     assert request.tags["dbt/commit"].startswith(sha[:10])
+    assert request.tags["user"] == "ann"
     result = built.run(request)
     assert result.success, failure(result)
     assert materialized(result) == ["customers", "daily"]

@@ -52,7 +52,7 @@ def test_of_a_history_the_days_are_built_that_failed(built: Site) -> None:
     assert built.build_all()
     built.clone.write("models/days.sql", DAYS.replace("sum(amount)", "sum(amount) * 2"))
     push(built, "a day that fails")
-    built.launch("rebuild", model="days", dry_run=False)
+    built.launch("rebuild", model="days", reason="twice", dry_run=False)
     [request] = started(built)
     run = built.run(request)
     assert not run.success

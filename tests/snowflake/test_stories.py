@@ -97,11 +97,13 @@ def _environment(site: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_form_rebuilds_a_range_and_no_other_day(site: Shop) -> None:
     was = site.content()
     site.query("update shop.daily set amount = -1")
-    site.ask("rebuild", model="daily", since="2024-01-02", until="2024-01-03", dry_run=False)
+    site.ask(
+        "rebuild", model="daily", since="2024-01-02", until="2024-01-03", reason="x", dry_run=False
+    )
     first, *others = site.content()["daily"]
     assert first[1] == -1
     assert others == was["daily"][1:]
-    site.ask("rebuild", model="daily", full_refresh=True, dry_run=False)
+    site.ask("rebuild", model="daily", full_refresh=True, reason="x", dry_run=False)
     assert site.content() == was
 
 
@@ -109,7 +111,7 @@ def test_models_run_at_once(site: Shop) -> None:
     was = site.content()
     site.query("update shop.customers set amount = 0")
     site.query("delete from shop.kept where order_id = 1")
-    site.ask("run_now", select="customers kept", full_refresh=True, reason="the CFO")
+    site.ask("run_now", select="customers kept", full_refresh=True, reason="the CFO", dry_run=False)
     assert site.content() == was
 
 
