@@ -181,6 +181,7 @@ class DbtInvocation:
         self._errors: dict[str, list[str]] = {}
         self._connection_error = ""
         self._operation_error = ""
+        self._inline_error = ""
         self._hidden: Mapping[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="dbt", daemon=True)
         self.answer: Any = None  # of one of our own macros
@@ -225,6 +226,8 @@ class DbtInvocation:
             raise DbtError(f"`{self}` ended without a result")
         if self.result.success:
             return
+        if self._inline_error:
+            raise DbtError(self._inline_error)
         if self.result.exception is not None:
             raise DbtError(_plain(str(self.result.exception).strip()))
         results = getattr(self.result.result, "results", None)
@@ -308,6 +311,10 @@ class DbtInvocation:
             self.logged.append(event.data.msg)
         elif event.info.name == "RunningOperationCaughtError":
             self._operation_error = " ".join(event.data.exc.split())
+        elif (
+            event.info.name == "ParseInlineNodeError"
+        ):  # the exception says only that there was one
+            self._inline_error = " ".join(event.data.exc.split())
         elif event.info.name == "DebugCmdResult" and (
             said := _DATABASE_SAID.search(event.info.msg)
         ):

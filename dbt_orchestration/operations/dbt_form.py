@@ -18,6 +18,7 @@ from dbt_orchestration.operations.dbt_clone import clone
 from dbt_orchestration.operations.dbt_command import (
     BUILDS,
     CLONE,
+    COMPILE,
     OPERATION,
     RETRY,
     SHOW,
@@ -104,6 +105,10 @@ def _check_macro(manifest: Mapping[str, Any], wanted: str) -> None:
 
 def _run(here: Here, hidden_by: str, context: dg.OpExecutionContext) -> Mapping[str, Any]:
     done = here.run(context)
+    if here.form.command in {SHOW, COMPILE} and not done.result.results:
+        chosen = repr(here.form.select)
+        chosen += f" without {here.form.exclude!r}" if here.form.exclude else ""
+        raise PlainFailure(f"select: {chosen} matches nothing", allow_retries=False)
     if here.form.command == SHOW:
         _refuse_hidden(here.revision.manifest, done.result, hidden_by)
     return {

@@ -15,6 +15,7 @@ from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.ledger.deferral import deferral_options
 from dbt_orchestration.operations.dbt_command import FRESHNESS, LIST, DbtForm, argv
 from dbt_orchestration.operations.loaded import Loaded
+from dbt_orchestration.runs.artifacts import artifacts_folder
 from dbt_orchestration.runs.table_locks import wait_for_file
 
 
@@ -56,7 +57,8 @@ class Here:
         Raises:
             dagster.Failure: dbt says why.
         """
-        form, at, folder = self.form, self.at, _artifacts(context)
+        form, at = self.form, self.at
+        folder = artifacts_folder(context.instance, context.run.run_id)
         # What dbt prints may be rows, which are not to be in the logs of a process.
         options = ["--target-path", str(folder), "--log-level", "none"]
         options += deferral_options(at.settings, at.name, context.instance, context.log)
@@ -83,10 +85,3 @@ class Here:
     @property
     def _target(self) -> DbtTarget:
         return DbtTarget.of(self.at.settings, self.at.name, self.revision.project_dir)
-
-
-def _artifacts(context: dg.OpExecutionContext) -> Path:
-    """The folder for what dbt writes, beside what Dagster itself keeps of the run."""
-    folder = Path(context.instance.storage_directory()) / context.run.run_id / "dbt"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -17,14 +17,17 @@ import dagster as dg
 from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.parse import PrepareError
 from dbt_orchestration.history.partitions import PartitionError
+from dbt_orchestration.ledger import run_tags
 from dbt_orchestration.ledger.held import paused
-from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG, FORM_TAG, WHY_TAG, shortened
+from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG, FORM_TAG, WHY_TAG
+from dbt_orchestration.markdown import shortened
 from dbt_orchestration.revisions.git import GitError
 from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.settings.models import SettingsError
 from dbt_orchestration.settings.types import named
 
 Act = Callable[[dg.OpExecutionContext], Mapping[str, Any]]
+_MOST_CHARACTERS = 1_000
 NOT_YET = "Nothing was started: launch it with dry_run: false."
 DRY_RUN = "True: only show what it would do. False: do it. Empty: do it, but only show"
 # Dagster takes what has more out of its queue first. Nothing else of ours has any.
@@ -93,11 +96,15 @@ def form_job(
         try:
             answered = answer(context.instance, config)  # type: ignore[arg-type]
         except _REFUSALS as error:
-            said = " ".join(str(error).split())
+            said = shortened(" ".join(str(error).split()), _MOST_CHARACTERS)
             end = "" if said.endswith(("?", ".")) else "."
             raise PlainFailure(f"Nothing was started: {said}{end}", allow_retries=False) from None
         # Re-executed, a form has the tags that it was left with.
-        tags = {WHY_TAG: shortened(answered.why), **BuildRequest.nothing(), **answered.tags}
+        tags = {
+            WHY_TAG: run_tags.shortened(answered.why),
+            **BuildRequest.nothing(),
+            **answered.tags,
+        }
         context.instance.add_run_tags(context.run.run_id, tags)
         pause = paused(context.instance, environment) if answered.by_push else None
         then = f"{answered.next} But not while it is paused. {pause}" if pause else answered.next

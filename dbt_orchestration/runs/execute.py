@@ -27,6 +27,7 @@ from dbt_orchestration.ledger.run_tags import DISK_FULL_TAG, is_from_push, run_t
 from dbt_orchestration.revisions.disk import full_disk
 from dbt_orchestration.runs import liveness
 from dbt_orchestration.runs.adoption import adopt
+from dbt_orchestration.runs.artifacts import keep_results
 from dbt_orchestration.runs.command import (
     command_options,
     commands,
@@ -301,6 +302,8 @@ class Build:
             invocation.raise_on_failure()
         except DbtError as error:
             self._problems.append(str(error))
+        if results := getattr(invocation.result, "result", None):
+            keep_results(self._context.instance, run_id, results)
         yield from self._failures.add(invocation.failed)
         yield from self._left_out(
             invocation.left_out(wanted) | self._without_batches(wanted - self._failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,9 @@ def test_what_builds_is_a_run_that_is_recorded_on_the_assets(built: Site) -> Non
     assert "wants dbt run +kept customers: a correction" in request.tags["dbt/why"]
     result = built.run(request)
     assert materialized(result) == ["customers", "kept", "stg_orders"]
+    folder = Path(built.instance.storage_directory()) / result.run_id / "dbt"
+    results = json.loads((folder / "run_results.json").read_text())["results"]
+    assert {each["unique_id"].split(".")[-1] for each in results} == {*materialized(result)}
     assert checks(result) == {}
     assert built.query("select count(*) from main.kept") == [(4,)]
     built.launch("dbt", command="test", select="customers", reason="to be sure")
@@ -110,6 +114,17 @@ def test_what_only_reads_is_shown_on_the_runs_page(built: Site) -> None:
     assert started(built) == []
     before = result_of(command="list", commit=unseen[:10], arguments=["--resource-type source"])
     assert "0 found" in before
+
+
+def test_what_shows_nothing_says_why(built: Site) -> None:
+    built.load()
+    unknown = "select * from {{ ref('custmers') }}"
+    wrong = failure(built.launch("dbt", command="show", inline=unknown))
+    assert "depends on a node named 'custmers' which was not found" in wrong
+    wrong = failure(built.launch("dbt", command="show", select="tag:shoes"))
+    assert wrong == "select: 'tag:shoes' matches nothing"
+    wrong = failure(built.launch("dbt", command="compile", select="kept", exclude="kept"))
+    assert wrong == "select: 'kept' without 'kept' matches nothing"
 
 
 def test_a_macro_is_run_with_the_reason_on_record(built: Site) -> None:

@@ -392,6 +392,18 @@ def compiled_code(manifest: Any, unique_id: str) -> str | None:
     return str(code) if code else None
 
 
+def write_results(result: Any, path: Path) -> None:
+    """Write what a command that built or tested came to, as dbt writes its run_results.json."""
+    from dbt.artifacts.schemas.run import RunResultsArtifact
+
+    RunResultsArtifact.from_execution_results(
+        results=result.results,
+        elapsed_time=result.elapsed_time,
+        generated_at=result.generated_at,
+        args=result.args,
+    ).write(str(path))
+
+
 def interrupt(thread: threading.Thread) -> None:
     """Raise KeyboardInterrupt in ``thread`` (CPython's PyThreadState_SetAsyncExc)."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
