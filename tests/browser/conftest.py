@@ -123,10 +123,6 @@ class Ui:
         self.page.wait_for_url("**/runs/**")
         return re.split("[/?]", self.page.url.partition("/runs/")[2])[0]
 
-    def launch_wrong(self, form: str, **fields: object) -> str:
-        """Launch a form without the browser, so that many work at the same time; the run."""
-        return self.site.up.launch(job=f"prod_{form}", ops=filled_in(form, fields)["ops"])
-
     def refused(self, runs: Iterable[tuple[str, str]]) -> None:
         """The pages of these runs say so in one line: nothing was started, and why."""
         self.page.keyboard.press("Escape")

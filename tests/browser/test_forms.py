@@ -16,8 +16,8 @@ from tests.browser.conftest import Ui
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
-# A form's own run refuses these: (form, fields, what it says). Each run is a process, so there is
-# one for each form; tests/operations and tests/automation have all that is refused.
+# A form's own run refuses these: (form, fields, what it says). Each run is a process, so there are
+# few for each form; tests/operations and tests/automation have all that is refused.
 _WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("roll_forward", {}, "prod is not held: it follows main as it is"),
     ("pause", {"reason": " "}, "reason: say why, for everybody whose push will wait"),
@@ -25,11 +25,10 @@ _WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("resume_daily_build", {}, "nothing is left"),
     ("rebuild_history", {"models": ["custmers"]}, "there is no model 'custmers'"),
     ("rebuild", {"model": "custmers"}, "there is no model 'custmers'"),
+    ("rebuild", {"model": "daily", "dry_run": False}, "reason: say in a few words why"),
     ("drop_orphans", {"names": ["main.*"]}, "names: 'main.*' is no whole name"),
-]
-# The same, typed by a person.
-_TYPED: list[tuple[str, dict[str, Any], str]] = [
     ("dbt", {"command": "list", "arguments": ["--target dev"]}, "arguments: --target is not taken"),
+    ("dbt", {"command": "clone", "copy_from": "prd"}, "copy_from: no commit of prd was prepared"),
     ("run_now", {"select": "custmers+", "reason": "x"}, "select: there is no model 'custmers'"),
     ("roll_back", {"commit": "SHOP-99"}, "commit: none of the last"),
     ("adopt", {"dry_run": False}, "reason: say why, for whoever looks at it later"),
@@ -44,7 +43,7 @@ _NOT_LAUNCHED: list[tuple[str, dict[str, Any]]] = [
     ("roll_back", {"until": "noon", "ticket": "SHOP-1"}),
     ("run_now", {"models": "customers", "vars": "days"}),
     ("dbt", {"arguments": "--limit 20", "target": "dev"}),
-    ("adopt", {"compare_rows": "all", "commit": "SHOP-1"}),
+    ("adopt", {"compare_rows": "all", "ticket": "SHOP-1"}),
     ("rebuild_history", {"dry_run": "perhaps", "model": "daily"}),
     ("rebuild", {"full_refresh": "yes please", "models": "daily"}),
     ("drop_orphans", {"names": "main.totals", "relation": "totals"}),
@@ -77,8 +76,8 @@ def test_each_form_is_a_job_that_says_what_its_fields_mean(ui: Ui) -> None:
 
 
 def test_what_is_wrong_is_refused_in_one_line_on_the_page_of_the_run(ui: Ui) -> None:
-    runs = [(ui.launch_wrong(form, **fields), said) for form, fields, said in _WRONG]
-    for form, fields, said in _TYPED:
+    runs = []
+    for form, fields, said in _WRONG:
         ui.fill_in(form, **fields)
         runs.append((ui.launch(), said))
     for form, fields in _NOT_LAUNCHED:
@@ -122,6 +121,31 @@ def test_the_daily_build_goes_on_with_what_is_left(ui: Ui) -> None:
     ui.picture("resume", height=620)
     _built_since(ui, "forecast", before)
     assert ui.last_run("totals") == ui.last_run("forecast") != ui.last_run("customers")
+
+
+def test_what_a_run_did_not_build_is_tried_again(ui: Ui) -> None:
+    locked, before = ui.site.clone.home / "locked", ui.last_run("forecast")
+    locked.touch()
+    assert ui.site.up.finished(ui.site.up.launch("totals", "forecast"))["status"] == "FAILURE"
+    locked.unlink()
+    ui.fill_in("dbt", command="retry", reason="it is open again")
+    ui.launch()
+    ui.reads()
+    ui.sees(re.compile("failed: .*locked"), "not reached", re.compile("Reason: it is open again"))
+    ui.picture("dbt-retry", height=620)
+    _built_since(ui, "forecast", before)
+
+
+def test_days_are_rebuilt(ui: Ui) -> None:
+    before = ui.last_run("daily")
+    ui.site.up.rows("update main.daily set amount = 0 where day_at < '2024-01-03'")
+    fields = {"since": "2024-01-01", "until": "2024-01-02", "reason": "a bad day"}
+    ui.fill_in("rebuild", model="daily", **fields, dry_run=False)
+    ui.launch()
+    ui.reads()
+    ui.sees("2 partitions, 2024-01-01 to 2024-01-02")
+    _built_since(ui, "daily", before)
+    assert ui.site.up.rows("select count(*) from main.daily where amount = 0") == [(0,)]
 
 
 def test_what_is_there_is_adopted_while_pushes_pause(ui: Ui) -> None:
