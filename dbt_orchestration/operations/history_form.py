@@ -127,6 +127,8 @@ def _chosen(ledger: Ledger, names: Collection[str]) -> Due:
     assert due is not None
     if not names:
         return due
+    if not all(names):
+        raise PartitionError("models: write names, such as [fct_orders], or leave it empty")
     env, asked = ledger.dbt.env, due.asked.keys()
     chosen = {find_model(ledger.revision.manifest, name) for name in names}
     if others := sorted(env.nodes[u]["name"] for u in chosen - asked):

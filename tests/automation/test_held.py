@@ -216,6 +216,12 @@ def test_a_paused_environment_looks_and_starts_nothing(built: Site) -> None:
     again = failure(built.launch("pause", reason="another one"))
     assert "prod is paused by ann since " in again
     assert "launch prod_resume before you give another reason." in again
+    sha = built.clone.head(1)
+    back = order(built, "roll_back", commit=sha, reason="wrong totals", dry_run=False)
+    assert " But not while it is paused. Paused by ann since " in back["next"]
+    assert f"at {sha[:10]}" in built.says()
+    order(built, "roll_forward")
+    assert "due, and not started" in built.says()
 
     assert "It was paused by ann since " in order(built, "resume")["plan"]
     assert names(built.request()) == ["big_customers"]
