@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from dbt_orchestration.dbt.internals import adapters
+from dbt_orchestration.revisions.store import published
 from tests.automation.site import Site, git, names
 from tests.automation.test_from_nothing import assert_from_nothing
 from tests.automation.test_history import partitions
@@ -50,6 +51,9 @@ def test_an_older_commit_is_built_while_nobody_builds_it_back(built: Site) -> No
     [request] = started(built)
     assert names(request) == ["customers", "daily"]
     assert request.tags["dbt/commit"].startswith(sha[:10])
+    storage = built.instance.defs_state_storage
+    assert storage
+    assert str(published("prod", storage)).startswith(built.clone.head())  # what is loaded stays
     assert request.tags["user"] == "ann"
     result = built.run(request)
     assert result.success, failure(result)
