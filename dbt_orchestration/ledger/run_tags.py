@@ -11,7 +11,7 @@ from dbt_orchestration.dbt.parse import Revision
 
 # For people.
 ENVIRONMENT_TAG, COMMIT_TAG, WHY_TAG = "dbt/environment", "dbt/commit", "dbt/why"
-# The ticket that the commit's subject names, if it does.
+# The ticket that the commit's message names, if it does.
 TICKET_TAG = "dbt/ticket"
 # Who has launched a run, as Dagster calls it. A proxy in front of it knows, or our command line.
 USER_TAG = "user"
