@@ -9,6 +9,21 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&:])")
 _TICKS = re.compile(r"`+")
 
 
+class Link(str):
+    """A link, in Markdown."""
+
+    __slots__ = ()
+
+
+def link(label: str, address: str) -> Link:
+    """A link, also within a table.
+
+    Args:
+        label: in Markdown.
+    """
+    return Link(f"[{label}](<{address.replace('>', '%3E').replace('|', '%7C')}>)")
+
+
 def inline(text: str) -> str:
     """A text within a line."""
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))
@@ -22,9 +37,10 @@ def code(text: str, language: str = "") -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of plain texts."""
-    lines = [headings, ["---"] * len(headings), *([inline(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    """A table of plain texts, and of links."""
+    cells = [[c if isinstance(c, Link) else inline(c) for c in row] for row in rows]
+    lines = [headings, ["---"] * len(headings), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def shortened(text: str, characters: int) -> str:

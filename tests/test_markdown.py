@@ -36,6 +36,15 @@ def test_a_text_in_a_table_is_one_cell(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", NASTY)
+def test_a_link_in_a_table_is_one_cell(text: str) -> None:
+    link = markdown.link(markdown.inline(text), "https://acme.com/?a|b>c")
+    shown = rendered(markdown.table(["one", "two"], [[link, "x"]]))
+    cells = re.findall(r"<td>(.*?)</td>", shown, re.DOTALL)
+    label = html.escape(" ".join(text.split()))
+    assert cells == [f'<a href="https://acme.com/?a%7Cb%3Ec">{label}</a>', "x"]
+
+
+@pytest.mark.parametrize("text", NASTY)
 def test_code_is_shown_as_it_is(text: str) -> None:
     shown = rendered(f"before\n\n{markdown.code(text, 'sql')}\n\nafter")
     assert f'<code class="language-sql">{html.escape(text)}\n</code>' in shown

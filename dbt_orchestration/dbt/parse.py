@@ -35,8 +35,9 @@ class Commit:
     Attributes:
         author: name and e-mail address.
         url: its page on the host; "" if that is not known.
-        ticket: the one that its subject names; "" if it names none.
+        ticket: the first that its message names; "" if it names none.
         ticket_url: the ticket's page; "" if that is not known.
+        body: its message without the subject; "" if the commit was not read from git just now.
     """
 
     sha: str
@@ -47,13 +48,21 @@ class Commit:
     url: str = ""
     ticket: str = ""
     ticket_url: str = ""
+    body: str = field(default="", compare=False, repr=False)
 
     @property
     def short(self) -> str:
         return self.sha[:10]
 
+    @property
+    def title(self) -> str:
+        """Its subject, and its ticket if that does not name it."""
+        named = self.ticket in self.subject
+        return self.subject if named else f"{self.subject} ({self.ticket})"
+
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """What is kept of it: all but the body."""
+        return {name: value for name, value in asdict(self).items() if name != "body"}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -48,6 +49,11 @@ class Orphan:
     place: int
     absent: bool
     moved: bool = False
+
+    @property
+    def built_at(self) -> str:
+        """When it was built, as people read it."""
+        return datetime.fromtimestamp(self.built, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def orphans(instance: dg.DagsterInstance, env: EnvironmentContext) -> list[Orphan]:

@@ -70,7 +70,7 @@ def short_name(relation: str) -> str:
 
 
 def ticket_metadata(commit: Commit) -> dict[str, dg.MetadataValue[Any]]:
-    """The ticket that a commit's subject names, as a link where settings say where it leads."""
+    """The ticket that a commit's message names, as a link where settings say where it leads."""
     if not commit.ticket:
         return {}
     url = commit.ticket_url

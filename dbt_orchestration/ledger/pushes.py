@@ -142,7 +142,7 @@ def as_result(evaluation: dg.AssetCheckEvaluation) -> dg.AssetCheckResult:
 def about_commit(commit: Commit) -> dict[str, Any]:
     """What the UI shows of a commit, as metadata."""
     about: dict[str, Any] = {
-        "commit": f"{commit.short} {commit.subject}",
+        "commit": f"{commit.short} {commit.title}",
         "author": commit.author,
         "branch": commit.branch,
     }

@@ -11,7 +11,7 @@ from dbt_orchestration.dbt.parse import Revision
 
 # For people.
 ENVIRONMENT_TAG, COMMIT_TAG, WHY_TAG = "dbt/environment", "dbt/commit", "dbt/why"
-# The ticket that the commit's subject names, if it does.
+# The ticket that the commit's message names, if it does.
 TICKET_TAG = "dbt/ticket"
 # Who has launched a run, as Dagster calls it. A proxy in front of it knows, or our command line.
 USER_TAG = "user"
@@ -50,6 +50,8 @@ RECREATES_TAG = ".dagster/dbt_recreates"
 WORKING_TAG = ".dagster/dbt_working"
 # With ``history.order.packed``: what a run has left as it was, and which run that is.
 LEFT_TAG = ".dagster/dbt_left"
+# Of a run that writes dbt docs without a person: of which revision, and since which run.
+DOCS_TAG = ".dagster/dbt_docs"
 # What a run's queries cost, in credits of Snowflake.
 CREDITS_TAG = ".dagster/dbt_credits"
 # As versions before this one called them, in what is still to be told apart.

@@ -13,6 +13,7 @@ from dbt_orchestration import dagster_internals
 from dbt_orchestration.assets.dbt_assets import DbtAssets, refuse_keys_of_ours
 from dbt_orchestration.assets.translator import exposure_specs, states_key
 from dbt_orchestration.automation.credits.definitions import credits_definitions
+from dbt_orchestration.automation.docs import docs_sensor
 from dbt_orchestration.automation.jobs import jobs_and_schedules
 from dbt_orchestration.automation.lightdash.definitions import lightdash_definitions
 from dbt_orchestration.automation.morning.definitions import morning_definitions
@@ -155,6 +156,8 @@ def definitions_of(
         costs = [credits_definitions(name, dbt)]
     refusal = _refusal(settings, name, translator)
     push = push_sensor(settings, name, revision, dbt, raw_keys, refusal=refusal)
+    docs = docs_job(loaded)
+    writes_docs = follows and revision.commit and settings.docs.after_push
     return dg.Definitions(
         assets=[
             dbt.definition,
@@ -176,7 +179,7 @@ def definitions_of(
             run_now_job(loaded),
             resume_build_job(loaded),
             dbt_job(loaded),
-            docs_job(loaded),
+            docs,
             rebuild_job(loaded),
             adopt_job(loaded),
             orphans_job(loaded),
@@ -191,6 +194,7 @@ def definitions_of(
             *([push] if follows else []),
             asked_sensor(name, dbt),
             *(sensor for _, _, sensor in told),
+            *([docs_sensor(name, revision, docs)] if writes_docs else []),
             *tellers,
             writer,
             *(sensor for _, sensor in costs),

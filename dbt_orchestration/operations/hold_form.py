@@ -16,8 +16,8 @@ from pydantic import Field
 from dbt_orchestration.dbt.parse import Commit, Revision
 from dbt_orchestration.ledger.held import held, hold_tags, no_hold_tags, release_tags
 from dbt_orchestration.ledger.pushes import about_commit
-from dbt_orchestration.ledger.run_tags import PUSH_TAG
-from dbt_orchestration.markdown import inline, table
+from dbt_orchestration.ledger.run_tags import PUSH_TAG, TICKET_TAG, shortened
+from dbt_orchestration.markdown import inline, link, table
 from dbt_orchestration.operations.form import (
     FOR_PUSHES,
     NOT_YET,
@@ -44,7 +44,7 @@ class RollBackForm(dg.Config):
     commit: str = Field(
         default="",
         description="A commit of the branch: its SHA, the beginning of that, or a ticket that its"
-        " subject names, such as DATA-123. In quotes if it is a number. Empty: show the recent"
+        " message names, such as DATA-123. In quotes if it is a number. Empty: show the recent"
         " commits, and start nothing.",
     )
     until: Literal["released", "next_push"] = Field(
@@ -95,7 +95,11 @@ def roll_back_job(loaded: Loaded) -> dg.JobDefinition:
             f"holds {environment} at {commit.short}: {reason}",
             f"The sensor {named(environment, 'push')} loads and builds it within seconds. It stays"
             f" there until {push}the job {named(environment, 'roll_forward')} is launched.",
-            hold_tags(environment, commit.sha, head, reason),
+            {
+                **hold_tags(environment, commit.sha, head, reason),
+                # A form that is launched again has the ticket that it was left with.
+                TICKET_TAG: shortened(commit.ticket),
+            },
             facts,
             by_push=True,
         )
@@ -159,28 +163,32 @@ def find_commit_of(
 
     Args:
         recent: commits of the branch, the newest first.
-        wanted: a SHA, the beginning of one, or a ticket.
+        wanted: a SHA, the beginning of one, or a ticket; what may be both is a SHA if there is one.
         show: what to do if there is none.
 
     Raises:
         RefusedError: there is none, or several.
     """
     some = f"the last {len(recent):,} commits of {branch}"
-    if _SHA.fullmatch(wanted.lower()):
+    is_sha = _SHA.fullmatch(wanted.lower()) is not None
+    if is_sha:
         found = [commit for commit in recent if commit.sha.startswith(wanted.lower())]
         if len(found) > 1:
             raise RefusedError(
                 f"commit: {len(found)} of {some} begin with {wanted}: write more of it"
             )
-        if not found:
-            raise RefusedError(f"commit: none of {some} begins with {wanted}: {show}")
-        return found[0]
+        if found:
+            return found[0]
     for ticket in (wanted, wanted.upper()):
         if re.fullmatch(ticket_pattern, ticket):
             names = re.compile(rf"(?<!\w){re.escape(ticket)}(?!\w)")
-            if named_by := [commit for commit in recent if names.search(commit.subject)]:
-                return named_by[0]
-            raise RefusedError(f"commit: none of {some} names {ticket} in its subject: {show}")
+            for commit in recent:
+                if names.search(f"{commit.subject}\n{commit.body}"):
+                    return commit
+            what = f"begins with {wanted}, or names it" if is_sha else f"names {ticket}"
+            raise RefusedError(f"commit: none of {some} {what}: {show}")
+    if is_sha:
+        raise RefusedError(f"commit: none of {some} begins with {wanted}: {show}")
     raise RefusedError(
         f"commit: {wanted!r} is neither a SHA (4 to 40 of 0-9 and a-f) nor a ticket"
         f" ({ticket_pattern}): {show}"
@@ -195,7 +203,13 @@ def _title(commit: Commit) -> str:
 
 def _table(commits: Sequence[Commit]) -> str:
     rows = [
-        (each.short, each.author.partition(" <")[0], each.committed_at, each.subject, each.ticket)
+        (
+            each.short,
+            each.author.partition(" <")[0],
+            each.committed_at,
+            each.subject,
+            link(inline(each.ticket), each.ticket_url) if each.ticket_url else each.ticket,
+        )
         for each in commits
     ]
     return table(("commit", "author", "when", "subject", "ticket"), rows)

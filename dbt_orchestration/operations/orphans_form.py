@@ -126,15 +126,19 @@ def _chosen(found: Sequence[Found], wanted: Collection[str]) -> Sequence[Found]:
 
     Those that are gone are among them if nobody has put that on record.
     """
-    chosen = []
+    chosen = dict[str, Found]()
     for name in wanted:
         if not re.fullmatch(r"[^.*%?]+(\.[^.*%?]+){1,2}", name):
             raise RefusedError(f"names: {name!r} is no whole name, such as main.old_orders")
         matches = [each for each in found if name in each.names]
         if not matches:
-            near = did_you_mean(name, sorted(min(each.names, key=len) for each in found))
+            left = sorted(min(each.names, key=len) for each in found if each.kind)
+            if not left:
+                why = "nothing is left of models that are gone"
+                raise RefusedError(f"names: {name!r} is not there to be dropped: {why}")
             raise RefusedError(
-                f"names: {name!r} is nothing that Dagster built here and no model has now{near}"
+                f"names: {name!r} is nothing that Dagster built here and no model has now"
+                + did_you_mean(name, left)
             )
         there = [each for each in matches if each.kind]
         if len(there) > 1:
@@ -143,8 +147,9 @@ def _chosen(found: Sequence[Found], wanted: Collection[str]) -> Sequence[Found]:
         for each in there:
             if each.kept:
                 raise RefusedError(f"names: {each.name} is not dropped here: {each.kept}")
-        chosen += there or [each for each in matches if not each.orphan.absent]
-    return chosen
+        taken = there or [each for each in matches if not each.orphan.absent]
+        chosen |= {each.name: each for each in taken}
+    return [*chosen.values()]
 
 
 def _shown(found: Sequence[Found]) -> str:

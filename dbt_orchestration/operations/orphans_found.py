@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import dagster as dg
@@ -18,6 +19,7 @@ from dbt_orchestration.dbt.internals import adapters, sessions
 from dbt_orchestration.dbt.invocation import DbtError
 from dbt_orchestration.dbt.operation import operate
 from dbt_orchestration.ledger.orphans import Orphan, known_names, orphans
+from dbt_orchestration.ledger.provenance import ancestors_of
 from dbt_orchestration.operations.form import RefusedError
 from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.revisions.analyse import Analyst
@@ -27,6 +29,8 @@ from dbt_orchestration.revisions.store import open_commit, published
 from dbt_orchestration.revisions.warehouse import is_missing
 
 _NONE = "None", "none", ""
+# What may stand between an exposure and the nodes that it shows.
+_AMONG = ("metrics", "semantic_models", "saved_queries")
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,10 @@ class Found:
         identifier: its name as the warehouse has it, without database and schema.
         kind: table or view; "" if it is not there any more.
         kept: why it is not dropped here; "" if it may be.
-        size, changed: as far as the warehouse says.
-        readers: dbt nodes and views that name it, and who else has read it lately, where the
-            warehouse knows.
+        size: as far as the warehouse says.
+        changed: as the warehouse says, or else when it was built last.
+        readers: exposures of what names it, dbt nodes and views that do, and who else has read it
+            lately, where the warehouse knows.
     """
 
     orphan: Orphan
@@ -104,7 +109,7 @@ def find(at: Loaded, instance: dg.DagsterInstance) -> Sequence[Found]:
                 rows[0][3].lower(),
                 _kept(at, each, rows, others),
                 ", ".join(filter(None, sizes)),
-                changed if changed not in _NONE else "",
+                changed if changed not in _NONE else f"built {each.built_at}",
                 [*names.readers(each.relation), *accessed.get(each.relation.lower(), ())],
             )
         )
@@ -205,15 +210,23 @@ class _Names:
 
     def __init__(self, at: Loaded, project: Project, views: Sequence[Sequence[str]]) -> None:
         self._database = project.database
-        self._nodes = [
-            (str(node["name"]), [*_texts(project, unique_id)])
-            for unique_id, node in at.revision.manifest["nodes"].items()
+        manifest = at.revision.manifest
+        nodes, exposures = manifest["nodes"], manifest["exposures"]
+        self._nodes = [(str(node["name"]), u, [*_texts(project, u)]) for u, node in nodes.items()]
+        every = {
+            **nodes,
+            **exposures,
+            **{u: node for kind in _AMONG for u, node in manifest[kind].items()},
+        }
+        self._exposures = [
+            (str(each["name"]), ancestors_of(every, u, ephemeral=True), [*_strings(each)])
+            for u, each in exposures.items()
         ]
-        ours = {relation_name(node).lower() for node in at.revision.manifest["nodes"].values()}
+        ours = {relation_name(node).lower() for node in nodes.values()}
         self._views = [view for view in views if ".".join(view[:3]).lower() not in ours]
 
     def readers(self, relation: str) -> Iterator[str]:
-        """Nodes in whose code it is named, and views."""
+        """Nodes in whose code it is named, what shows these or names it itself, and views."""
         parts = parts_of(relation)
         names = re.compile(
             r'(?i)(?:\b([\w$]+)"?\s*\.\s*"?)?'
@@ -224,13 +237,30 @@ class _Names:
             wanted = parts["database"].lower()
             return any((m[1] or around).lower() == wanted for m in names.finditer(text))
 
-        for name, texts in sorted(self._nodes):
-            if any(is_named(text, self._database) for text in texts):
-                yield name
+        def is_here(texts: Sequence[str]) -> bool:
+            return any(is_named(text, self._database) for text in texts)
+
+        nodes = {u: name for name, u, texts in sorted(self._nodes) if is_here(texts)}
+        # First those that people look at.
+        for name, above, texts in sorted(self._exposures, key=itemgetter(0)):
+            if not above.isdisjoint(nodes) or is_here(texts):
+                yield f"exposure {name}"
+        yield from nodes.values()
         for database, schema, view, sql in self._views:
             name = f"{database}.{schema}.{view}"
             if name.lower() != relation.lower() and is_named(sql, database):
                 yield f"view {schema}.{view}"
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All texts in a part of the manifest."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _strings([*value.values()])
+    elif isinstance(value, list):
+        for each in value:
+            yield from _strings(each)
 
 
 def _texts(project: Project, unique_id: str) -> Iterator[str]:

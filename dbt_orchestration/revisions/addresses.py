@@ -41,10 +41,10 @@ def file_page(commit: Commit, path: str) -> str:
     return ""
 
 
-def ticket_in(subject: str, git: Git) -> tuple[str, str]:
-    """The first ticket that a commit's subject names, and its page; "" for what is not known."""
+def ticket_in(message: str, git: Git) -> tuple[str, str]:
+    """The first ticket that a commit's message names, and its page; "" for what is not known."""
     # Not a part of a word: DATA-12 of DATA-12x is no ticket.
-    if not (found := re.search(rf"(?<!\w)(?:{git.ticket_pattern})(?!\w)", subject)):
+    if not (found := re.search(rf"(?<!\w)(?:{git.ticket_pattern})(?!\w)", message)):
         return "", ""
     return found[0], (git.ticket_url or "").replace("{ticket}", quote(found[0]))
 

@@ -170,7 +170,8 @@ def run_git(
             cwd=folder,
             env={**inherited, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(extra or {})},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # an old message may have bytes of another encoding
             check=False,
             timeout=seconds,
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,7 +36,10 @@ from dbt_orchestration.settings.types import is_folder
 _LOOK_SECONDS, _FETCH_SECONDS, _HISTORY_SECONDS = 20.0, 600.0, 20.0
 # How many commits are looked through for the one that changed a file.
 _DEEP = 500
-_COMMIT = "--format=%H%x00%an <%ae>%x00%s%x00%cI"
+# A message has any characters but NUL, which stands between the fields, and with -z after each
+# commit.
+_COMMIT = ("-z", "--format=%H%x00%an <%ae>%x00%s%x00%cI%x00%b")
+_FIELDS = 5
 _REFUSED = ("authentication failed", "permission denied", "could not read", "access denied")
 
 
@@ -198,10 +201,10 @@ class Remote:
         Raises:
             GitError: the commit was not fetched.
         """
-        look = ("--literal-pathspecs", "log", "-1", _COMMIT, commit.sha, "--", *paths)
+        look = ("--literal-pathspecs", "log", "-1", *_COMMIT, commit.sha, "--", *paths)
         said = run_git(self._history, *look, seconds=_HISTORY_SECONDS)
         oldest = self._history / "shallow"
-        known = self._commit(commit.branch, said) if said else None
+        known = next(self._commits(commit.branch, said), None)
         # The oldest commit that was fetched seems to have made all files.
         if known and oldest.is_file() and known.sha in oldest.read_text().split():
             return None
@@ -217,17 +220,17 @@ class Remote:
             GitError: as ``fetch_history``.
         """
         self.fetch_history(newest)
-        said = run_git(self._history, "log", f"-{_DEEP}", _COMMIT, newest.sha)
-        # A subject may have what Python takes for the end of a line.
-        return [self._commit(newest.branch, line) for line in said.split("\n") if line]
+        said = run_git(self._history, "log", f"-{_DEEP}", *_COMMIT, newest.sha)
+        return [*self._commits(newest.branch, said)]
 
     def _read(self, branch: str, name: str) -> Commit:
-        return self._commit(branch, run_git(self._mirror, "log", "-1", _COMMIT, name))
+        return next(self._commits(branch, run_git(self._mirror, "log", "-1", *_COMMIT, name)))
 
-    def _commit(self, branch: str, said: str) -> Commit:
-        sha, author, subject, committed_at = said.split("\0")
-        page, ticket = commit_page(self._url, sha), ticket_in(subject, self._git)
-        return Commit(sha, branch, author, subject, committed_at, page, *ticket)
+    def _commits(self, branch: str, said: str) -> Iterator[Commit]:
+        fields = iter(said.split("\0"))
+        for sha, author, subject, at, body in zip(*[fields] * _FIELDS, strict=False):
+            page, ticket = commit_page(self._url, sha), ticket_in(f"{subject}\n{body}", self._git)
+            yield Commit(sha, branch, author, subject, at, page, *ticket, body)
 
     def checkout(self, sha: str, folder: Path) -> None:
         """Write the files of a fetched commit into ``folder``, which is empty.

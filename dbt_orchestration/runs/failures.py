@@ -262,7 +262,7 @@ def _last_changed(commit: Commit | None) -> Metadata:
     if commit is None:
         return {}
     when = commit.committed_at[:10]
-    said = f"{commit.short} {commit.subject} ({commit.author}, {when})"
+    said = f"{commit.short} {commit.title} ({commit.author}, {when})"
     url = {"last changed url": dg.MetadataValue.url(commit.url)} if commit.url else {}
     return {"last changed": said, **url}
 

@@ -22,6 +22,12 @@ class Docs(BaseModel):
         " then links to its page.",
     )
 
+    after_push: bool = Field(
+        False,
+        description="Write them of each commit once it is built, by the job docs of each"
+        " environment that follows pushes. Else a person launches it.",
+    )
+
     def page_of(self, environment: str) -> str:
         """The address of an environment's documentation; "" if nobody serves it."""
         return f"{self.url.rstrip('/')}/{environment}/index.html" if self.url else ""

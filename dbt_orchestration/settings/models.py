@@ -187,7 +187,7 @@ class Git(_Model):
         description="Check out submodules. Those on the remote's own host get its credentials.",
     )
     ticket_pattern: kinds.Pattern = Field(
-        r"[A-Z]+-\d+", description="How a commit's subject names a ticket: a regular expression."
+        r"[A-Z]+-\d+", description="How a commit's message names a ticket: a regular expression."
     )
     ticket_url: kinds.TicketUrl | None = Field(
         None, description="The page of a ticket, for example https://acme.com/browse/{ticket}."

@@ -50,6 +50,12 @@ def first(site: Site) -> str:
     return git(site.clone.folder, "rev-list", "--max-parents=0", "HEAD")
 
 
+def tags_of(site: Site, run_id: str) -> Mapping[str, str]:
+    run = site.instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.tags
+
+
 def follows(site: Site) -> tuple[bool, str]:
     """What the check on the asset ``pushes`` says last."""
     storage = site.instance.event_log_storage
@@ -113,6 +119,38 @@ def test_an_environment_is_rolled_back_held_and_rolled_forward(built: Site) -> N
     assert built.query("select max(amount) from main.daily") == [(3500,)]
 
 
+def test_a_ticket_counts_wherever_the_message_names_it(built: Site) -> None:
+    page = "https://acme.com/browse/{ticket}"
+    git_settings = built.settings.git.model_copy(update={"ticket_url": page})
+    built.settings = built.settings.model_copy(update={"git": git_settings})
+    built.clone.edit("models/totals.sql", "sum(orders)", "sum(orders) * 2")
+    sha = built.clone.push("twofold\n\nwhat Finance asked for:\n\nfor DATA-55, and DATA-56 | too")
+    request = built.request()
+    assert request.tags["dbt/ticket"] == "DATA-55"
+    assert built.run(request).success
+    recent = order(built, "roll_back")["plan"]
+    assert "twofold | [DATA\\-55](<https://acme.com/browse/DATA-55>) |" in recent
+    assert "first |  |" in recent
+    for ticket in ("data-55", "DATA-56"):
+        assert f"**{sha[:10]}** twofold" in order(built, "roll_back", commit=ticket)["plan"]
+    fields = {"commit": "DATA-55", "reason": "no", "dry_run": False}
+    held_by = built.launch("roll_back", **fields).dagster_run.run_id
+    assert tags_of(built, held_by)["dbt/ticket"] == "DATA-55"
+
+
+def test_a_ticket_may_look_like_a_sha(built: Site) -> None:
+    """And what begins a SHA is one."""
+    pattern = built.settings.git.model_copy(update={"ticket_pattern": r"[0-9a-f]{5,6}"})
+    built.settings = built.settings.model_copy(update={"git": pattern})
+    begins = first(built)[:5]
+    named = built.clone.push(f"{begins} is not this\n\ncloses 471100")
+    assert f"**{named[:10]}** " in order(built, "roll_back", commit="471100")["plan"]
+    assert f"**{first(built)[:10]}** first" in order(built, "roll_back", commit=begins)["plan"]
+    recent = "none of the last 3 commits of main begins with"
+    for commit, why in (("471101", ", or names it: leave"), ("4711000", ": leave commit empty")):
+        assert f"{recent} {commit}{why}" in failure(built.launch("roll_back", commit=commit))
+
+
 def test_the_next_push_ends_a_hold_for_good(built: Site) -> None:
     head = git(built.clone.folder, "rev-parse", "HEAD")
     was: dict[str, Any] = {
@@ -142,7 +180,7 @@ def test_what_cannot_be_is_said_and_orders_nothing(built: Site) -> None:
     recent = "none of the last 3 commits of main"
     cases: list[tuple[str, dict[str, Any], str]] = [
         ("roll_back", {"commit": other}, f"{recent} begins with {other}: leave commit empty"),
-        ("roll_back", {"commit": "data-9"}, f"{recent} names DATA-9 in its subject: leave commit"),
+        ("roll_back", {"commit": "data-9"}, f"{recent} names DATA-9: leave commit empty"),
         ("roll_back", {"commit": "yesterday"}, "'yesterday' is neither a SHA (4 to 40 of 0-9 and "),
         ("roll_back", {"commit": "DATA-10"}, f"{broken[:10]}: dbt parse: "),
         ("roll_back", {"commit": "DATA-7", "reason": " "}, "reason: say why, for everybody whose"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import dagster as dg
@@ -42,6 +43,39 @@ def built(built: Site) -> Site:
     return attach_second(built)
 
 
+# Who looks at what reads a table that goes, and who names such a table himself.
+EXPOSURES = """
+exposures:
+  - {name: board, type: dashboard, owner: {name: Ann}, depends_on: [ref('after')]}
+  - name: kpi
+    type: dashboard
+    owner: {name: Ann}
+    depends_on: [metric('twos')]
+  - name: mail
+    type: notebook
+    owner: {name: Ann}
+    config: {meta: {queries: [{sql: 'select * from "MAIN"."Seen"'}]}}
+  - name: other
+    type: dashboard
+    description: all totals
+    url: https://acme.com/main.totals_of_2020
+    owner: {name: Ann}
+    depends_on: [ref('customers')]
+semantic_models:
+  - name: twos
+    model: ref('by_macro')
+    entities: [{name: one, type: primary, expr: orders}]
+    measures: [{name: twos, agg: sum, expr: orders, agg_time_dimension: at}]
+    dimensions: [{name: at, type: time, type_params: {time_granularity: day}}]
+models:
+  - name: days
+    time_spine: {standard_granularity_column: day}
+    columns: [{name: day, granularity: day}]
+metrics:
+  - {name: twos, label: Twos, type: simple, type_params: {measure: twos}}
+"""
+
+
 def begin(site: Site) -> None:
     """A project without some of its models, of each of which something else is true."""
     attach_second(site)
@@ -50,6 +84,9 @@ def begin(site: Site) -> None:
     site.clone.write("macros/old.sql", "{% macro old() %}{{ target.schema }}.totals{% endmacro %}")
     site.clone.write("models/again.sql", "select * from main.totals")
     site.clone.write("models/by_macro.sql", "select * from {{ old() }}")
+    site.clone.write("models/after.sql", "select * from {{ ref('again') }}")
+    site.clone.write("models/days.sql", "select date '2024-01-01' as day")
+    site.clone.write("models/exposures.yml", EXPOSURES)
     site.clone.write("models/seen.sql", "select 1 as one")
     site.clone.write("models/off.sql", "select 2 as two")
     site.clone.write("models/far_off.sql", FAR_OFF)
@@ -78,14 +115,17 @@ def test_what_is_left_is_shown_and_dropped_by_name(built: Site) -> None:
     plan = shown(built.launch("drop_orphans"))
     lines = [line for line in plan["plan"].splitlines() if "can be dropped" in line]
     [far, off, seen, totals] = lines
+    built_at = r"built 20\d\d\\-\d\d\\-\d\d \d\d\\:\d\d UTC"
     assert "second\\.main\\.Off | table | model far\\_off, built 20" in far
-    assert " | deleted | 1 rows |  | far | " in far
+    assert re.search(rf" \| deleted \| 1 rows \| {built_at} \| far \| ", far)
     assert "warehouse\\.main\\.off | " in off
-    assert " | disabled | 1 rows |  |  | " in off
+    assert re.search(rf" \| disabled \| 1 rows \| {built_at} \|  \| ", off)
     assert "main\\.seen | " in seen
     assert " | renamed to sight | " in seen
+    assert " | exposure mail | " in seen
     assert "main\\.totals | table | model totals, built 20" in totals
-    assert " | deleted | 1 rows |  | again, by\\_macro, view main\\.by\\_hand | " in totals
+    read_by = "exposure board, exposure kpi, again, by\\_macro, view main\\.by\\_hand"
+    assert f" UTC | {read_by} | " in totals
     assert "write some of them as names" in plan["next"]
     dry = shown(built.launch("drop_orphans", names=["main.totals"]))
     assert "seen" not in dry["plan"]
@@ -146,6 +186,23 @@ def test_what_was_dropped_before_it_died_is_on_record(
     built.clone.write("models/seen.sql", "select 1 as one")
     built.clone.push("seen again")
     assert reasons(built.request())["seen"] == WHY
+
+
+def test_one_that_is_named_twice_is_dropped_once(built: Site) -> None:
+    twice = ["main.totals", '"Main"."TOTALS"', "warehouse.main.totals", "main.seen"]
+    said = shown(built.launch("drop_orphans", names=twice, reason="no", dry_run=False))
+    assert said["dropped"] == "warehouse.main.totals, warehouse.main.seen"
+    assert len(built.instance.fetch_observations(TOTALS, limit=9).records) == 1
+
+
+def test_an_unknown_name_where_nothing_is_left(built: Site) -> None:
+    every = ["main.totals", "main.seen", "warehouse.main.off", "second.main.off"]
+    assert built.launch("drop_orphans", names=every, reason="no", dry_run=False).success
+    said = failure(built.launch("drop_orphans", names=["main.total"], reason="no", dry_run=False))
+    assert said == (
+        "Nothing was started: names: 'main.total' is not there to be dropped: nothing is left of"
+        " models that are gone."
+    )
 
 
 @pytest.mark.parametrize(

@@ -43,14 +43,15 @@ def test_the_image_has_extras_that_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("subject", "ends"),
+    ("message", "ends"),
     [
         ("DATA-123: wrong totals", "-DATA-123"),
         ("A comment", ""),
         ("Fix DATA-1 and DATA-2", "-DATA-1"),
+        ("Fix totals\n\nfor DATA-3", "-DATA-3"),
     ],
 )
-def test_a_tag_says_version_commit_and_ticket(subject: str, ends: str, tmp_path: Path) -> None:
+def test_a_tag_says_version_commit_and_ticket(message: str, ends: str, tmp_path: Path) -> None:
     (tmp_path / "deploy").mkdir()
     shutil.copy(DEPLOY / "image-tag.sh", tmp_path / "deploy")
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
@@ -67,7 +68,7 @@ def test_a_tag_says_version_commit_and_ticket(subject: str, ends: str, tmp_path:
         ).stdout.strip()
 
     run("git", "init", "--quiet")
-    run("git", "commit", "--quiet", "--allow-empty", "--message", subject)
+    run("git", "commit", "--quiet", "--allow-empty", "--message", message)
     version = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["version"]
     assert (
         run("deploy/image-tag.sh")

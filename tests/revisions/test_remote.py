@@ -43,11 +43,11 @@ def test_a_commit_is_fetched_with_who_wrote_it(clone: Clone, tmp_path: Path) -> 
     assert not (tmp_path / "files" / ".git").exists()
 
 
-def test_the_ticket_that_a_subject_names(clone: Clone) -> None:
+def test_the_ticket_that_a_message_names(clone: Clone) -> None:
     page = "https://acme.com/browse/{ticket}"
 
-    def ticket(subject: str, **settings: object) -> tuple[str, str]:
-        clone.push(subject)
+    def ticket(message: str, **settings: object) -> tuple[str, str]:
+        clone.push(message)
         commit = remote(clone, None, **settings).fetch("main")
         return commit.ticket, commit.ticket_url
 
@@ -55,6 +55,27 @@ def test_the_ticket_that_a_subject_names(clone: Clone) -> None:
     assert ticket("DATA-12: totals", ticket_url=page) == ("DATA-12", page.format(ticket="DATA-12"))
     assert ticket("no ticket-12x DATA-3x", ticket_url=page) == ("", "")
     assert ticket("closes #4", ticket_pattern=r"#\d+", ticket_url=page)[1].endswith("/%234")
+    assert ticket("Totals\n\nfor DATA-55\n", ticket_url=page)[0] == "DATA-55"
+    assert ticket("Totals DATA-4\n\nas DATA-3 has it") == ("DATA-4", "")
+
+
+def test_a_message_may_have_any_characters(clone: Clone) -> None:
+    bodies = [
+        b"",
+        b"one\n\n\x1e two\x1f\r\n\xe2\x80\xa8three\r",
+        b" \t%x00 %b\n--\ncommit a\n",
+        b"\xff",
+    ]
+    for number, body in enumerate(bodies):
+        file = clone.home / "message"
+        file.write_bytes(b"%d\n\n%s DATA-%d\n\n" % (number, body, number))
+        git(clone.folder, "commit", "-q", "--allow-empty", "--cleanup=verbatim", "-F", str(file))
+    sha = clone.push("last")
+    recent = remote(clone).recent(remote(clone).fetch("main"))
+    assert [commit.subject for commit in recent] == ["last", "3", "2", "1", "0", "first"]
+    assert [commit.ticket for commit in recent] == ["", "DATA-3", "DATA-2", "DATA-1", "DATA-0", ""]
+    assert recent[0].sha == sha
+    assert remote(clone).fetch_commit("main", recent[1].sha) == recent[1]
 
 
 @pytest.mark.parametrize("protocol", [0, 2])

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from dbt_orchestration.automation.morning.morning import Model, Morning, Pushed
 from dbt_orchestration.automation.telling.incidents import Incident, Kind
 from dbt_orchestration.automation.telling.texts import Texts
-from dbt_orchestration.markdown import code, inline
+from dbt_orchestration.markdown import code, inline, link
 from dbt_orchestration.settings.types import named
 
 _MOST = 20
@@ -51,8 +51,8 @@ class Page:
     def _head(self, morning: Morning) -> Iterator[str]:
         page, commit = self.texts.page, morning.commit
         if commit:
-            title = f"{commit.short} “{inline(commit.subject)}”"
-            title = _link(title, commit.url) if commit.url else title
+            title = f"{commit.short} “{inline(commit.title)}”"
+            title = link(title, commit.url) if commit.url else title
             yield page.commit.format(commit=title, author=inline(commit.author))
         if build := morning.daily:
             words = page.builds[build.how].format(
@@ -68,9 +68,9 @@ class Page:
         facts = incident.facts
         links = [self._run(facts["run"])] if facts.get("run") else []
         if asset := facts.get("asset"):
-            links.append(_link(self.texts.asset, f"{self.dagster_url}/assets/{asset}"))
+            links.append(link(self.texts.asset, f"{self.dagster_url}/assets/{asset}"))
         if url := facts.get("commit_url"):
-            links.append(_link(self.texts.commit, url))
+            links.append(link(self.texts.commit, url))
         lines = [" · ".join([f"**{inline(self.texts.title(incident))}**", *links])]
         if facts.get("author"):
             is_commit = incident.kind is Kind.COMMIT_BROKEN
@@ -92,7 +92,7 @@ class Page:
         names = ("commit", "author", "built", "took", "left_alone", "saved")
         rows = [
             (
-                _link(inline(push.commit), push.url) if push.url else inline(push.commit),
+                link(inline(push.commit), push.url) if push.url else inline(push.commit),
                 inline(push.author),
                 self._built(push),
                 _duration(push.seconds) if push.run_id else "",
@@ -205,18 +205,14 @@ class Page:
             yield "\n".join([head, f"|{'---|' * len(names)}", *lines])
 
     def _run(self, run_id: str) -> str:
-        return _link(f"{self.texts.run} {run_id[:8]}", f"{self.dagster_url}/runs/{run_id}")
+        return link(f"{self.texts.run} {run_id[:8]}", f"{self.dagster_url}/runs/{run_id}")
 
     def _asset(self, asset: str) -> str:
         name = inline(asset.rpartition("/")[2])
-        return _link(name, f"{self.dagster_url}/assets/{asset}")
+        return link(name, f"{self.dagster_url}/assets/{asset}")
 
     def _time(self, moment: float) -> str:
         return datetime.fromtimestamp(moment, ZoneInfo(self.timezone)).strftime("%Y-%m-%d %H:%M")
-
-
-def _link(label: str, address: str) -> str:
-    return f"[{label}](<{address.replace('>', '%3E')}>)"
 
 
 def _credits(credits: float | None) -> str:

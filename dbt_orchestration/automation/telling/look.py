@@ -326,7 +326,7 @@ class Look:
 
 def _about(commit: Commit) -> Mapping[str, str]:
     # Of a commit that is not here only the SHA is known.
-    said = {"author": commit.author, "subject": commit.subject} if commit.committed_at else {}
+    said = {"author": commit.author, "subject": commit.title} if commit.committed_at else {}
     return {"commit_url": commit.url, **said}
 
 

@@ -105,7 +105,7 @@ def test_it_is_written_once_after_each_daily_build_and_makes_nothing_due(built: 
 
 def test_it_says_what_failed_and_why_who_pushed_and_what_waits(built: Site) -> None:
     built.clone.edit("models/customers.sql", "sum(amount)", "error('no')")
-    built.clone.push("break <b>it</b> | really")
+    built.clone.push("break <b>it</b> | really\n\nfor DATA-55")
     failed = built.build()
     assert "tried already" in settle(built)
     said = now(built)
@@ -113,19 +113,20 @@ def test_it_says_what_failed_and_why_who_pushed_and_what_waits(built: Site) -> N
     assert culprit.startswith("- **model customers failed** · [Run ")
     assert f"](</runs/{failed.run_id}>)" in culprit
     assert "](</assets/prod/customers>)" in culprit
-    assert "Changed last by Ann <ann@example.com>: break <b>it</b> | really" in culprit
+    assert "Changed last by Ann <ann@example.com>: break <b>it</b> | really (DATA-55)" in culprit
     assert "break \\<b\\>it" in metadata(built.instance)["page"].value
     assert "Invalid Input Error: no" in culprit
     assert "tried already" in part(said, "Waits for you")
     first, *earlier = part(said, "Pushes of the last day").splitlines()[2:]
-    assert "break <b>it</b> | really | Ann <ann@example.com> | " in first
+    assert "break <b>it</b> | really (DATA-55) | Ann <ann@example.com> | " in first
     assert f"big_customers, customers [Run {failed.run_id[:8]}]" in first
     assert len(earlier) == 1
     assert "| push | Ann <ann@example.com> | 2 | " in part(said, "Cost of the last 7 days")
     built.clone.edit("models/customers.sql", "error('no')", "sum(amount)")
-    built.clone.push("as it was")
+    built.clone.push("DATA-56 as it was")
     settle(built)
     said = now(built)
+    assert " “DATA-56 as it was” by Ann" in said
     assert part(said, "Failed") == part(said, "Waits for you") == "Nothing."
     assert "| nothing was due |" in part(said, "Pushes of the last day")
 
