@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from dbt_orchestration.assets.dbt_assets import DbtAssets, everything, select_nodes
+from dbt_orchestration.assets.dbt_assets import DbtAssets, everything
 from dbt_orchestration.dagster_internals import MixedPartitionsJob
+from dbt_orchestration.dbt.selection import refuse_idle_parts, select_nodes
 from dbt_orchestration.ledger.attempts import RETRY_TAGS
 from dbt_orchestration.ledger.built import read_built
 from dbt_orchestration.ledger.held import paused
@@ -83,7 +84,8 @@ def _selection(environment: str, name: str, job: Job, dbt: DbtAssets) -> dg.Asse
     of_platform = dbt.env.settings.platform.environment(environment).jobs
     place = f"environments.{environment}." if name in of_platform else f"{FILE}: "
     where = f"{place}jobs.{name}"
-    selected = select_nodes(where, dbt.manifest, job)
+    refuse_idle_parts(f"{where}.", dbt.project, job)
+    selected = select_nodes(where, dbt.project, job)
     keys = {key for unique_id, key in dbt.nodes.items() if unique_id in selected}
     if not keys:
         raise SettingsError(f"{where}.select: {job.select!r} matches no model, seed or snapshot")

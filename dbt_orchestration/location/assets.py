@@ -1,6 +1,6 @@
 """The dbt project of an environment as one multi-asset: one run is one step and one dbt command."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,6 @@ from dbt_orchestration.assets.dbt_assets import (
     asset_specs,
     check_specs,
     refuse_two_nodes_of_one_key,
-    select_nodes,
 )
 from dbt_orchestration.assets.names import StandIns
 from dbt_orchestration.assets.source_files import SourceFiles
@@ -27,6 +26,7 @@ from dbt_orchestration.assets.translator import (
 )
 from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.dbt.selection import Parsed, nodes_of_environment
 from dbt_orchestration.history.partitions import check_nodes
 from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.execute import Build
@@ -70,9 +70,7 @@ def dbt_assets(
         target=settings.environment(environment).target,
     )
     chosen = settings.environment(environment)
-    selected: Collection[str] = manifest["nodes"]
-    if (chosen.select, chosen.exclude, chosen.selector) != ("fqn:*", "", ""):
-        selected = select_nodes(f"environments.{environment}", manifest, chosen, project)
+    selected = nodes_of_environment(environment, Parsed.of(revision), chosen)
     specs = asset_specs(manifest, translated, project, selected)
     keys = {unique_id: spec.key for unique_id, spec in specs.items()}
     refuse_two_nodes_of_one_key(manifest, keys)

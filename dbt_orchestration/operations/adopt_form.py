@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import dagster as dg
 from pydantic import Field
 
-from dbt_orchestration.assets.dbt_assets import DbtAssets, select_nodes
+from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.dbt.internals import adapters
 from dbt_orchestration.dbt.invocation import DbtError
+from dbt_orchestration.dbt.selection import select_nodes
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.operations.asked import asked_sensor_name
 from dbt_orchestration.operations.form import NOT_YET, Answer, RefusedError, form_job, reason_of
@@ -106,7 +107,7 @@ def _chosen(dbt: DbtAssets, instance: dg.DagsterInstance, form: AdoptForm) -> Co
     if not unknown:
         raise RefusedError(f"everything of {dbt.env.name} was built, or adopted, already")
     chosen = Job(select=form.select or _EVERYTHING, exclude=form.exclude)
-    selected = select_nodes(named(dbt.env.name, "adopt"), dbt.manifest, chosen)
+    selected = select_nodes(named(dbt.env.name, "adopt"), dbt.project, chosen)
     if not unknown & {*selected}:
         raise RefusedError(f"select: all that {chosen.select!r} matches was built already")
     return unknown & {*selected}

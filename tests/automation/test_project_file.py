@@ -58,13 +58,23 @@ def test_a_push_changes_jobs_and_schedules_and_a_wrong_file_changes_nothing(buil
 
     sha = says(built, FILE.replace("select: customers", "select: customer"), "a slip")
     said = built.says()
-    assert "orchestration.yml: jobs.finance.select: 'customer' matches no model" in said
+    assert "jobs.finance.select: there is no model 'customer': did you mean customers?" in said
     assert findings(built.cursors["prod"])[0].outcome is Outcome.BROKEN
     assert sha[:10] in said
     assert schedules() == wanted
     says(built, "", "no jobs")
     assert "nothing is due" in built.says()
     assert schedules() == {"prod_full_build_schedule": ("0 8 * * *", "Asia/Seoul")}
+
+
+def test_a_job_is_chosen_with_a_selector_of_the_same_commit(built: Site) -> None:
+    built.load()
+    mine = "selectors: [{name: mine, definition: {method: fqn, value: customers}}]\n"
+    built.clone.write("selectors.yml", mine)
+    says(built, "jobs: {finance: {select: 'selector:mine'}}", "a selector, and its job")
+    assert "nothing is due" in built.says()
+    job = built.loaded["prod"].resolve_job_def("prod_finance")
+    assert job.asset_layer.executable_asset_keys == {dg.AssetKey(["prod", "customers"])}
 
 
 def test_a_change_of_history_is_asked_for_where_the_file_says_so(built: Site) -> None:
