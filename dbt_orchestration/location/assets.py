@@ -32,6 +32,7 @@ from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.execute import Build
 from dbt_orchestration.runs.scratch import scratch_folder
 from dbt_orchestration.settings.models import Settings
+from dbt_orchestration.settings.project_meta import refuse_on_change
 
 
 def dbt_assets(
@@ -70,6 +71,7 @@ def dbt_assets(
         target=settings.environment(environment).target,
     )
     chosen = settings.environment(environment)
+    refuse_on_change(manifest, chosen.project_file.on_change)
     selected = nodes_of_environment(environment, Parsed.of(revision), chosen)
     specs = asset_specs(manifest, translated, project, selected)
     keys = {unique_id: spec.key for unique_id, spec in specs.items()}
