@@ -25,7 +25,6 @@ from dbt_orchestration.dbt.operation import operate
 from dbt_orchestration.dbt.parse import Revision
 from dbt_orchestration.dbt.selection import Parsed
 from dbt_orchestration.history.partitions import check_nodes
-from dbt_orchestration.location.definitions import check_revision
 from dbt_orchestration.revisions.project_file import remarks
 from dbt_orchestration.settings import postgres
 from dbt_orchestration.settings.models import PREFIX, Settings
@@ -212,6 +211,9 @@ def _guarded(what: str, check: Callable[[], str]) -> Finding:
 
 
 def _parses(settings: Settings, environment: str) -> str:
+    # All that a code location has comes with it: `up` does not wait for that.
+    from dbt_orchestration.location.definitions import check_revision
+
     revision = _what_is_built(settings, environment)
     manifest, commit = revision.manifest, revision.commit
     check_nodes(manifest, datetime.now(UTC))
