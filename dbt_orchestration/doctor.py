@@ -23,8 +23,9 @@ from dbt_orchestration.dbt.internals.sessions import seen_by_jinja
 from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.dbt.operation import operate
 from dbt_orchestration.dbt.parse import Revision
+from dbt_orchestration.dbt.selection import Parsed
 from dbt_orchestration.history.partitions import check_nodes
-from dbt_orchestration.location.project_file import with_project_file
+from dbt_orchestration.revisions.project_file import remarks
 from dbt_orchestration.settings import postgres
 from dbt_orchestration.settings.models import PREFIX, Settings
 
@@ -71,6 +72,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"{name}: settings", False, idle)
         if not missing:
             yield _guarded(f"{name}: project", lambda name=name: _parses(settings, name))  # type: ignore[misc]
+            yield from _remarks(settings, name)
             yield _guarded(f"{name}: warehouse", lambda name=name: _connects(settings, name))  # type: ignore[misc]
     if len(settings.environments) > 1:
         yield _guarded("environments", lambda: _apart(settings))
@@ -205,18 +207,28 @@ def _guarded(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(what, True, check())
     except (DbtError, RuntimeError, ValueError, yaml.YAMLError) as error:
-        return Finding(what, False, str(error))
+        return Finding(what, False, " ".join(str(error).split()))
 
 
 def _parses(settings: Settings, environment: str) -> str:
+    # All that a code location has comes with it: `up` does not wait for that.
+    from dbt_orchestration.location.definitions import check_revision
+
     revision = _what_is_built(settings, environment)
     manifest, commit = revision.manifest, revision.commit
-    with_project_file(settings, environment, revision.project_dir)
     check_nodes(manifest, datetime.now(UTC))
+    check_revision(settings, environment, revision)
     nodes = manifest["nodes"].values()
     count = sum(node["resource_type"] == "model" for node in nodes)
     place = f"{commit.branch} at {commit.short}" if commit else "the working tree"
     return f"{count} models parse, {place}"
+
+
+def _remarks(settings: Settings, environment: str) -> Iterator[Finding]:
+    with suppress(DbtError, RuntimeError, ValueError, yaml.YAMLError):  # said of it already
+        project = Parsed.of(_what_is_built(settings, environment))
+        for said in remarks(settings, environment, project):
+            yield Finding(f"{environment}: project", False, said)
 
 
 def _apart(settings: Settings) -> str:
@@ -231,11 +243,20 @@ def _apart(settings: Settings) -> str:
 
 
 def _what_is_built(settings: Settings, environment: str) -> Revision:
-    """The newest commit of the environment's branch; the working tree, if there is none."""
+    """The newest commit of the environment's branch; the working tree, if there is none.
+
+    Raises:
+        ValueError: the project is in a remote, which has no such branch.
+    """
     from dbt_orchestration.revisions.commits import prepare_followed
     from dbt_orchestration.revisions.working_tree import prepare
 
-    return prepare_followed(settings, environment) or prepare(settings, environment)
+    if revision := prepare_followed(settings, environment):
+        return revision
+    followed = settings.environment(environment)
+    if settings.git.remote and followed.push.enabled:
+        raise ValueError(f"there is no branch {followed.branch} in {settings.git.remote}: push it")
+    return prepare(settings, environment)
 
 
 def _connects(settings: Settings, environment: str) -> str:

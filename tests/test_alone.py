@@ -44,15 +44,24 @@ def test_a_plan_needs_no_dagster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DBT_DUCKDB_PATH", str(tmp_path / "warehouse.duckdb"))
     clone = Clone(tmp_path)
     clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
-    done = subprocess.run(
-        [sys.executable, "-m", "dbt_orchestration.cli", "plan", "--project-dir", "dbt"],
-        cwd=clone.folder,
-        env=without(_DAGSTER, tmp_path),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "2 of 7 nodes due, 5 left alone." in done.stdout, done.stdout + done.stderr
+
+    def plan() -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "dbt_orchestration.cli", "plan", "--project-dir", "dbt"],
+            cwd=clone.folder,
+            env=without(_DAGSTER, tmp_path),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    assert "2 of 7 nodes due, 5 left alone." in plan()
+    job = "jobs: {j: {select: customers, schedule: {cron: 0 7 * * 1}}}"
+    clone.write("orchestration.yml", job)
+    assert "2 of 7 nodes due, 5 left alone." in plan()
+    clone.write("orchestration.yml", job.replace("customers", "custmers"))
+    assert "jobs.j.select: there is no model 'custmers': did you mean customers?" in plan()
 
 
 @pytest.mark.parametrize("command", ["up", "demo", "doctor", "launch", "launch run_now"])

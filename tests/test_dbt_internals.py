@@ -20,10 +20,12 @@ from types import SimpleNamespace
 import duckdb
 import orjson
 import pytest
+from dagster_dbt.utils import select_unique_ids
 from dbt.graph import Graph, SelectionCriteria
 from dbt_common.exceptions import DbtBaseException
 
 from dbt_orchestration.dbt.internals import adapters, manifests, sessions
+from dbt_orchestration.dbt.internals.selection import select
 from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget, dbt_session
 from dbt_orchestration.dbt.operation import operate
 from dbt_orchestration.revisions.working_tree import prepare
@@ -394,3 +396,15 @@ def test_dbt_still_takes_its_batches_from_there() -> None:
     assert "model.previous_batch_results.failed" in inspect.getsource(
         MicrobatchModelRunner.get_batches
     )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "exclude"),
+    [("fqn:*", ""), ("orders+", "report"), ("tag:finance,config.tags:none", "")],
+)
+def test_a_selection_chooses_what_dagster_dbt_chooses(
+    settings: Settings, chosen: str, exclude: str
+) -> None:
+    revision = prepare(settings, "prod")
+    ours = select(revision.manifest, revision.project_dir, chosen, exclude, "")
+    assert ours == select_unique_ids(chosen, exclude, "", None, revision.manifest)

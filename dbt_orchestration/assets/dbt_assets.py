@@ -10,7 +10,6 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DbtProject
 from dagster_dbt.asset_utils import get_upstream_unique_ids
-from dagster_dbt.utils import select_unique_ids
 
 from dbt_orchestration.assets.columns import Columns
 from dbt_orchestration.assets.context import EnvironmentContext
@@ -23,10 +22,8 @@ from dbt_orchestration.assets.translator import (
     unit_test_specs,
 )
 from dbt_orchestration.dagster_internals import TagSelection
-from dbt_orchestration.settings.models import EnvironmentOptions, Job, SettingsError
+from dbt_orchestration.dbt.selection import Parsed, is_asset
 from dbt_orchestration.settings.project_meta import ProjectError
-
-_ASSET_TYPES = ("model", "seed", "snapshot")
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,11 @@ class DbtAssets:
         return self.env.revision.manifest
 
     @property
+    def project(self) -> Parsed:
+        """What a selection is of."""
+        return Parsed.of(self.env.revision)
+
+    @property
     def nodes(self) -> Mapping[str, dg.AssetKey]:
         """Asset key by dbt unique id of what dbt builds."""
         return {u: key for u, key in self.keys.items() if u not in self.sources}
@@ -71,53 +73,6 @@ def of_environment(dbt: DbtAssets) -> dg.AssetSelection:
     return selection | dg.AssetSelection.checks(*checks) if checks else selection
 
 
-def select_nodes(
-    where: str,
-    manifest: Mapping[str, Any],
-    chosen: EnvironmentOptions | Job,
-    project: DbtProject | None = None,
-) -> Collection[str]:
-    """The unique ids of the models, seeds and snapshots that a part of the settings selects.
-
-    Args:
-        where: the part's key.
-        project: has the selectors.
-
-    Raises:
-        SettingsError: the selection is wrong, or matches nothing.
-    """
-    selector = chosen.selector if isinstance(chosen, EnvironmentOptions) else ""
-    said = selector or chosen.select
-    selected = select_resources(where, manifest, chosen, selector, project)
-    nodes = {u for u in selected if u in manifest["nodes"] and _is_asset(manifest["nodes"][u])}
-    if not nodes:
-        raise SettingsError(f"{where}.select: {said!r} matches no model, seed or snapshot")
-    return nodes
-
-
-def select_resources(
-    where: str,
-    manifest: Mapping[str, Any],
-    chosen: EnvironmentOptions | Job,
-    selector: str = "",
-    project: DbtProject | None = None,
-) -> Collection[str]:
-    """The unique ids of all that a part of the settings selects: tests and sources as well.
-
-    Raises:
-        SettingsError: the selection is wrong.
-    """
-    said = selector or chosen.select
-    try:
-        return select_unique_ids(chosen.select, chosen.exclude, selector, project, manifest)
-    except Exception as error:
-        raise SettingsError(f"{where}: dbt does not understand {said!r}: {error}") from None
-
-
-def _is_asset(node: Mapping[str, Any]) -> bool:
-    return node["resource_type"] in _ASSET_TYPES and node["config"]["materialized"] != "ephemeral"
-
-
 def asset_specs(
     manifest: Mapping[str, Any],
     translator: EnvironmentTranslator,
@@ -128,7 +83,7 @@ def asset_specs(
     nodes = {
         unique_id: node
         for unique_id, node in manifest["nodes"].items()
-        if unique_id in selected and _is_asset(node)
+        if unique_id in selected and is_asset(node)
     }
     sources = {
         parent

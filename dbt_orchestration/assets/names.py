@@ -8,7 +8,6 @@ never become one. Asset keys stay as they are: only what Dagster derives from th
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,15 +17,9 @@ import dagster as dg
 from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
 
 from dbt_orchestration.changes.terms import digest
+from dbt_orchestration.dbt.groups import NOT_IN_NAMES
 
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
 _LENGTH = 8
-
-
-def valid_name(name: str) -> str:
-    """``name``, or what stands for it where Dagster would refuse it."""
-    plain = _NOT_IN_NAMES.sub("_", name)
-    return name if plain == name and name else f"{plain}_{digest(name)[:_LENGTH]}"
 
 
 def distinct_checks(checks: Sequence[dg.AssetCheckSpec]) -> Sequence[dg.AssetCheckSpec]:
@@ -67,7 +60,7 @@ class StandIns:
         others = {
             key: _stand_in(key)
             for key, names in named.items()
-            if any(count[name] > 1 or _NOT_IN_NAMES.search(name) for name in names)
+            if any(count[name] > 1 or NOT_IN_NAMES.search(name) for name in names)
         }
         return cls(
             [
@@ -96,5 +89,5 @@ class StandIns:
 
 
 def _stand_in(key: dg.AssetKey) -> dg.AssetKey:
-    plain = [_NOT_IN_NAMES.sub("_", part) for part in key.path]
+    plain = [NOT_IN_NAMES.sub("_", part) for part in key.path]
     return dg.AssetKey([*plain[:-1], f"{plain[-1]}_{digest(key.to_user_string())[:_LENGTH]}"])

@@ -14,13 +14,11 @@ from dagster_dbt.asset_utils import (
     DAGSTER_DBT_PROJECT_METADATA_KEY,
     DAGSTER_DBT_TRANSLATOR_METADATA_KEY,
     DAGSTER_DBT_UNIQUE_ID_METADATA_KEY,
-    default_group_from_dbt_resource_props,
-    default_owners_from_dbt_resource_props,
     get_upstream_unique_ids,
 )
 
-from dbt_orchestration.assets.names import valid_name
 from dbt_orchestration.assets.source_files import CODE_REFERENCES, SourceFiles
+from dbt_orchestration.dbt.groups import as_owner, group_name, owners_of, valid_name
 from dbt_orchestration.history.partitions import PartitionConfig, partition_config
 from dbt_orchestration.settings.project_meta import read_meta
 
@@ -36,8 +34,6 @@ _NOT_OURS = {
     DAGSTER_DBT_TRANSLATOR_METADATA_KEY,
     CODE_REFERENCES,
 }
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -71,25 +67,11 @@ class DefaultTranslator(DagsterDbtTranslator):
         return key if foreign or not self.key_prefix else key.with_prefix(self.key_prefix)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        group = default_group_from_dbt_resource_props(dbt_resource_props)
-        if dbt_resource_props["resource_type"] == "source":
-            group = group or dbt_resource_props["source_name"]
-        fqn = dbt_resource_props.get("fqn") or []
-        if group is None and fqn[2:]:
-            group = fqn[1]
-        if group is None:
-            group = f"{dbt_resource_props['resource_type']}s"
-        plain = _NOT_IN_NAMES.sub("_", group)
-        plain = plain if group.isascii() and plain.strip("_") else valid_name(group)
-        return group_of(self.group_prefix, plain)
+        return group_of(self.group_prefix, group_name(dbt_resource_props))
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str] | None:
-        owners = read_meta(dbt_resource_props).owners
-        owners = owners or list(default_owners_from_dbt_resource_props(dbt_resource_props) or ())
         group = dbt_resource_props.get("group")
-        if not owners and isinstance(group, Mapping):
-            owners = [group.get("owner", {}).get("name") or group["name"]]
-        return [as_owner(owner) for owner in owners] or None
+        return owners_of(dbt_resource_props, group if isinstance(group, Mapping) else None) or None
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         kind = dbt_resource_props["resource_type"]
@@ -255,11 +237,6 @@ def tags_of(node: Mapping[str, Any]) -> Mapping[str, str]:
 def states_key(node: Mapping[str, Any]) -> bool:
     """Whether it says which asset it is, by ``meta.dagster.asset_key``."""
     return bool(read_meta(node).asset_key)
-
-
-def as_owner(owner: str) -> str:
-    """dbt's owner as Dagster takes it: an e-mail address, or ``team:name``."""
-    return owner if _EMAIL.fullmatch(owner) else f"team:{_NOT_IN_NAMES.sub('_', owner)}"
 
 
 def freshness_policy(node: Mapping[str, Any], timezone: str) -> dg.FreshnessPolicy | None:

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from dbt_orchestration.assets.dbt_assets import DbtAssets, everything, select_nodes
+from dbt_orchestration.assets.dbt_assets import DbtAssets, everything
 from dbt_orchestration.dagster_internals import MixedPartitionsJob
 from dbt_orchestration.ledger.attempts import RETRY_TAGS
 from dbt_orchestration.ledger.built import read_built
 from dbt_orchestration.ledger.held import paused
 from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
-from dbt_orchestration.settings.models import Environment, Job, Schedule, SettingsError
-from dbt_orchestration.settings.project_file import FILE
+from dbt_orchestration.revisions.project_file import nodes_of_job
+from dbt_orchestration.settings.models import Environment, Schedule
 from dbt_orchestration.settings.types import FULL_BUILD, named
 
 SCHEDULE_TAG = "dagster/schedule_name"
@@ -40,7 +40,7 @@ def jobs_and_schedules(
         not_followed: why nothing but the schedules builds anything, if that is so.
 
     Raises:
-        SettingsError: a job's selection is wrong or matches nothing.
+        SettingsError: a job's selection is wrong, or a part of it matches nothing.
     """
     source_checks = _checks_on(dbt, [spec.key for spec in dbt.sources.values()])
     full = _job(
@@ -52,11 +52,12 @@ def jobs_and_schedules(
     )
     jobs, schedules = [full], [_schedule(name, full, environment.full_build, dbt, source_checks)]
     for job_name, job in environment.jobs.items():
-        chosen = _selection(name, job_name, job, dbt)
+        found = nodes_of_job(dbt.env.settings, name, job_name, dbt.project)
+        chosen = dg.AssetSelection.assets(*sorted(dbt.nodes[unique_id] for unique_id in found))
         part = _job(name, job_name, chosen, job.description or job.select)
         jobs.append(part)
-        if job.schedule:
-            schedules.append(_schedule(name, part, job.schedule, dbt))
+        if schedule := environment.schedule_of(job_name):
+            schedules.append(_schedule(name, part, schedule, dbt))
     return jobs, schedules
 
 
@@ -77,17 +78,6 @@ def _job(
 def _checks_on(dbt: DbtAssets, keys: Sequence[dg.AssetKey]) -> Sequence[dg.AssetCheckKey]:
     wanted = set(keys)
     return [spec.key for spec in dbt.definition.check_specs if spec.asset_key in wanted]
-
-
-def _selection(environment: str, name: str, job: Job, dbt: DbtAssets) -> dg.AssetSelection:
-    of_platform = dbt.env.settings.platform.environment(environment).jobs
-    place = f"environments.{environment}." if name in of_platform else f"{FILE}: "
-    where = f"{place}jobs.{name}"
-    selected = select_nodes(where, dbt.manifest, job)
-    keys = {key for unique_id, key in dbt.nodes.items() if unique_id in selected}
-    if not keys:
-        raise SettingsError(f"{where}.select: {job.select!r} matches no model, seed or snapshot")
-    return dg.AssetSelection.assets(*sorted(keys))
 
 
 def _schedule(

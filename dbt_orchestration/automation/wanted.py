@@ -108,13 +108,13 @@ class Wanted:
         if storage is None:
             tick.find(Outcome.NO_STORAGE)
             return True
-        revision, problem = self._prepared(sha, storage), ""
+        revision, problem = self._ready(sha, storage), ""
         if revision is None and not (problem := tick.follower.problem(sha)):
             follower = replace(tick.follower, place=place_in_the_log(instance))
             if not tick.wait_for(follower, sha, tick.recorded()):
                 tick.find(Outcome.PREPARING, **named, doing=follower.doing)
                 return True
-            revision = self._prepared(sha, storage)
+            revision = self._ready(sha, storage)
             problem = tick.follower.problem(sha) or full_disk(settings)
         if revision:
             problem = self.refusal(revision) if self.refusal else ""
@@ -163,6 +163,11 @@ class Wanted:
             tick.find(Outcome.NOT_STORED, commit=title(revision), why=str(error))
             return str(error)
         return ""
+
+    def _ready(self, sha: str, storage: dagster_internals.StateStorage) -> Revision | None:
+        """The commit, if it is prepared and checked: whoever prepared it may not have checked."""
+        revision = self._prepared(sha, storage)
+        return revision if revision and self.tick.follower.is_checked(revision) else None
 
     def _prepared(self, sha: str, storage: dagster_internals.StateStorage) -> Revision | None:
         settings, environment = self.tick.settings, self.tick.environment

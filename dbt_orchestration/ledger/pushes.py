@@ -30,12 +30,18 @@ def pushes_key(environment: str) -> dg.AssetKey:
 
 
 def pushes_spec(
-    environment: str, branch: str, *, begins: bool = False, not_followed: str = ""
+    environment: str,
+    branch: str,
+    *,
+    begins: bool = False,
+    cannot_be_loaded: str = "",
+    not_followed: str = "",
 ) -> dg.AssetSpec:
     """The asset.
 
     Args:
-        begins: no commit was prepared so far, and this is the environment's only asset.
+        begins: no commit is loaded so far, and this is the environment's only asset.
+        cannot_be_loaded: why the commit that was loaded before is not, if that is so.
         not_followed: why there are no pushes, if that is so.
     """
     said = f"Pushes to {branch}: nodes built and left alone, and seconds saved."
@@ -43,6 +49,11 @@ def pushes_spec(
         said = (
             f"{environment} has no other assets yet: they come with the first commit of the branch"
             f" {branch}. The sensor {named(environment, 'push')} says what it waits for."
+        )
+    if cannot_be_loaded:
+        said = (
+            f"{environment} has no other assets until its branch {branch} has another commit:"
+            f" {cannot_be_loaded}"
         )
     return dg.AssetSpec(
         pushes_key(environment),

@@ -9,7 +9,6 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -246,12 +245,12 @@ def _prepare(settings: Settings, name: str, instance: dg.DagsterInstance) -> Rev
     from dbt_orchestration.location.definitions import check_revision
 
     hold = held(instance, name)
-    check = partial(check_revision, settings, name)
     try:
-        revision = prepare_followed(settings, name, check, hold.sha if hold else "")
+        revision = prepare_followed(settings, name, sha=hold.sha if hold else "")
     except GitError as error:
         raise LaptopError(str(error)) from None
     if revision:
+        check_revision(settings, name, revision)
         if storage := instance.defs_state_storage:
             publish(name, revision, storage)
         return revision

@@ -1,6 +1,6 @@
 """The dbt project of an environment as one multi-asset: one run is one step and one dbt command."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,6 @@ from dbt_orchestration.assets.dbt_assets import (
     asset_specs,
     check_specs,
     refuse_two_nodes_of_one_key,
-    select_nodes,
 )
 from dbt_orchestration.assets.names import StandIns
 from dbt_orchestration.assets.source_files import SourceFiles
@@ -28,6 +27,7 @@ from dbt_orchestration.assets.translator import (
 from dbt_orchestration.dagster_internals import PlainFailure
 from dbt_orchestration.dbt.invocation import DbtTarget
 from dbt_orchestration.dbt.parse import PrepareError, Revision
+from dbt_orchestration.dbt.selection import Parsed, nodes_of_environment
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.history.partitions import check_nodes
 from dbt_orchestration.revisions.store import open_commit
@@ -35,6 +35,7 @@ from dbt_orchestration.runs.config import BuildConfig
 from dbt_orchestration.runs.execute import Build
 from dbt_orchestration.runs.scratch import scratch_folder
 from dbt_orchestration.settings.models import Settings
+from dbt_orchestration.settings.project_meta import refuse_on_change
 
 
 def dbt_assets(
@@ -73,9 +74,8 @@ def dbt_assets(
         target=settings.environment(environment).target,
     )
     chosen = settings.environment(environment)
-    selected: Collection[str] = manifest["nodes"]
-    if (chosen.select, chosen.exclude, chosen.selector) != ("fqn:*", "", ""):
-        selected = select_nodes(f"environments.{environment}", manifest, chosen, project)
+    refuse_on_change(manifest, chosen.project_file.on_change)
+    selected = nodes_of_environment(environment, Parsed.of(revision), chosen)
     specs = asset_specs(manifest, translated, project, selected)
     keys = {unique_id: spec.key for unique_id, spec in specs.items()}
     refuse_two_nodes_of_one_key(manifest, keys)

@@ -22,12 +22,12 @@ from dbt_orchestration.automation.orders import follows_check
 from dbt_orchestration.automation.push import push_sensor
 from dbt_orchestration.automation.telling.sensor import tell_check, tell_sensor
 from dbt_orchestration.dbt.parse import PrepareError, Revision
+from dbt_orchestration.dbt.selection import Parsed
 from dbt_orchestration.ledger.pushes import pushes_key, pushes_spec
 from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG
 from dbt_orchestration.location.assets import dbt_assets
 from dbt_orchestration.location.environment import Environment
 from dbt_orchestration.location.flights import raw_assets
-from dbt_orchestration.location.project_file import with_project_file
 from dbt_orchestration.operations.adopt_form import adopt_job
 from dbt_orchestration.operations.asked import asked_sensor
 from dbt_orchestration.operations.dbt_form import dbt_job
@@ -41,8 +41,11 @@ from dbt_orchestration.operations.rebuild_form import rebuild_job
 from dbt_orchestration.operations.resume_form import resume_build_job
 from dbt_orchestration.operations.run_now import run_now_job
 from dbt_orchestration.revisions.commits import not_followed
-from dbt_orchestration.revisions.current import loaded_revision, open_revision
+from dbt_orchestration.revisions.current import loaded_revision, loaded_without, open_revision
+from dbt_orchestration.revisions.project_file import remarks, with_project_file
 from dbt_orchestration.settings.models import Settings
+from dbt_orchestration.settings.project_file import ProjectFileError
+from dbt_orchestration.settings.project_meta import ProjectError
 from dbt_orchestration.settings.types import named
 
 
@@ -72,7 +75,12 @@ def build_definitions(
     """Everything of the environment ``name``, from the revision that it is now.
 
     In a run, from the revision that the code server had loaded when the run was launched. Where
-    nothing is prepared yet, only the sensor that will.
+    nothing is prepared yet, or the platform's settings have come to refuse what is loaded, only the
+    sensor that prepares what is pushed next.
+
+    Raises:
+        SettingsError: a setting is wrong.
+        ProjectError: in a run, or where no branch is followed: the project cannot become assets.
     """
     with warnings.catch_warnings():
         # Contract-tested; a page of warnings at each load would hide real ones.
@@ -86,30 +94,54 @@ def _build(
 ) -> dg.Definitions:
     if idle := settings.without_effect(name):
         dg.get_dagster_logger().warning(idle)
-    digest = loaded_revision(settings, name)
+    digest, pushes = loaded_revision(settings, name), settings.environment(name).push.enabled
     try:
         revision = open_revision(settings, name, digest) if digest else None
     except PrepareError:
         # Without its revision a run has no job, and would only fail for that.
-        pushes = settings.environment(name).push.enabled
         if not pushes or dagster_internals.is_loaded_for_a_run():
             raise
         revision = None  # the sensor prepares it again
     if revision is None:
-        refusal = _refusal(settings, name, translator)
-        checks, tellers = _telling(settings, name, None)
-        return dg.Definitions(
-            assets=[pushes_spec(name, settings.environment(name).branch, begins=True)],
-            asset_checks=[
-                newest_commit_check(settings, name, None),
-                follows_check(name, settings.environment(name).branch),
-                *checks,
-            ],
-            # Whoever adopts what is there has to pause before the first commit is loaded.
-            jobs=[pause_job(name), resume_job(name)],
-            sensors=[push_sensor(settings, name, None, None, refusal=refusal), *tellers],
-        )
-    return definitions_of(settings, name, revision, translator)
+        return _only_the_sensor(settings, name, translator)
+    try:
+        made = definitions_of(settings, name, revision, translator)
+    except (ProjectFileError, ProjectError) as error:
+        # What the commit says was right when it was loaded: now the platform has other rules.
+        # Without a sensor no remedy could be loaded.
+        if not pushes or not (why := loaded_without(name, str(error))):
+            raise
+        dg.get_dagster_logger().warning(why)
+        return _only_the_sensor(settings, name, translator, why)
+    loaded_without(name, "")
+    # Another translator may call groups and owners otherwise.
+    for said in () if translator else remarks(settings, name, Parsed.of(revision)):
+        dg.get_dagster_logger().warning(said)
+    return made
+
+
+def _only_the_sensor(
+    settings: Settings, name: str, translator: DagsterDbtTranslator | None, why: str = ""
+) -> dg.Definitions:
+    """What an environment is that has no commit which could be loaded.
+
+    Args:
+        why: the reason, if there is a commit.
+    """
+    refusal = _refusal(settings, name, translator)
+    checks, tellers = _telling(settings, name, None)
+    branch = settings.environment(name).branch
+    return dg.Definitions(
+        assets=[pushes_spec(name, branch, begins=True, cannot_be_loaded=why)],
+        asset_checks=[
+            newest_commit_check(settings, name, None),
+            follows_check(name, branch),
+            *checks,
+        ],
+        # Whoever adopts what is there has to pause before the first commit is loaded.
+        jobs=[pause_job(name), resume_job(name)],
+        sensors=[push_sensor(settings, name, None, None, refusal=refusal), *tellers],
+    )
 
 
 def definitions_of(

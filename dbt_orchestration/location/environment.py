@@ -90,6 +90,10 @@ class Environment(EnvironmentOptions):
 class _Said(Settings):
     """Settings that are what they are called with, wherever the process runs."""
 
+    @property
+    def is_whole(self) -> bool:
+        return False
+
     def _refuse_circle_of(self, name: str) -> None:
         """Others are described elsewhere, perhaps for another code location."""
         if self.environments[name].defer_to == name:

@@ -12,9 +12,10 @@ from dataclasses import replace
 import dagster as dg
 from pydantic import Field
 
-from dbt_orchestration.assets.dbt_assets import DbtAssets, select_resources
+from dbt_orchestration.assets.dbt_assets import DbtAssets
 from dbt_orchestration.dbt.internals import adapters
 from dbt_orchestration.dbt.invocation import DbtError
+from dbt_orchestration.dbt.selection import refuse_idle_parts, select_resources
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.operations.asked import asked_sensor_name
 from dbt_orchestration.operations.at_commit import (
@@ -24,7 +25,6 @@ from dbt_orchestration.operations.at_commit import (
     revision_of,
     why_unknown,
 )
-from dbt_orchestration.operations.chosen import check_words
 from dbt_orchestration.operations.form import NOT_YET, Answer, RefusedError, form_job, reason_of
 from dbt_orchestration.operations.loaded import Loaded
 from dbt_orchestration.revisions.warehouse import is_in_use
@@ -124,10 +124,9 @@ def _chosen(dbt: DbtAssets, instance: dg.DagsterInstance, form: AdoptForm) -> Co
     unknown = never_built(dbt.env, instance)
     if not unknown:
         raise RefusedError(f"everything of {dbt.env.name} was built, or adopted, already")
-    check_words(dbt.manifest, "select", form.select)
-    check_words(dbt.manifest, "exclude", form.exclude)
     chosen = Job(select=form.select or _EVERYTHING, exclude=form.exclude)
-    selected = select_resources("select", dbt.manifest, chosen)
+    refuse_idle_parts("", dbt.project, chosen)
+    selected = select_resources("select", dbt.project, chosen)
     if not unknown & {*selected}:
         raise RefusedError(
             f"select: {chosen.select!r} matches nothing, or only what was built already"

@@ -21,12 +21,12 @@ from dbt_orchestration.changes.project import Project
 from dbt_orchestration.dbt.invocation import DbtError, DbtInvocation, DbtTarget
 from dbt_orchestration.dbt.parse import PrepareError
 from dbt_orchestration.dbt.scratch import forget_folders
+from dbt_orchestration.dbt.selection import Parsed
 from dbt_orchestration.revisions.analyse import Analyst
 from dbt_orchestration.revisions.git import Repository
 from dbt_orchestration.revisions.packages import provide_packages
+from dbt_orchestration.revisions.planned_file import check_for_plan
 from dbt_orchestration.revisions.prepare import ProjectFolder, prepare
-from dbt_orchestration.settings.models import SettingsError
-from dbt_orchestration.settings.project_file import read_project_file
 
 WORKING_TREE = "working tree"
 _NAMED = 5
@@ -88,13 +88,14 @@ class _Comparing:
         old = self._fingerprints(base)
         new = self._fingerprints(head)
         _refuse_wrong_meta(self._name, new.project.manifest)
+        project = Parsed(new.project.manifest, self._target(head).project_dir)
         try:
-            read_project_file(self._target(head).project_dir)
-        except SettingsError as error:
+            remarks = check_for_plan(project, self._wanted.target, self._project_dir)
+        except ValueError as error:
             raise PrepareError(f"{self._name}: {error}") from None
         self._analyst.keep()
         made = diff(old, new, partial(_alone, (old.project, new.project)))
-        notes = (*_notes(old, new), *self._clock_notes(new))
+        notes = (*_notes(old, new), *self._clock_notes(new), *remarks)
         result = replace(made, base=base, head=head, notes=notes)
         if wanted.select:
             result = result.only(self._selected(head, wanted.select))

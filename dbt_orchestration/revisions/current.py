@@ -72,6 +72,15 @@ def loaded_revision(settings: Settings, environment: str) -> str:
     return dagster_internals.pin(_pin(environment), lambda: current(settings, environment))
 
 
+def loaded_without(environment: str, why: str) -> str:
+    """Why this code location, or that of this run, was loaded without its revision; "" if with it.
+
+    Args:
+        why: what is to be remembered where it is loaded for the first time.
+    """
+    return dagster_internals.pin(f"{_pin(environment)}/without", lambda: why)
+
+
 def used_by(instance: dg.DagsterInstance, environment: str) -> set[str]:
     """The digests of the environment's revisions that runs have opened, or will open."""
     pin, runs = _pin(environment), instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))

@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 from filelock import FileLock, Timeout
 
+from dbt_orchestration.changes.terms import digest_value
 from dbt_orchestration.dbt.invocation import DbtError, DbtTarget
 from dbt_orchestration.dbt.parse import PrepareError, Revision
 from dbt_orchestration.dbt.scratch import write_whole
@@ -110,6 +111,13 @@ class Follower:
             return ""
         return str(failed["message"])
 
+    def is_checked(self, revision: Revision) -> bool:
+        """Whether the process has found that a code location can be made of a prepared commit.
+
+        With these settings: others may have come since, and others may have prepared it.
+        """
+        return not self.checks or _read(self._checked) == self._proof(revision)
+
     def work(self, sha: str, recorded: Collection[Recorded], check: Validate) -> int:
         """Prepare and explain, in this process.
 
@@ -123,14 +131,18 @@ class Follower:
 
         def validate(made: Revision) -> None:
             if self.checks:
+                _log("checking")
                 check(self.settings, self.environment, made)
 
         with FileLock(self._lock):
             try:
                 known = find_commit(self.settings, self.environment, sha)
+                if known and not self.is_checked(known):
+                    validate(known)
                 revision = known or prepare_commit(
                     self.settings, self.environment, sha if self.held else "", _log, validate
                 )
+                write_whole(self._checked, self._proof(revision))
                 _log("explaining")
                 explain(self.settings, self.environment, revision, recorded)
                 if known is None or self.look:
@@ -172,6 +184,10 @@ class Follower:
             return
         if seen:
             write_whole(self._seen, {"sha": sha, "place": self.place, "seen": seen})
+
+    def _proof(self, revision: Revision) -> dict[str, str]:
+        said = self.settings.platform.model_dump(mode="json")
+        return {"digest": revision.digest, "settings": digest_value(said)}
 
     def _start(self, sha: str, recorded: Collection[Recorded]) -> subprocess.Popen[bytes]:
         self._home.mkdir(parents=True, exist_ok=True)
@@ -228,6 +244,11 @@ class Follower:
     @property
     def _failed(self) -> Path:
         return self._home / "failed.json"
+
+    @property
+    def _checked(self) -> Path:
+        """The commit that was checked last, and with which settings."""
+        return self._home / "checked.json"
 
     @property
     def _seen(self) -> Path:

@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dbt_orchestration.changes.policy import OnChange
+from dbt_orchestration.settings import types as kinds
 
 Topic = Literal["full_build", "on_change", "jobs", "routes"]
 Domain = Annotated[str, Field(min_length=1)]
+Channel = Annotated[str, Field(min_length=1)]
 
 
 class ProjectFileRules(BaseModel):
@@ -23,8 +25,11 @@ class ProjectFileRules(BaseModel):
     )
     on_change: list[OnChange] = Field(
         ["rebuild", "ask", "forward_only"],
-        description="What it may choose for on_change.",
+        description="What it, or meta.dagster of a model, may choose for on_change.",
         min_length=1,
+    )
+    may_disable_full_build: bool = Field(
+        True, description="Whether it may switch the daily build off."
     )
     most_jobs: int = Field(50, ge=0, le=1_000, description="How many jobs it may have.")
     least_minutes: int = Field(
@@ -32,4 +37,11 @@ class ProjectFileRules(BaseModel):
     )
     email_domains: list[Domain] = Field(
         [], description="Routes may send e-mail there only. Default: anywhere."
+    )
+    slack_channels: list[Channel] = Field(
+        [], description="Routes may write to these channels only. Default: to any."
+    )
+    other_environments: list[kinds.Name] = Field(
+        [],
+        description="Environments of other installations, of which it may speak as well.",
     )

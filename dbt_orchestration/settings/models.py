@@ -56,7 +56,10 @@ class _Model(BaseModel):
 
 
 class Schedule(_Model):
-    """When something runs by itself. A cron expression is read in ``timezone``."""
+    """When something runs by itself. A cron expression is read in ``timezone``.
+
+    That of a job is read in the time zone of the environment's full build, unless it names one.
+    """
 
     cron: kinds.Cron = "0 8 * * *"
     timezone: kinds.TimeZone = "Asia/Seoul"
@@ -156,6 +159,13 @@ class Environment(EnvironmentOptions):
     branch: kinds.Branch
     target: str = Field(min_length=1, description="dbt target in profiles.yml.")
     push: Push = Push()
+
+    def schedule_of(self, job: str) -> Schedule | None:
+        """When a job runs; in the time zone of the full build, unless it names one."""
+        schedule = self.jobs[job].schedule
+        if schedule and "timezone" not in schedule.model_fields_set:
+            return schedule.model_copy(update={"timezone": self.full_build.timezone})
+        return schedule
 
 
 class Git(_Model):
@@ -338,6 +348,11 @@ class Settings(BaseSettings):
     def _notify(self, name: str) -> Notify | None:
         everywhere, here = self.notify, self.environments[name].notify
         return everywhere.overridden_by(here) if everywhere and here else here or everywhere
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all environments of the project are described here, and none elsewhere."""
+        return "environments" in self.model_fields_set
 
     @property
     def platform(self) -> Settings:

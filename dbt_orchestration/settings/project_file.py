@@ -17,6 +17,11 @@ from dbt_orchestration.settings.notify import EmailAddress, Text
 from dbt_orchestration.settings.user_input import problems, read_yaml
 
 FILE = "orchestration.yml"
+_MISNAMED = "orchestration.yaml"
+
+
+class ProjectFileError(SettingsError):
+    """The file is wrong, or says what it may not: a commit's fault, and not the platform's."""
 
 
 class _Model(BaseModel):
@@ -53,11 +58,13 @@ def read_project_file(project_dir: Path) -> ProjectFile:
     """The file of a dbt project; an empty one if it has none.
 
     Raises:
-        SettingsError: names the file, the key and what to write.
+        ProjectFileError: names the file, the key and what to write.
     """
+    if (project_dir / _MISNAMED).exists():
+        raise ProjectFileError(f"{_MISNAMED} is not read: rename it to {FILE}")
     try:
         return ProjectFile.model_validate(read_yaml(project_dir / FILE))
     except ValidationError as error:
-        raise SettingsError(f"{FILE}: {problems(error, ProjectFile)}") from None
+        raise ProjectFileError(f"{FILE}: {problems(error, ProjectFile)}") from None
     except ValueError as error:
-        raise SettingsError(str(error).replace(f"{project_dir}/", "")) from None
+        raise ProjectFileError(str(error).replace(f"{project_dir}/", "")) from None

@@ -5,7 +5,7 @@ Read here once, so that a wrong key is refused with its file before anything is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from dbt_orchestration.changes.dates import BatchSize, moment
-from dbt_orchestration.changes.policy import OnChange, dagster_meta
+from dbt_orchestration.changes.policy import HistoryPolicy, OnChange, dagster_meta
 from dbt_orchestration.settings.types import Cron, TimeZone
 from dbt_orchestration.settings.user_input import problems
 
@@ -143,3 +143,14 @@ def wrong(node: Mapping[str, Any], what: str) -> ProjectError:
     """The error that says what is wrong under ``meta.dagster`` of a node."""
     file = node.get("original_file_path", node.get("unique_id"))
     return ProjectError(f"{file}: meta.dagster of {node.get('name')}: {what}")
+
+
+def refuse_on_change(manifest: Mapping[str, Any], may: Collection[OnChange]) -> None:
+    """Refuse a node that says of changes what the platform's settings do not allow.
+
+    Raises:
+        ProjectError: names the file, and what may be said.
+    """
+    for node in manifest["nodes"].values():
+        if (said := HistoryPolicy.of(node).on_change) and said not in may:
+            raise wrong(node, f"on_change: {said} is not allowed here: say {', '.join(may)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from dbt_orchestration.assets.names import valid_name
+from dbt_orchestration.dbt.groups import valid_name
 from dbt_orchestration.revisions.working_tree import prepare
 from tests.conftest import EVERY_NODE, Warehouse, checks, failure, make_settings, materialized
 

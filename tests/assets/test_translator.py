@@ -10,9 +10,9 @@ import dagster as dg
 import pytest
 
 from dbt_orchestration.assets.translator import (
-    as_owner,
     freshness_policy,
 )
+from dbt_orchestration.dbt.groups import as_owner
 from dbt_orchestration.settings.models import Settings
 from tests.conftest import Warehouse
 

@@ -128,6 +128,14 @@ def test_a_job_by_selection_takes_its_part(
     ("select", "message"),
     [
         ("tag:finanec", r"environments\.prod\.jobs\.part\.select: 'tag:finanec' matches no model"),
+        (
+            "orders ordres",
+            r"jobs\.part\.select: there is no model 'ordres': did you mean orders\?",
+        ),
+        (
+            "orders tag:finanec",
+            r"environments\.prod\.jobs\.part\.select: 'tag:finanec' matches nothing",
+        ),
         ("nomethod:x", r"environments\.prod\.jobs\.part: dbt does not understand 'nomethod:x'"),
     ],
 )

@@ -9,12 +9,16 @@ import dagster as dg
 import pytest
 
 from dbt_orchestration.automation.outcome import Outcome, findings
-from dbt_orchestration.location.project_file import with_project_file
+from dbt_orchestration.dbt.selection import Parsed
+from dbt_orchestration.doctor import examine
+from dbt_orchestration.location.environment import Environment as Described
+from dbt_orchestration.revisions.project_file import remarks, with_project_file
 from dbt_orchestration.settings.allowed import ProjectFileRules
 from dbt_orchestration.settings.models import Environment, Job, Schedule, Settings, SettingsError
-from dbt_orchestration.settings.notify import Email, Notify
+from dbt_orchestration.settings.notify import Email, Notify, Slack
 from tests.automation.site import Site
 
+SLACK = Slack.model_validate({"token": "xoxb-1", "channel": "#data"})
 FILE = """
 full_build: {cron: "0 7 * * *"}
 jobs:
@@ -35,17 +39,19 @@ def says(site: Site, text: str, message: str) -> str:
     return site.clone.push(message)
 
 
+def schedules_of(site: Site) -> list[dg.ScheduleDefinition]:
+    found = site.loaded["prod"].get_repository_def().schedule_defs
+    return [each for each in found if isinstance(each, dg.ScheduleDefinition)]
+
+
 def test_a_push_changes_jobs_and_schedules_and_a_wrong_file_changes_nothing(built: Site) -> None:
     built.load()
     says(built, FILE, "finance on Mondays")
     assert "nothing is due" in built.says()
 
     def schedules() -> dict[str, tuple[str, str]]:
-        found = built.loaded["prod"].get_repository_def().schedule_defs
         return {
-            s.name: (str(s.cron_schedule), str(s.execution_timezone))
-            for s in found
-            if isinstance(s, dg.ScheduleDefinition)
+            s.name: (str(s.cron_schedule), str(s.execution_timezone)) for s in schedules_of(built)
         }
 
     wanted = {
@@ -58,13 +64,23 @@ def test_a_push_changes_jobs_and_schedules_and_a_wrong_file_changes_nothing(buil
 
     sha = says(built, FILE.replace("select: customers", "select: customer"), "a slip")
     said = built.says()
-    assert "orchestration.yml: jobs.finance.select: 'customer' matches no model" in said
+    assert "jobs.finance.select: there is no model 'customer': did you mean customers?" in said
     assert findings(built.cursors["prod"])[0].outcome is Outcome.BROKEN
     assert sha[:10] in said
     assert schedules() == wanted
     says(built, "", "no jobs")
     assert "nothing is due" in built.says()
     assert schedules() == {"prod_full_build_schedule": ("0 8 * * *", "Asia/Seoul")}
+
+
+def test_a_job_is_chosen_with_a_selector_of_the_same_commit(built: Site) -> None:
+    built.load()
+    mine = "selectors: [{name: mine, definition: {method: fqn, value: customers}}]\n"
+    built.clone.write("selectors.yml", mine)
+    says(built, "jobs: {finance: {select: 'selector:mine'}}", "a selector, and its job")
+    assert "nothing is due" in built.says()
+    job = built.loaded["prod"].resolve_job_def("prod_finance")
+    assert job.asset_layer.executable_asset_keys == {dg.AssetKey(["prod", "customers"])}
 
 
 def test_a_change_of_history_is_asked_for_where_the_file_says_so(built: Site) -> None:
@@ -133,6 +149,21 @@ def ruled(settings: Settings, **rules: Any) -> Settings:
             "on_change: forward_only is not allowed here: say rebuild, ask",
         ),
         (
+            "environments: {prodd: {on_change: ask}}",
+            {},
+            "environments.prodd: there is no such environment: did you mean prod?",
+        ),
+        (
+            "full_build: {enabled: false}",
+            {"may_disable_full_build": False},
+            "full_build.enabled: the daily build may not be switched off here: remove it",
+        ),
+        (
+            "routes: {finance: {groups: [finance], slack: '#else'}}",
+            {"slack_channels": ["#data"]},
+            "routes.finance.slack: #else is not allowed here: say #data",
+        ),
+        (
             "jobs: {a: {select: a}, b: {select: b}}",
             {"most_jobs": 1},
             "jobs: 2 are more than the 1 that are allowed",
@@ -158,6 +189,85 @@ def test_a_wrong_file_is_refused_in_one_line(
     assert message in str(error.value)
     assert "orchestration.yml" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_of_another_ending_is_not_left_unread(platform: Settings, tmp_path: Path) -> None:
+    (tmp_path / "orchestration.yaml").write_text("on_change: ask")
+    with pytest.raises(SettingsError) as error:
+        with_project_file(platform, "prod", tmp_path)
+    assert str(error.value) == "orchestration.yaml is not read: rename it to orchestration.yml"
+
+
+def test_environments_of_others_may_be_spoken_of(platform: Settings, tmp_path: Path) -> None:
+    (tmp_path / "orchestration.yml").write_text("environments: {staging: {on_change: ask}}")
+    assert with_project_file(ruled(platform, other_environments=["staging"]), "prod", tmp_path)
+    # Another code location may have it.
+    described = Described(project_dir=tmp_path, profile="any", branch="main").as_settings()
+    assert with_project_file(described, "prod", tmp_path)
+    project = Parsed({"nodes": {}, "sources": {}}, tmp_path)
+    [said] = remarks(described, "prod", project)
+    assert "environments.staging: it says nothing here, where there is only prod" in said
+
+
+def test_a_route_to_nobody_is_remarked_on(built: Site) -> None:
+    prod = built.settings.environment("prod").model_copy(update={"notify": Notify(slack=SLACK)})
+    environments = {**built.settings.environments, "prod": prod}
+    settings = built.settings.model_copy(update={"environments": environments})
+    built.clone.write(
+        "models/owned.yml",
+        "models: [{name: totals, config: {meta: {dagster: {owners: [Ann Lee], group: money}}}}]",
+    )
+    says(
+        built,
+        "routes: {a: {groups: [money, mony], owners: ['team:ann_lee', bob], slack: '#a'}}",
+        "routes",
+    )
+    found = [each for each in examine(settings) if each.what == "prod: project"]
+    assert [(each.ok, each.message) for each in found[1:]] == [
+        (
+            False,
+            "orchestration.yml: routes.a.groups: no model is in the group 'mony': did you mean"
+            " money?",
+        ),
+        (
+            False,
+            "orchestration.yml: routes.a.owners: no model has the owner 'bob'; there are:"
+            " team:Ann_Lee",
+        ),
+    ]
+    assert found[0].ok
+
+
+def test_a_model_says_no_more_of_changes_than_the_file_may(built: Site) -> None:
+    prod = ruled(built.settings, on_change=["rebuild"]).environment("prod")
+    environments = {**built.settings.environments, "prod": prod}
+    built.settings = built.settings.model_copy(update={"environments": environments})
+    built.load()
+    meta = "{{ config(meta={'dagster': {'on_change': 'forward_only'}}) }}\n"
+    file = built.clone.folder / "dbt" / "models" / "kept.sql"
+    file.write_text(meta + file.read_text())
+    built.clone.push("only new rows")
+    said = built.says()
+    assert "models/kept.sql: meta.dagster of kept: on_change: forward_only is not allowed" in said
+    assert "say rebuild" in said
+
+
+def test_a_job_runs_in_the_time_zone_of_the_full_build(built: Site) -> None:
+    built.load()
+    says(
+        built,
+        "full_build: {timezone: Europe/Berlin}\n"
+        "jobs:\n"
+        "  here: {select: customers, schedule: {cron: 0 7 * * *}}\n"
+        "  there: {select: customers, schedule: {cron: 0 7 * * *, timezone: Asia/Tokyo}}\n",
+        "in Berlin",
+    )
+    assert "nothing is due" in built.says()
+    assert {s.name: s.execution_timezone for s in schedules_of(built)} == {
+        "prod_full_build_schedule": "Europe/Berlin",
+        "prod_here_schedule": "Europe/Berlin",
+        "prod_there_schedule": "Asia/Tokyo",
+    }
 
 
 def test_routes_of_a_commit_go_where_the_platform_has_said_how(

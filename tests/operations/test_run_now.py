@@ -51,6 +51,22 @@ def test_tables_are_made_from_nothing_with_vars_and_without_tests(built: Site) -
     assert built.query("select count(*) from main.big_customers") == [(3,)]
 
 
+def test_selectors_and_paths_of_the_project_are_known(built: Site) -> None:
+    built.load()
+    mine = "selectors: [{name: mine, definition: {method: fqn, value: customers}}]\n"
+    built.clone.write("selectors.yml", mine)
+    built.clone.push("a selector")
+    built.build_all()
+    for select in ("selector:mine", "path:models/customers.sql"):
+        asked = shown(built.launch("run_now", select=select, reason="now", dry_run=True))
+        assert [row[0] for row in rows(asked["plan"])] == ["customers"], select
+    built.clone.write("selectors.yml", mine.replace("customers", "totals"))
+    built.clone.push("another one")
+    built.build_all()
+    asked = shown(built.launch("run_now", select="selector:mine", reason="now", dry_run=True))
+    assert [row[0] for row in rows(asked["plan"])] == ["totals"]
+
+
 WRONG = {
     "reason: say in a few words why": {"select": "customers", "reason": " "},
     "select: there is no model 'custmers': did you mean customers?": {"select": "custmers+"},

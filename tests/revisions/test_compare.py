@@ -408,6 +408,65 @@ class Host:
         return f"http://127.0.0.1:{self.server.server_port}"
 
 
+def test_a_wrong_job_of_the_file_is_refused_as_it_would_be_when_loaded(work: Work) -> None:
+    for said in ("jobs: {j: {select: %s}}", "environments: {dev: {jobs: {j: {select: %s}}}}"):
+        work.write("orchestration.yml", said % "revenue dayss")
+        result = work.run()
+        assert result.exit_code == 1
+        assert result.stderr.splitlines()[-1] == (
+            "error: working tree: orchestration.yml: jobs.j.select: there is no model 'dayss': did"
+            " you mean days?"
+        )
+        work.write("orchestration.yml", said % "revenue days")
+        assert work.run().exit_code == 0
+    work.write("orchestration.yml", "routes: {money: {groups: [finance], slack: '#a'}}")
+    assert work.plan()["notes"] == [
+        "orchestration.yml: routes.money.groups: no model is in the group 'finance'; there are:"
+        " models, seeds"
+    ]
+
+
+def test_the_rules_of_the_platform_count_where_they_are_at_hand(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(work.root)
+    prod = "environments:\n  prod: {branch: main, target: prod%s}\n"
+    (work.root / "environments.yaml").write_text(prod % ", project_file: {allow: [on_change]}")
+    for said, why in {
+        "jobs: {j: {select: revenue}}": "jobs: the settings of the platform do not let",
+        "environments: {prodd: {}}": "environments.prodd: there is no such environment: did you",
+    }.items():
+        work.write("orchestration.yml", said)
+        result = work.run()
+        assert result.exit_code == 1
+        assert why in result.stderr
+    work.write("orchestration.yml", "on_change: ask")
+    assert work.plan()["notes"] == []
+    (work.root / "environments.yaml").write_text(prod % ", branhc: main")
+    [note] = work.plan()["notes"]
+    assert note.startswith("orchestration.yml: the platform's rules are not known: ")
+    assert "branhc: there is no such setting: did you mean branch?" in note
+
+
+def test_a_model_of_another_target_is_not_missed(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(work.root)
+    (work.root / "environments.yaml").write_text(
+        "environments:\n  prod: {branch: main, target: prod}\n  dev: {branch: dev, target: dev}\n"
+    )
+    work.write("models/dear.sql", "{{ config(enabled=target.name == 'prod') }} select 1 as one")
+    work.write("orchestration.yml", "environments: {prod: {jobs: {j: {select: dear}}}}")
+    [note] = work.plan("--target", "dev")["notes"]
+    assert note == (
+        "orchestration.yml: the jobs of prod are not checked, as models are disabled here: see plan"
+        " --target prod"
+    )
+    assert work.plan()["notes"] == []  # none is disabled
+    work.write("orchestration.yml", "environments: {prod: {jobs: {j: {select: deer}}}}")
+    assert "there is no model 'deer': did you mean dear?" in work.run().stderr
+
+
 @pytest.fixture
 def host() -> Iterator[Host]:
     host = Host()
