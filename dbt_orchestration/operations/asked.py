@@ -1,4 +1,4 @@
-"""The sensor that starts the builds which people asked for in a form."""
+"""Builds that people ask for in a form, and the sensor that starts them."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -7,6 +7,7 @@ import dagster as dg
 
 from dbt_orchestration.assets.dbt_assets import DbtAssets, of_environment
 from dbt_orchestration.ledger.run_tags import FORM_TAG, USER_TAG, WHY_TAG, shortened
+from dbt_orchestration.operations.form import Answer
 from dbt_orchestration.revisions.store import published
 from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.settings.types import named
@@ -20,6 +21,25 @@ _TWICE = "asks for what another one asked for at the same time: only one of them
 def asked_sensor_name(environment: str) -> str:
     """What the sensor is called."""
     return named(environment, "rebuild")
+
+
+def asks_for(
+    dbt: DbtAssets, request: BuildRequest, plan: str, said: str, reason: str, *, only_shows: bool
+) -> Answer:
+    """What a form answers that asks for a run, or only shows what it would do.
+
+    Args:
+        said: what is wanted, in words.
+    """
+    if only_shows:
+        return Answer(plan, f"what {said} would do")
+    sensor = asked_sensor_name(dbt.env.name)
+    return Answer(
+        plan,
+        f"wants {said}: {reason}",
+        f"The sensor {sensor} starts it within seconds as a run of its own: see Runs.",
+        request.as_tags(dbt),
+    )
 
 
 def asked_sensor(environment: str, dbt: DbtAssets) -> dg.SensorDefinition:

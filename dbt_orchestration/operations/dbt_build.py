@@ -7,7 +7,7 @@ import dagster as dg
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.ledger.held import paused
 from dbt_orchestration.markdown import inline
-from dbt_orchestration.operations.asked import asked_sensor_name
+from dbt_orchestration.operations.asked import asks_for
 from dbt_orchestration.operations.at_commit import at_another, let_runs_have, revision_of
 from dbt_orchestration.operations.chosen import choose, choose_tests
 from dbt_orchestration.operations.dbt_command import BUILDS, TEST, DbtForm
@@ -38,17 +38,9 @@ def build(newest: Loaded, instance: dg.DagsterInstance, form: DbtForm) -> Answer
         assert revision.commit is not None
         said += f" at {revision.commit.short}"
         request = at_another(newest, at, request)
-    if form.only_shows:
-        return Answer(text, f"what {said} would do")
-    if is_other:
+    if is_other and not form.only_shows:
         let_runs_have(at, instance)
-    return Answer(
-        text,
-        f"wants {said}: {reason}",
-        f"The sensor {asked_sensor_name(at.name)} starts it within seconds as a run of its own:"
-        " see Runs.",
-        request.as_tags(newest.dbt),
-    )
+    return asks_for(newest.dbt, request, text, said, reason, only_shows=form.only_shows)
 
 
 def _request(at: Loaded, form: DbtForm) -> BuildRequest:

@@ -7,7 +7,7 @@ import dagster as dg
 from dbt_orchestration.history.order import Order
 from dbt_orchestration.ledger.cloned import find_clones
 from dbt_orchestration.markdown import inline, table
-from dbt_orchestration.operations.asked import asked_sensor_name
+from dbt_orchestration.operations.asked import asks_for
 from dbt_orchestration.operations.chosen import choose
 from dbt_orchestration.operations.dbt_command import CLONE, DbtForm
 from dbt_orchestration.operations.form import Answer, RefusedError, reason_of
@@ -47,15 +47,7 @@ def clone(at: Loaded, instance: dg.DagsterInstance, form: DbtForm) -> Answer:
         ]
     )
     said = f"dbt {CLONE} {form.select} from {other}"
-    if form.only_shows:
-        return Answer(text, f"what {said} would do")
-    return Answer(
-        text,
-        f"wants {said}: {reason}",
-        f"The sensor {asked_sensor_name(at.name)} starts it within seconds as a run of its own:"
-        " see Runs.",
-        request.as_tags(at.dbt),
-    )
+    return asks_for(at.dbt, request, text, said, reason, only_shows=form.only_shows)
 
 
 def _other(at: Loaded, instance: dg.DagsterInstance, said: str) -> str:

@@ -20,7 +20,7 @@ from dbt_orchestration.ledger.run_tags import (
 )
 from dbt_orchestration.ledger.unfinished import Unfinished, attempts_with
 from dbt_orchestration.markdown import inline
-from dbt_orchestration.operations.asked import asked_sensor_name
+from dbt_orchestration.operations.asked import asks_for
 from dbt_orchestration.operations.dbt_command import RETRY, DbtForm
 from dbt_orchestration.operations.form import Answer, RefusedError, reason_of
 from dbt_orchestration.operations.left_shown import refuse_twice, what_happened
@@ -70,15 +70,7 @@ def retry(at: Loaded, instance: dg.DagsterInstance, form: DbtForm) -> Answer:
         ]
     )
     said = f"dbt {RETRY} of {which}"
-    if form.only_shows:
-        return Answer(text, f"what {said} would do")
-    return Answer(
-        text,
-        f"wants {said}: {reason}",
-        f"The sensor {asked_sensor_name(at.name)} starts it within seconds as a run of its own:"
-        " see Runs.",
-        request.as_tags(at.dbt),
-    )
+    return asks_for(at.dbt, request, text, said, reason, only_shows=form.only_shows)
 
 
 def _last_failed(at: Loaded, instance: dg.DagsterInstance) -> Unfinished:

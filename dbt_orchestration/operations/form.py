@@ -22,6 +22,7 @@ from dbt_orchestration.ledger.held import paused
 from dbt_orchestration.ledger.run_tags import ENVIRONMENT_TAG, FORM_TAG, WHY_TAG
 from dbt_orchestration.markdown import shortened
 from dbt_orchestration.revisions.git import GitError
+from dbt_orchestration.revisions.storage import StorageError
 from dbt_orchestration.runs.request import BuildRequest
 from dbt_orchestration.settings.models import SettingsError
 from dbt_orchestration.settings.types import named
@@ -40,7 +41,7 @@ class RefusedError(ValueError):
     """A request that cannot be met. The message is one line: what is wrong, and what to do."""
 
 
-_REFUSALS = (RefusedError, PartitionError, SettingsError, PrepareError, GitError)
+_REFUSALS = (RefusedError, PartitionError, SettingsError, PrepareError, GitError, StorageError)
 
 
 @dataclass(frozen=True)
