@@ -1,9 +1,10 @@
-"""Is what pushes leave in the warehouse what a build from nothing makes? Whole lives, at random.
+"""Do pushes and forms leave in the warehouse what a build from nothing makes? Lives, at random.
 
 A chain is an environment's life: a remote, the real sensor, the real runs, a DuckDB file. Its first
 commit is built; then come pushes of random edits (those of ``benchmarks.soundness``, and those of
 ``benchmarks.history_edits``), and between them failed, stopped and resumed runs, restarts with
-other environment variables, reverts, full builds, clicks, days that pass, roll backs and pauses.
+other environment variables, reverts, full builds, clicks, days that pass, and what people do with
+forms (``benchmarks.history_forms``).
 After every push that settles each relation has to equal the same commit built from nothing, or the
 one that is held: rows, columns, their order and types; nothing may be due, and nothing may have
 been built whose code did not change.

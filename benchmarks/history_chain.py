@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import soundness_files, soundness_lists, soundness_settings  # noqa: F401
 from benchmarks.history_edits import BREAKING, HISTORY
+from benchmarks.history_forms import FORMS, approve
 from benchmarks.history_judge import Judge, Verdict
 from benchmarks.history_nothing import NotBuiltError, Nothing
 from benchmarks.history_site import NAME, Living, Ran, Settled
@@ -30,6 +31,19 @@ from benchmarks.soundness_world import LABEL, State
 from dbt_orchestration.automation.outcome import Outcome
 
 _ATTEMPTS = 6
+# What people do by forms, and how often.
+_BY_HAND = {
+    "run now": 5,
+    "dbt": 5,
+    "dbt shows": 2,
+    "dbt older": 5,
+    "rebuild": 5,
+    "resume": 3,
+    "roll back": 5,
+    "until next push": 3,
+    "pause": 2,
+}
+_WITH_A_PUSH = ("until next push", "pause")
 _LEFT_BESIDE = ("__rebuild_", "__dbt_tmp", "__dbt_backup")
 
 
@@ -68,17 +82,24 @@ def script(seed: int, chain: int, pushes: int) -> list[Deed]:
             continue  # the next push comes before this one is seen
         if rng.random() < 0.06:
             add("click")
-        add(rng.choices(["settle", "interrupt", "crash"], [88, 6, 6])[0])
+        ends = rng.choices(["settle", "interrupt", "crash"], [88, 6, 6])[0]
+        add(ends)
+        if (kind == "break" or ends == "interrupt") and rng.random() < 0.5:
+            add("retry")
         for kind, chance in (("full build", 0.12), ("tomorrow", 0.05), ("click", 0.06)):
             if rng.random() < chance:
                 add(kind)
-        for kind, chance in (("approve", 0.5), ("drop", 0.3), ("reload", 0.15)):
+        for kind, chance in (
+            ("some history", 0.3),
+            ("approve", 0.4),
+            ("drop by form", 0.3),
+            ("drop", 0.2),
+            ("reload", 0.15),
+        ):
             if rng.random() < chance:
                 add(kind)
-        if rng.random() < 0.15:
-            add("roll back")
-        if rng.random() < 0.05:
-            add("pause", 1)
+        for kind in rng.choices([*_BY_HAND], [*_BY_HAND.values()], k=rng.choice([0, 1, 1, 2])):
+            add(kind, kind in _WITH_A_PUSH)
     add("end")
     return deeds
 
@@ -145,6 +166,7 @@ class Life:
 
     def __post_init__(self) -> None:
         self.good = self.state
+        self.commits.append((self.site.clone.head(), self.state))
 
     def live(self, deeds: Sequence[Deed]) -> Iterator[Step]:
         """Do all of this, until something is wrong."""
@@ -160,7 +182,7 @@ class Life:
                 return
 
     @contextmanager
-    def _timed(self, what: str) -> Iterator[None]:
+    def timed(self, what: str) -> Iterator[None]:
         started = time.process_time()
         try:
             yield
@@ -170,7 +192,8 @@ class Life:
 
     # Pushes
 
-    def _push(self, deed: Deed) -> None:
+    def push(self, deed: Deed) -> None:
+        """Push edits of what was pushed last, or of what was good; nothing if none can be built."""
         base = self.good if self.mend else self.state
         for attempt in range(_ATTEMPTS):
             state, made = base.copy(), list[tuple[str, str]]()
@@ -185,21 +208,22 @@ class Life:
             ):
                 continue
             try:
-                with self._timed("from nothing"):
+                with self.timed("from nothing"):
                     whole = self.nothing.build(state)
             except NotBuiltError as error:
                 self.step.did.append(f"not: {'; '.join(did for _, did in made)}: {_last(error)}")
                 continue
             self.step.edits = [kind for kind, _ in made]
             self.step.did += [f"{kind}: {did}" for kind, did in made]
-            self._send(state, whole)
+            self.send(state, whole)
             return
 
-    def _send(self, state: State, whole: Whole | None, message: str = "") -> None:
+    def send(self, state: State, whole: Whole | None, message: str = "") -> None:
+        """Push a state."""
         self.step.diff = text_diff(self.state, state)
         self.step.pushed = 1
         self.state, self.whole, self.mend = state, whole, False
-        with self._timed("push"):
+        with self.timed("push"):
             sha = self.site.commit(state, message or f"push {len(self.commits)}")
         self.commits.append((sha, state))
         self._take_on(state)
@@ -217,13 +241,13 @@ class Life:
         sha, state = rng.choice(earlier)
         state = State(dict(state.files), dict(self.state.environment))
         try:
-            with self._timed("from nothing"):
+            with self.timed("from nothing"):
                 whole: Whole | None = self.nothing.build(state)
         except NotBuiltError:
             return
         if rng.random() < 0.5:
             self.step.did.append("an earlier state, in a new commit")
-            self._send(state, whole)
+            self.send(state, whole)
             return
         self.step.did.append(f"force-pushed {sha[:10]}")
         self.step.diff = text_diff(self.state, state)
@@ -237,7 +261,7 @@ class Life:
             state = base.copy()
             kind, did = apply_one(deed.chance(attempt), state, BREAKING)
             try:
-                with self._timed("from nothing"):
+                with self.timed("from nothing"):
                     whole: Whole | None = self.nothing.build(state)
             except NotBuiltError as error:
                 if "cannot be read" in str(error):
@@ -245,13 +269,13 @@ class Life:
                 whole = None
             if (whole is None) != kind.endswith("a test fails"):
                 self.step.edits, self.step.did = [kind], [f"{kind}: {did}"]
-                self._send(state, whole)
+                self.send(state, whole)
                 return
 
     def _nothing_new(self) -> None:
         if self.whole is not None and not self.mend:
             self.step.did.append("an empty commit")
-            self._send(self.state, self.whole)
+            self.send(self.state, self.whole)
 
     def _restart(self, deed: Deed) -> None:
         rng = deed.chance()
@@ -259,13 +283,13 @@ class Life:
         name = rng.choice([LABEL, "HISTORY_FACTOR", "HISTORY_HIDDEN"])
         state.environment[name] = rng.choice(["a", "b"] if name == LABEL else ["2", "3"])
         try:
-            with self._timed("from nothing"):
+            with self.timed("from nothing"):
                 whole = self.nothing.build(state)
         except NotBuiltError:
             return
         self.step.did.append(f"restarted with {name}={state.environment[name]}")
         if self.mend or rng.random() < 0.4:
-            self._send(state, whole)
+            self.send(state, whole)
         else:
             self.step.diff = text_diff(self.state, state)
             self.step.pushed = 1
@@ -278,7 +302,7 @@ class Life:
         if self.mend:
             return  # nothing was pushed since
         after = None if deed.kind == "settle" else deed.chance().randrange(1, 12)
-        with self._timed("sensor and runs"):
+        with self.timed("sensor and runs"):
             settled = self.site.settle(after)
         self._record(settled)
         if settled.said == "interrupted":
@@ -288,9 +312,9 @@ class Life:
                 self.step.did.append("the run was stopped")
                 return
             self.step.did.append("the run died, and was started again")
-            with self._timed("sensor and runs"):
+            with self.timed("sensor and runs"):
                 resumed = self.site.go_on()
-                self._note(resumed)
+                self.note(resumed)
                 settled = self.site.settle()
             self._record(settled)
             settled = replace(settled, runs=[resumed, *settled.runs])
@@ -299,10 +323,11 @@ class Life:
     def _record(self, settled: Settled) -> None:
         self.step.said = settled.said
         for ran in settled.runs:
-            self._note(ran)
+            self.note(ran)
             self._look_for_needless(ran)
 
-    def _note(self, ran: Ran) -> None:
+    def note(self, ran: Ran) -> None:
+        """Write down what a run has built."""
         self.touched |= ran.asked | ran.built
         text = f"{'built' if ran.success else 'FAILED'} {', '.join(sorted(ran.built))}"
         if ran.rebuilt:
@@ -339,7 +364,7 @@ class Life:
             self.mend = True
             return
         waiting = set(settled.due.waiting)
-        with self._timed("compare"):
+        with self.timed("compare"):
             found = self.site.content(self.whole.nodes)
             verdict = self.judge.compare(self.whole, found, waiting)
             self._take(verdict)
@@ -382,7 +407,7 @@ class Life:
         known = not failed and self.state in self.failing
         if not (self.whole is None or tests_only or known or self.unsettled):
             self._check_failure(settled, failed)
-        self._check_unchanged()
+        self.check_unchanged()
         self.mend = not self.unsettled
         if all(f.outcome is not Outcome.TRIED for f in settled.found) and settled.prepared:
             self.step.wrong["said"] = "neither due nor done"
@@ -399,7 +424,7 @@ class Life:
         if not ids:
             self.step.wrong["failed"] = said or settled.said
             return
-        with self._timed("compare"):
+        with self.timed("compare"):
             database = self.site.settings.duckdb_path
             try:
                 self.nothing.again(self.whole, database, ids)
@@ -408,13 +433,13 @@ class Life:
             else:
                 self.step.wrong["failed"] = f"a full refresh does it: {said}"
 
-    def _check_unchanged(self) -> None:
+    def check_unchanged(self) -> None:
         """What no run was to build is as it was."""
         if self.before is None:
             return
         whole, before = self.before
         dbt = self.site.dbt
-        with self._timed("compare"):
+        with self.timed("compare"):
             found = self.site.content(whole.nodes)
         views = {u for u, node in whole.nodes.items() if node.config["materialized"] == "view"}
         for u in before.keys() - views:
@@ -439,24 +464,25 @@ class Life:
         if NAME not in self.site.loaded:
             return
         names = rng.sample(self.site.assets(), rng.choice([1, 1, 2, 5]))
-        with self._timed("sensor and runs"):
+        with self.timed("sensor and runs"):
             ran = self.site.click(names)
         self.step.did.append(f"materialized {', '.join(names)}")
-        self._note(ran)
-        if self._is_settled:
-            self._settle_again()
+        self.note(ran)
+        if self.is_settled:
+            self.settle_again()
 
     def _full_build(self) -> None:
-        if not self._is_settled:
+        if not self.is_settled:
             return
-        with self._timed("sensor and runs"):
+        with self.timed("sensor and runs"):
             ran = self.site.full_build()
-        self._note(ran)
+        self.note(ran)
         if not ran.success:
-            self._check_full_build(ran)
-        self._settle_again()
+            self.check_full_build(ran)
+        self.settle_again()
 
-    def _check_full_build(self, ran: Ran) -> None:
+    def check_full_build(self, ran: Ran) -> None:
+        """Look at a daily build that has failed."""
         if set(ran.failed.values()) <= {"test", "unit_test"} and ran.failed:
             return
         assert self.whole is not None
@@ -470,103 +496,34 @@ class Life:
             self.step.wrong["full build"] = ran.failure
 
     def _tomorrow(self) -> None:
-        if not self._is_settled:
+        if not self.is_settled:
             return
         self.clock.now += timedelta(days=1)
-        with self._timed("from nothing"):
+        with self.timed("from nothing"):
             self.whole = self.nothing.build(self.state)
         self.site.restart({})
         self._full_build()
 
-    def _settle_again(self) -> None:
-        with self._timed("sensor and runs"):
+    def settle(self) -> Settled:
+        """Let the sensor come to rest."""
+        with self.timed("sensor and runs"):
             settled = self.site.settle()
         self._record(settled)
-        self._check(settled)
+        return settled
 
-    def _approve(self) -> None:
-        if self.waiting and self._is_settled:
-            self.site.approve()
-            self.step.did.append("history may be rebuilt")
-            self._settle_again()
-            if self.waiting:
-                self.step.wrong["waiting"] = f"approved, and waits: {sorted(self.waiting)}"
-
-    def _drop(self) -> None:
-        """A person drops tables that no node has any more."""
-        if not self._is_settled or self.whole is None:
-            return
-        orphans = self.owned - {node.relation for node in self.whole.nodes.values()}
-        orphans &= self.site.relations()
-        if orphans:
-            self.step.did.append(f"dropped {', '.join(sorted(orphans))}")
-            for relation in sorted(orphans):
-                self.site.forget(relation)
-            self._settle_again()
-
-    def _roll_back(self, deed: Deed) -> None:
-        """To an earlier commit, and forward again; half of the time after another push."""
-        rng = deed.chance()
-        earlier = [(sha, s) for sha, s in self.commits if s.files != self.state.files]
-        if not self._is_settled or not earlier:
-            return
-        sha, then = rng.choice(earlier)
-        held = State(dict(then.files), dict(self.state.environment))
-        try:
-            with self._timed("from nothing"):
-                whole = self.nothing.build(held)
-        except NotBuiltError:
-            return
-        with self._timed("sensor and runs"):
-            refused = self.site.order("roll_back", commit=sha, reason="whatever", dry_run=False)
-        if refused:
-            self.step.did.append(refused)
-            if "none of the last" not in refused:  # a forced push has taken it out of the branch
-                self.step.wrong["roll back"] = refused
-            return
-        self.step.did.append(f"rolled back to {sha[:10]}")
-        head, head_whole, good = self.state, self.whole, self.good
-        self.state, self.whole = held, whole
-        self._settle_again()
-        if self.step.wrong:
-            return
-        if self._is_settled and rng.random() < 0.5:
-            self.step.did.append("and pushed")
-            self.site.commit(head, "while it is held")
-            self._settle_again()
-        self._order("roll_forward")
-        self.state, self.whole, self.good, self.mend = head, head_whole, good, False
-        self._settle_again()
-
-    def _pause(self, deed: Deed) -> None:
-        """While it is paused, a push starts nothing."""
-        if not self._is_settled:
-            return
-        self._order("pause", reason="whatever")
-        self._push(deed)
-        with self._timed("sensor and runs"):
-            settled = self.site.settle()
-        self._record(settled)
-        if settled.runs:
-            self.step.wrong["paused"] = "and yet a run was started"
-        self._check_unchanged()
-        self._order("resume")
-        self._settle_again()
-
-    def _order(self, form: str, **fields: Any) -> None:
-        """Launch a form that has to be taken."""
-        with self._timed("sensor and runs"):
-            if refused := self.site.order(form, **fields):
-                self.step.wrong[form] = refused
+    def settle_again(self, *before: Ran) -> None:
+        """Let the sensor come to rest, after runs that it did not ask for, and look at it all."""
+        settled = self.settle()
+        self._check(replace(settled, runs=[*before, *settled.runs]))
 
     def _reload(self) -> None:
-        if self._is_settled:
+        if self.is_settled:
             self.site.cursors.clear()
             self.site.restart({})
-            self._settle_again()
+            self.settle_again()
 
     @property
-    def _is_settled(self) -> bool:
+    def is_settled(self) -> bool:
         """Whether what was pushed last has been built."""
         return bool(
             self.before
@@ -578,20 +535,20 @@ class Life:
 
     def _end(self) -> None:
         """Whatever happened: a last good commit mends all."""
-        if not self._is_settled:
-            with self._timed("from nothing"):
+        if not self.is_settled:
+            with self.timed("from nothing"):
                 whole = self.nothing.build(self.good)
             self.unsettled = False
-            self._send(self.good, whole, "a last one")
-            self._settle_again()
+            self.send(self.good, whole, "a last one")
+            self.settle_again()
             if self.mend and not self.step.wrong:
                 self.step.did.append("the last good commit cannot be built in place")
-        if self._is_settled and self.waiting and not self.step.wrong:
-            self._approve()
+        if self.is_settled and self.waiting and not self.step.wrong:
+            approve(self)
 
 
 _DEEDS: Mapping[str, Callable[[Life, Deed], None]] = {
-    "push": Life._push,
+    "push": Life.push,
     "revert": Life._revert,
     "break": Life._break,
     "nothing": lambda life, _: life._nothing_new(),
@@ -602,11 +559,8 @@ _DEEDS: Mapping[str, Callable[[Life, Deed], None]] = {
     "click": Life._click,
     "full build": lambda life, _: life._full_build(),
     "tomorrow": lambda life, _: life._tomorrow(),
-    "approve": lambda life, _: life._approve(),
-    "drop": lambda life, _: life._drop(),
     "reload": lambda life, _: life._reload(),
-    "roll back": Life._roll_back,
-    "pause": Life._pause,
+    **FORMS,
     "end": lambda life, _: life._end(),
 }
 

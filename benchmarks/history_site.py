@@ -37,6 +37,7 @@ from dbt_orchestration.runs.landing import Landing
 from dbt_orchestration.runs.plan import RunPlan
 from dbt_orchestration.settings.models import Environment, Push
 from tests.automation.site import Site, git, prepared_here
+from tests.automation.test_rebuild import started
 from tests.conftest import failure
 
 NAME = "prod"
@@ -187,11 +188,11 @@ class Living(Site):
                 data = self._settled(NAME)
             found = findings(data.cursor)
             if not data.run_requests:
-                return Settled(data.skip_message or "", found, runs, self._due())
+                return Settled(data.skip_message or "", found, runs, self.due())
             [request] = data.run_requests
             if request.run_key in self.launched or len(runs) >= _RUNS:
                 return Settled(
-                    f"starts a run again: {request.run_key}", found, runs, self._due(), True
+                    f"starts a run again: {request.run_key}", found, runs, self.due(), True
                 )
             self.launched.add(str(request.run_key))
             ran = self.start(request, interrupt_after)
@@ -199,23 +200,21 @@ class Living(Site):
             if interrupt_after is not None and ran.interrupted:
                 return Settled("interrupted", found, runs, None)
 
-    def start(self, request: dg.RunRequest, interrupt_after: int | None = None) -> Ran:
-        """Run what was asked for."""
+    def start(
+        self, request: dg.RunRequest, interrupt_after: int | None = None, job: str = ""
+    ) -> Ran:
+        """Run what was asked for, of the job of this name, or of all assets."""
+        assets, checks = set(request.asset_selection or ()), set(request.asset_check_keys or ())
         interruption = _Interruption(interrupt_after)
         threads = set(threading.enumerate())
         with quiet(), alone():
             with interruption.ready():
-                result = self.run(request, NAME)
+                result = self._execute(assets, checks, request.run_config, request.tags, job)
             if interruption.happened:
                 # They would have ended with the process.
                 for thread in set(threading.enumerate()) - threads:
                     thread.join(_THREADS_SECONDS)
         return self._ran(result, interruption.happened)
-
-    def run(self, request: dg.RunRequest, name: str = NAME) -> dg.ExecuteInProcessResult:
-        """What the run that was asked for does."""
-        assets, checks = set(request.asset_selection or ()), set(request.asset_check_keys or ())
-        return self._execute(assets, checks, request.run_config, request.tags, name)
 
     def _execute(
         self,
@@ -223,9 +222,12 @@ class Living(Site):
         checks: set[dg.AssetCheckKey],
         config: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
-        name: str = NAME,
+        name: str = "",
     ) -> dg.ExecuteInProcessResult:
-        job = self.loaded[name].resolve_implicit_global_asset_job_def()
+        loaded = self.loaded[NAME]
+        job = (
+            loaded.resolve_job_def(name) if name else loaded.resolve_implicit_global_asset_job_def()
+        )
         job = job.get_subset(asset_selection=assets, asset_check_selection=checks)
         create = RunDomain.create_run
 
@@ -267,15 +269,19 @@ class Living(Site):
         with quiet(), alone():
             return self._ran(self.resume(self._results[record.dagster_run.run_id]), False)
 
-    def full_build(self) -> Ran:
-        """What the schedule of the morning does."""
+    def full_build(self, interrupt_after: int | None = None) -> Ran:
+        """What the schedule of the morning does.
+
+        Args:
+            interrupt_after: stop it after so many results of dbt.
+        """
         definitions = self.loaded[NAME]
         now = datetime.now(UTC)
         # Left open, it is closed at any time, and Dagster then looks for an instance that is gone.
         with quiet(), dg.build_schedule_context(self.instance, now) as context:
             schedule = definitions.resolve_schedule_def(f"{NAME}_full_build_schedule")
             [request] = schedule.evaluate_tick(context).run_requests or ()
-        return self.start(request)
+        return self.start(request, interrupt_after, schedule.job_name)
 
     def click(self, names: Collection[str]) -> Ran:
         """Materialize these assets by hand."""
@@ -285,16 +291,19 @@ class Living(Site):
             checks = {key for key in graph.asset_check_keys if key.asset_key in keys}
             return self._ran(self._execute(keys, checks), False)
 
-    def approve(self) -> None:
-        """Launch the job that lets history that waits be rebuilt."""
-        if refused := self.order("rebuild_history", reason="so", dry_run=False):
-            raise RuntimeError(refused)
-
     def order(self, form: str, **fields: Any) -> str:
         """Launch a form; why it was refused, or "" if it was not."""
         with quiet(), alone():
             result = self.launch(form, **fields)
         return "" if result.success else failure(result)
+
+    def asked(self) -> list[dg.RunRequest]:
+        """What forms ask for, and nobody has started yet."""
+        with quiet(), alone():
+            requests = started(self, NAME)
+        new = [request for request in requests if request.run_key not in self.launched]
+        self.launched |= {str(request.run_key) for request in new}
+        return new
 
     def forget(self, relation: str) -> None:
         """Drop a table or view that no node has any more."""
@@ -321,7 +330,8 @@ class Living(Site):
         key = self.loaded[NAME].resolve_asset_graph().materializable_asset_keys
         return sorted("/".join(k.path) for k in key if k.path[-1] != "pushes")
 
-    def _due(self) -> Due | None:
+    def due(self) -> Due | None:
+        """What the newest commit makes due; None if none was built yet."""
         dbt = self.dbt
         if dbt is None or self.revision is None:
             return None

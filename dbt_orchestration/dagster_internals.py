@@ -258,20 +258,20 @@ def is_one_database(one: dg.DagsterInstance | None, other: dg.DagsterInstance) -
 
 
 def upload_state(storage: StateStorage, key: str, version: str, archive: Path) -> None:
-    """Store a version. A bucket that is not there is not made: it would be that of a typing error.
+    """Store a version, which is not the latest one by that.
 
-    Dagster makes it, asks four times before it does, and makes the version the latest one, from
-    which code locations load.
+    Dagster would make it that. It would also make a bucket that is not there, which is that of a
+    typing error, after it has asked four times.
     """
-    if not isinstance(storage, dg.UPathDefsStateStorage):
+    if isinstance(storage, dg.UPathDefsStateStorage):
+        path = storage._get_state_path(key, version)
+        if _is_on_disk(storage):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(archive.read_bytes())
+    else:
         latest = storage.get_latest_version(key)
         storage.upload_state_from_path(key, version, archive)
         storage.set_latest_version(key, latest)
-        return
-    path = storage._get_state_path(key, version)
-    if _is_on_disk(storage):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(archive.read_bytes())
 
 
 def _is_on_disk(storage: dg.UPathDefsStateStorage) -> bool:

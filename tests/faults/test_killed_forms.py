@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from dbt_orchestration.ledger.held import held
 from dbt_orchestration.ledger.run_tags import HELD_OVER_TAG, HOLD_TAG, WHY_TAG
 from tests.automation.site import Site, prepared_here
 from tests.automation.test_history import shown
+from tests.automation.test_put_back import keeping
 from tests.conftest import clean_environment, failure
 from tests.faults.moments import FORKS, Built, Call, Moment, Said, Sql, Tagged, ended
 from tests.faults.shop import End, dagster_in
@@ -38,12 +39,18 @@ class Act:
         before, after: the shop, as it is and as it ends.
         form: what is launched; "" for a push.
         fields: of the form.
+        keeps: whether pushes keep copies of what they replace.
     """
 
     before: str
     after: str
     form: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+    keeps: bool = False
+
+    def site(self, home: Path, instance: dg.DagsterInstance) -> Site:
+        site = Site.of(home, instance)
+        return keeping(site) if self.keeps else site
 
     def launch(self, site: Site) -> None:
         if self.form:
@@ -59,6 +66,8 @@ ROLL_BACK = Act("pushed", "held", "roll_back", {"commit": "DATA-1", "until": "ne
 ROLL_FORWARD = Act("held", "pushed", "roll_forward")
 PUSH = Act("held", "pushed", "")
 DROP = Act("pushed", "dropped", "drop_orphans", {"names": [f"main.{name}" for name in ORPHANS]})
+KEEP = Act("edited", "kept", "", keeps=True)
+PUT_BACK = Act("kept", "put back", "roll_back", {"commit": "DATA-2"}, keeps=True)
 
 CASES: Mapping[str, tuple[Act, Moment]] = {
     "roll back: before it reads the branch": (
@@ -107,6 +116,20 @@ CASES: Mapping[str, tuple[Act, Moment]] = {
         DROP,
         Said(dg.DagsterEventType.RUN_SUCCESS),
     ),
+    "copies: before the first is made": (KEEP, Sql("create .*table .*__kept_")),
+    "copies: one is made": (KEEP, Sql("create .*table .*__kept_", 2)),
+    "copies: made and not on record": (KEEP, Call("runs.copies.write_kept")),
+    "copies: on record and nothing replaced": (KEEP, Call("runs.landing.Landing.results")),
+    "copies: before old ones are looked for": (KEEP, Call("runs.copies.TableCopies.forget")),
+    "put back: before the first is": (PUT_BACK, Sql("create .*table .*__rebuild_.*__kept_")),
+    "put back: one is, beside its table": (
+        PUT_BACK,
+        Sql("create .*table .*__rebuild_.*__kept_", 2),
+    ),
+    "put back: all are, and none is in its place": (PUT_BACK, Sql("alter table")),
+    "put back: before the copies are dropped": (PUT_BACK, Sql("drop table .*__kept_")),
+    "put back: one copy is dropped": (PUT_BACK, Sql("drop table .*__kept_", 2)),
+    "put back: the copies are dropped and on record": (PUT_BACK, Call("runs.copies.write_kept")),
 }
 
 
@@ -117,11 +140,13 @@ class Outcome:
     Attributes:
         hold: the commit that it is held at; "" if it is not.
         dropped: what is on record of each orphan.
+        copies: the rows of those that were kept, by their table.
     """
 
     end: End
     hold: str
     dropped: Mapping[str, Collection[str]]
+    copies: Mapping[str, Collection[str]]
 
     @classmethod
     def of(cls, site: Site) -> Outcome:
@@ -135,7 +160,14 @@ class Outcome:
             }
             for name in ORPHANS
         }
-        return cls(End.of(site), hold.sha if hold else "", dropped)
+        end, copies = End.of(site), dict[str, set[str]]()
+        for name in [name for name in end.rows if "__kept_" in name]:
+            # A run that is started anew keeps a copy of its own.
+            copies.setdefault(name.partition("__")[0], set()).add(repr(end.rows[name]))
+        rows = {name: rows for name, rows in end.rows.items() if "__kept_" not in name}
+        helpers = [name for name in end.helpers if "__kept_" not in name]
+        end = replace(end, rows=rows, helpers=helpers)
+        return cls(end, hold.sha if hold else "", dropped, copies)
 
 
 @dataclass(frozen=True)
@@ -173,10 +205,14 @@ def states(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> States:
             site.clone.push("DATA-2 a hundredfold, and fewer")
             assert "nothing is due" in site.build_all()
             found.keep("pushed", site)
-        for act in (ROLL_BACK, DROP):
+            site.clone.edit("models/daily.sql", "sum(amount) * 100", "sum(amount) * 1000")
+            site.clone.edit("models/customers.sql", "sum(amount)", "max(amount)")
+            site.clone.push("DATA-3 a thousandfold, and the largest")
+            found.keep("edited", site)
+        for act in (ROLL_BACK, DROP, KEEP, PUT_BACK):
             found.back_to(act.before)
             with dagster_in(place) as instance:
-                site = Site.of(place, instance)
+                site = act.site(place, instance)
                 act.launch(site)
                 assert "nothing is due" in site.build_all()
                 found.keep(act.after, site)
@@ -192,7 +228,7 @@ def test_it_ends_as_if_nothing_had_been_killed(states: States, act: Act, moment:
     log = states.place / "form.log"
     assert process.exitcode == -signal.SIGKILL, log.read_text()
     with prepared_here(), dagster_in(states.place) as instance:
-        site = Site.of(states.place, instance)
+        site = act.site(states.place, instance)
         site.load()
         killed = ended(instance)
         if act.is_killed(killed):
@@ -209,7 +245,7 @@ def _do(home: Path, act: Act, moment: Moment) -> None:
     clean_environment(pytest.MonkeyPatch())
     sys.stdout = sys.stderr = (home / "form.log").open("w")
     with prepared_here(), dagster_in(home) as instance:
-        site = Site.of(home, instance)
+        site = act.site(home, instance)
         site.load()
         if not act.form:
             site.clone.push("nothing more")

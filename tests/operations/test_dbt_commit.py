@@ -80,6 +80,20 @@ def test_an_older_commit_is_built_while_nobody_builds_it_back(built: Site) -> No
     assert_from_nothing(built)
 
 
+def test_the_newest_commit_stays_the_one_that_is_loaded(built: Site) -> None:
+    sha = begin(built)
+    built.launch("pause", reason="to compare")
+    for name in ("customers", "totals"):
+        built.launch("dbt", **BUILD, select=name, commit=sha)
+        [request] = started(built)
+        assert names(request) == [name]
+        assert built.run(request).success
+    built.load()
+    built.launch("run_now", select="fresh", reason="only the newest commit has it")
+    [request] = started(built)
+    assert names(request) == ["fresh"]
+
+
 def test_a_test_of_an_older_commit_runs_alone(built: Site) -> None:
     sha = begin(built)
     built.launch("pause", reason="to compare")
