@@ -115,9 +115,12 @@ class TableCopies:
             for u, table in made.items()
             if table.name not in {each.name for each in before.get(u, ())}
         }
+        # Remembered first: of a run that dies here, somebody has to drop what it has copied.
+        for u, table in made.items():
+            write_kept(self._instance, env.name, u, [table, *before.get(u, ())])
         copied: list[str] = self._operate("keep", [*made.items()])
-        for u in copied:
-            write_kept(self._instance, env.name, u, [made[u], *before.get(u, ())])
+        for u in made.keys() - {*copied}:
+            write_kept(self._instance, env.name, u, before.get(u, ()))
         return copied
 
     def begin_with(self, wanted: Mapping[str, PutBack], shadow: Callable[[str], str]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from dbt_orchestration.dbt.invocation import DbtError
 from dbt_orchestration.dbt.operation import operate
 from dbt_orchestration.ledger import kept_tables
+from dbt_orchestration.runs import copies as runs_copies
 from dbt_orchestration.runs import shadow
 from tests.automation.site import Site, git
 from tests.automation.test_from_nothing import assert_from_nothing
@@ -190,6 +191,33 @@ def test_a_push_drops_the_old_copies_of_a_model_that_is_gone(
     site.clone.push("another one")
     assert "nothing is due" in site.build_all()
     assert "best" not in copies(site)
+
+
+def test_copies_of_a_run_that_died_are_dropped_after_their_days(
+    built: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = keeping(built)
+    before = {name for (name,) in site.query(_COPIES)}
+
+    def die(*arguments: Any, **others: Any) -> Any:
+        done = operate(*arguments, **others)
+        if "keep" in arguments:
+            raise RuntimeError("killed")
+        return done
+
+    site.clone.edit("models/customers.sql", "max(amount)", "min(amount)")
+    site.clone.push("smallest")
+    with monkeypatch.context() as patch:
+        patch.setattr(runs_copies, "operate", die)
+        assert not site.build().success
+    left = {name for (name,) in site.query(_COPIES)} - before
+    assert left
+    later = SimpleNamespace(time=lambda: time.time() + 4 * 86_400)
+    monkeypatch.setattr(kept_tables, "time", later)
+    site.clone.edit("models/totals.sql", "sum(orders)", "sum(orders) + 0")
+    site.clone.push("another one")
+    assert "nothing is due" in site.build_all()
+    assert not left & {name for (name,) in site.query(_COPIES)}
 
 
 def test_a_push_keeps_none_unless_it_is_told_to(built: Site) -> None:
