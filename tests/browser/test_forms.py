@@ -73,6 +73,10 @@ def test_each_form_is_a_job_that_says_what_its_fields_mean(ui: Ui) -> None:
     ui.sees("select: ''", "reason: ''")
     ui.page.get_by_text("reason", exact=True).first.click()
     ui.sees(re.compile("Why it cannot wait"))
+    # The Launchpad keeps what a person has written last: only now it shows how a form begins.
+    for form in ("adopt", "drop_orphans", "rebuild", "rebuild_history", "roll_back"):
+        ui.clicks("Jobs", f"prod_{form}", "Launchpad")
+        ui.sees("dry_run: true")
 
 
 def test_what_is_wrong_is_refused_in_one_line_on_the_page_of_the_run(ui: Ui) -> None:

@@ -182,8 +182,6 @@ def test_history_that_waits_is_said_on_its_asset(ui: Ui) -> None:
     ui.asset("daily", "events")
     ui.sees(re.compile("Built by older code, and waits for you: 3 partitions, about "))
     ui.picture("waiting-history")
-    ui.open("/locations/prod/jobs/prod_rebuild_history/playground")
-    ui.sees("dry_run: true", "models: []")
     ui.fill_in("rebuild_history", reason="in pence", dry_run=False)
     ui.launch()
     ui.site.until(lambda: True if "nothing is due" in ui.site.says() else None)
@@ -193,15 +191,9 @@ def test_history_that_waits_is_said_on_its_asset(ui: Ui) -> None:
 
 
 def test_a_rebuild_is_looked_at_before_it_is_started(ui: Ui) -> None:
-    ui.open("/locations/prod/jobs/prod_rebuild/playground")
-    ui.sees("dry_run: true")
-    ui.page.locator(".CodeMirror").first.click()
-    ui.page.keyboard.press("Control+A")
-    form = {"model": "visits", "since": "2024-01-03", "until": "2024-01-08"}
-    ui.page.keyboard.insert_text(str({"ops": {"prod_form": {"config": form}}}))
-    ui.button("Launch Run").click()
-    ui.page.wait_for_url("**/runs/**")
-    ui.page.get_by_text("[Show Markdown]").first.click()
+    ui.fill_in("rebuild", model="visits", since="2024-01-03", until="2024-01-08")
+    ui.launch()
+    ui.reads()
     ui.sees(re.compile("6 partitions, 2024-01-03 to 2024-01-08"), re.compile("The same with dbt"))
     ui.picture("rebuild")
 
