@@ -6,6 +6,7 @@ That takes seconds on a large project. dagster-dbt does the same, but knows noth
 
 from __future__ import annotations
 
+import inspect
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -73,7 +74,10 @@ def select(
             without = cli.parse_union([exclude], False)
             wanted = cli.SelectionDifference(components=[wanted, without])
         graph = Graph(DiGraph(incoming_graph_data=manifest["child_map"]))
-        found, _ = NodeSelector(graph, Manifest(**parts), selectors=selectors).select_nodes(wanted)
+        # dbt 1.11 has no method of that name, and refuses it as it does any other.
+        knows = "selectors" in inspect.signature(NodeSelector).parameters
+        named = {"selectors": selectors} if knows else {}
+        found, _ = NodeSelector(graph, Manifest(**parts), **named).select_nodes(wanted)
     return frozenset(found)
 
 
