@@ -23,6 +23,7 @@ from dbt_orchestration.ledger.attempts import AUTO_RETRY_TAG, is_going_on
 from dbt_orchestration.ledger.built import Built, read_checked, read_gone
 from dbt_orchestration.ledger.deferral import same_elsewhere
 from dbt_orchestration.ledger.held import SOMEBODY
+from dbt_orchestration.ledger.kept_tables import Copies
 from dbt_orchestration.ledger.present import NOT_THERE
 from dbt_orchestration.ledger.run_tags import (
     APPROVED_BEFORE,
@@ -206,7 +207,7 @@ class Ledger:
         partitions = {
             u: keys for u in nodes if u in stands.built and (keys := self._history(u, stands))
         }
-        waiting = self._waiting(nodes, partitions, allowed)
+        waiting = self._waiting(nodes, partitions, stands, allowed)
         nodes = {u: why for u, why in nodes.items() if u not in waiting}
         return Due(
             nodes,
@@ -256,6 +257,7 @@ class Ledger:
         self,
         nodes: Mapping[str, Explanation],
         partitions: Mapping[str, Sequence[str]],
+        stands: Staleness,
         allowed: Collection[str],
     ) -> Mapping[str, Explanation]:
         """What must be started by a person, and what of the rest would read it."""
@@ -263,9 +265,15 @@ class Ledger:
         if not rewritten or (approved := self._approved()) is None:
             return {}
         approved |= {*allowed}
-        most = self.settings.environment(self.environment).push.max_partitions
+        followed = self.settings.environment(self.environment)
+        most, counts = followed.push.max_partitions, {u: len(partitions.get(u, ())) for u in nodes}
+        if followed.keep_replaced and sum(counts[u] for u in rewritten) > most:
+            # What is put back is not computed, however much it is.
+            copies = Copies(self.dbt.env, self.instance, nodes, stands)
+            for u, copy in copies.put_back().items():
+                counts[u] -= len(copy.partitions)
         # Who has chosen some does not want the others, also once they are few enough.
-        too_many = bool(approved) or sum(len(partitions.get(u, ())) for u in rewritten) > most
+        too_many = bool(approved) or sum(counts[u] for u in rewritten) > most
         asked = {u for u in rewritten if too_many or self._on_change(u) == "ask"} - approved
         held_up = descendants(self.revision.manifest, asked)
         return {u: why for u, why in nodes.items() if u in asked or u in held_up}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 
 import dagster as dg
 import orjson
@@ -175,8 +176,8 @@ class Copies:
         nodes: Collection[str],
         stands: Staleness,
         *,
-        there: There,
-        former: Mapping[str, KeptTable],
+        there: There = lambda kept: kept,
+        former: Mapping[str, KeptTable] = MappingProxyType({}),
     ) -> None:
         self._env = env
         self._instance = instance

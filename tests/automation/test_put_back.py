@@ -15,7 +15,8 @@ from dbt_orchestration.dbt.operation import operate
 from dbt_orchestration.ledger import kept_tables
 from dbt_orchestration.runs import copies as runs_copies
 from dbt_orchestration.runs import shadow
-from tests.automation.site import Site, git
+from dbt_orchestration.settings.models import Push
+from tests.automation.site import Site, git, names
 from tests.automation.test_from_nothing import assert_from_nothing
 from tests.automation.test_held import assert_is, order
 
@@ -91,6 +92,19 @@ def test_what_a_push_replaced_is_put_back_and_put_forward_again(built: Site) -> 
     assert "nothing is due" in site.build_all()
     marked = site.query("select * from main.customers order by 1")
     assert marked == [(c, amount + 100_000, orders) for c, amount, orders in new]
+
+
+def test_a_history_that_is_put_back_waits_for_nobody_however_long_it_is(built: Site) -> None:
+    site = keeping(built)
+    few = Push(interval_seconds=1, max_partitions=2)
+    prod = site.settings.environment("prod").model_copy(update={"push": few})
+    site.settings = site.settings.model_copy(update={"environments": {"prod": prod}})
+    mark(site)
+    back(site)
+    assert names(site.request()) == ["best", "big_customers", "customers", "daily"]
+    assert "nothing is due" in site.build_all()
+    marked = "select count(*) from main.daily where amount > 50000"
+    assert site.query(marked) == [(2,)]
 
 
 def test_days_that_were_built_since_are_computed(built: Site) -> None:
