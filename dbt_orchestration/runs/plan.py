@@ -183,7 +183,7 @@ class Planner:
                 there=copies_there,
             )
             back, left = clones.tables, clones.left
-            if not back:
+            if not back and not clones.made:
                 raise PartitionError(f"{self._order.clone} has none of these tables any more")
             nodes = {u: node for u, node in nodes.items() if u not in left}
             others = {self._env.keys[u] for u in left}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import dagster as dg
 import duckdb
 
+from dbt_orchestration.history.request import going_on_from
 from tests.automation.site import Site, git, names
 from tests.automation.test_from_nothing import assert_from_nothing
 from tests.automation.test_history import partitions
@@ -96,6 +98,21 @@ def test_what_prod_has_no_more_is_left(built: Site) -> None:
     [request] = started(built, "dev")
     said = failure(built.run(request, "dev"))
     assert said == "prod has none of these tables any more"
+
+
+def test_a_run_that_died_after_its_copies_makes_the_views(built: Site) -> None:
+    begin(built)
+    built.launch("dbt", "", "dev", **FORM, select="customers stg_orders raw_orders")
+    [request] = started(built, "dev")
+    died = built.run(request, "dev")
+    assert died.success
+    rest = request.with_replaced_attrs(
+        asset_selection=[dg.AssetKey(["dev", "stg_orders"])],
+        asset_check_keys=[],
+        tags={**request.tags, **going_on_from(died.run_id, request.tags)},
+    )
+    result = built.run(rest, "dev")
+    assert result.success, failure(result)
 
 
 def test_what_cannot_be_is_refused_in_one_line(built: Site) -> None:
